@@ -1,0 +1,104 @@
+//! The device seam: arithmetic and key batches on one device. Knows neither party nor peer.
+
+mod cpu;
+
+pub use cpu::Cpu;
+
+use crate::bits::Bits;
+use crate::prg::{Stream, TreeHash};
+use crate::{Form, Local, Ring, Window};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// Words of one width packed without gaps, as they lie in a key tile or come from a seed; a view from bit `at` on.
+pub struct Packed<'a> {
+    /// The bytes.
+    pub bytes: Cow<'a, [u8]>,
+    /// Bit at which word 0 begins.
+    pub at: usize,
+    /// Bits per word.
+    pub width: u32,
+    /// Number of words.
+    pub len: usize,
+}
+
+/// A bilinear map of an activation and a weight.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Product {
+    /// `x [batch, k]` times the transpose of `w [n, k]`.
+    Linear,
+    /// `x [batch, c, h, w]` with kernels `w [oc, c / groups, kh, kw]`, padded with zeros.
+    Conv {
+        /// Kernel size, stride, padding, dilation.
+        window: Window,
+        /// Channel groups.
+        groups: usize,
+    },
+    /// Element by element, two wires of one shape.
+    Elementwise,
+}
+
+/// One device. Ring vectors and bit vectors live on it; the gates only combine them.
+///
+/// Every method is data-oblivious: neither branches nor addresses depend on the contents of a buffer.
+pub trait Backend: Clone + Send + Sync + 'static {
+    /// Ring of the session.
+    type Ring: Ring;
+    /// Ring elements on the device.
+    type Buf: Clone + Send + Sync;
+
+    /// Copies to the device.
+    fn upload(&self, v: &[Self::Ring]) -> Self::Buf;
+    /// Copies from the device.
+    fn download(&self, b: &Self::Buf) -> Vec<Self::Ring>;
+    /// Number of elements.
+    fn len(&self, b: &Self::Buf) -> usize;
+    /// Elements `from..from + len`.
+    fn slice(&self, b: &Self::Buf, from: usize, len: usize) -> Self::Buf;
+    /// One after the other.
+    fn concat(&self, parts: Vec<Self::Buf>) -> Self::Buf;
+
+    /// Words `from..from + len` of a stream, `bits` wide. A word takes a whole ring element of the stream.
+    fn expand(&self, stream: &Stream, from: usize, len: usize, bits: u32) -> Self::Buf;
+    /// A public map; `out` is the form of its result.
+    fn local(&self, f: &Local, out: &Form, forms: &[&Form], x: &[&Self::Buf]) -> Self::Buf;
+    /// `sum of c * x` mod 2^bits.
+    fn lin(&self, terms: &[(Self::Ring, &Self::Buf)], bits: u32) -> Self::Buf;
+    /// Element by element, mod 2^n.
+    fn mul(&self, a: &Self::Buf, b: &Self::Buf) -> Self::Buf;
+    /// The bilinear map, mod 2^n.
+    fn product(&self, p: &Product, forms: [&Form; 2], x: &Self::Buf, w: &Self::Buf) -> Self::Buf;
+    /// Adds `row`, repeated, where each of its elements covers `span` consecutive ones (a bias per channel).
+    fn add_row(&self, x: &Self::Buf, row: &Self::Buf, span: usize) -> Self::Buf;
+    /// `floor((x + add) / 2^by)` mod 2^bits, of the unsigned representative, the sum taken without wrapping.
+    fn shift(&self, x: &Self::Buf, add: u64, by: u32, bits: u32) -> Self::Buf;
+
+    /// Bit `i` of every element.
+    fn bit(&self, x: &Self::Buf, i: u32) -> Bits;
+    /// Bits as ring elements 0 and 1.
+    fn of_bits(&self, b: &Bits) -> Self::Buf;
+    /// Packed at `bits`, for the wire or a tile.
+    fn pack(&self, x: &Self::Buf, bits: u32) -> Vec<u8>;
+    /// The inverse of `pack`; words of at most n bits.
+    fn unpack(&self, p: &Packed) -> Self::Buf;
+
+    /// Half-tree keys for `alpha`, `w` bits each: `16 (w - 6)` bytes per element in blocks (see [`crate::compare`]).
+    fn dpf_generate(&self, hash: &TreeHash, w: u32, roots: [&[u128]; 2], alpha: &Self::Buf) -> Vec<u8>;
+    /// This party's bits of `[alpha <= x]` on elements `from..` of a tile of `tile_len`, whose words are `words`.
+    fn dpf_evaluate(&self, hash: &TreeHash, w: u32, roots: &[u128], tile: DpfTile, x: &Self::Buf) -> Bits;
+    /// One-hot tables of the digit of `x` at bit `shift`, `bits` wide, packed at `2^bits`.
+    fn one_hot(&self, x: &Self::Buf, shift: u32, bits: u32) -> Vec<u8>;
+    /// Looks the same digit up in shared tables: `(T[digit], parity of T above digit)`.
+    fn digit_lookup(&self, tables: &Packed, x: &Self::Buf, shift: u32) -> (Bits, Bits);
+}
+
+/// Where the elements of a run lie in a tile of half-tree keys.
+#[derive(Clone, Copy)]
+pub struct DpfTile<'a> {
+    /// Correction words of the whole tile.
+    pub words: &'a [u8],
+    /// Elements of the whole tile.
+    pub tile_len: usize,
+    /// First element wanted.
+    pub from: usize,
+}

@@ -1,0 +1,108 @@
+//! Point functions on the half-tree (Guo et al., EUROCRYPT 2023) with prefix parity.
+//!
+//! The control bit of a node is a share of "alpha is below this node", so the parity of the left siblings' control
+//! bits along the path of `x` is a share of `[alpha < x]`. A 128-bit leaf ends the tree 7 levels early. Below 8 bits
+//! the function is a shared truth table of `2^w` bits, held like any correction.
+
+use super::{Comparison, Outcome, Widths};
+use crate::backend::{DpfTile, Packed};
+use crate::bits::{Bits, read_word};
+use crate::deal::TileDeal;
+use crate::prg::TreeHash;
+use crate::session::TileKey;
+use crate::{Backend, Result};
+
+/// Field numbers of the roots or tables: at `w` bits, then at `low` bits.
+const FIELDS: u32 = 0x1000;
+
+/// Widths below this are truth tables.
+const SMALL: u32 = 8;
+
+/// Comparison by point functions, one per predicate.
+#[derive(Clone, Debug)]
+pub struct Dpf {
+    widths: Vec<u32>,
+}
+
+impl Dpf {
+    /// At these widths.
+    pub fn new(widths: Widths) -> Self {
+        Dpf { widths: std::iter::once(widths.w).chain(widths.low).collect() }
+    }
+}
+
+impl<B: Backend> Comparison<B> for Dpf {
+    type Pending = (TileKey<B>, Outcome);
+
+    fn fields(&self) -> [Vec<u32>; 2] {
+        let mut fields = [vec![], vec![]];
+        for &w in &self.widths {
+            if w < SMALL {
+                fields[1].push(1 << w);
+            } else {
+                fields[0].push(128 * (w - 6));
+                fields[1].push(128 * (w - 6));
+            }
+        }
+        fields
+    }
+
+    fn message_bits(&self) -> usize {
+        0
+    }
+
+    fn deal(&self, t: &mut TileDeal<B>, alpha: &B::Buf) {
+        for (i, &w) in self.widths.iter().enumerate() {
+            let field = FIELDS + i as u32;
+            if w < SMALL {
+                let table = t.dev().one_hot(alpha, 0, w);
+                t.table(field, table, 1 << w);
+            } else {
+                let roots = t.free_roots(field);
+                let hash = TreeHash::new(t.origin(), t.site().gate, t.site().part, hash_index(t.tile(), i));
+                let words = t.dev().dpf_generate(&hash, w, [&roots[0], &roots[1]], alpha);
+                t.common(words);
+            }
+        }
+    }
+
+    fn begin(&self, mut t: TileKey<B>, x: &B::Buf) -> Result<(Bits, Self::Pending)> {
+        let mut out = Vec::with_capacity(2);
+        let dev = t.dev().clone();
+        for (i, &w) in self.widths.iter().enumerate() {
+            let field = FIELDS + i as u32;
+            out.push(if w < SMALL {
+                at_most(&dev, &t.table(field, 1 << w)?, x)
+            } else {
+                let roots = t.own_roots(field);
+                let hash = TreeHash::new(t.origin(), t.site().gate, t.site().part, hash_index(t.tile(), i));
+                let (from, tile_len) = (t.first(), t.tile_len());
+                let words = t.common(128 * (w - 6))?;
+                dev.dpf_evaluate(&hash, w, &roots, DpfTile { words, tile_len, from }, x)
+            });
+        }
+        let mut out = out.into_iter();
+        let outcome = Outcome { full: out.next().unwrap_or_default(), low: out.next() };
+        Ok((Bits::default(), (t, outcome)))
+    }
+
+    fn finish(&self, (t, outcome): Self::Pending, _opened: &Bits) -> Result<(Outcome, TileKey<B>)> {
+        Ok((outcome, t))
+    }
+}
+
+/// The two predicates of a tile hash under different keys.
+fn hash_index(tile: u64, predicate: usize) -> u64 {
+    tile * 2 + predicate as u64
+}
+
+/// Parity of `T[..= x]`: of the whole table, less what is above `x`.
+fn at_most<B: Backend>(dev: &B, table: &Packed, x: &B::Buf) -> Bits {
+    let (_, above) = dev.digit_lookup(table, x, 0);
+    let parity = |i: usize| {
+        let at = table.at + i * table.width as usize;
+        let word = |from: u32| read_word(&table.bytes, at + from as usize, (table.width - from).min(64));
+        (0..table.width).step_by(64).fold(0, |p, from| p ^ word(from).count_ones() as u64)
+    };
+    Bits::from_fn(table.len, parity).xor(&above)
+}

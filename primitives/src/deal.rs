@@ -1,0 +1,205 @@
+//! What a gate sees while it is dealt: the device, both seeds, and a sink for tiles.
+
+use crate::bits::Bits;
+use crate::prg::{Field, Origin, Stream};
+use crate::record::packed_len;
+use crate::{Backend, Form, KeySink, Mask, Part, Result, Ring, Seed, Site, TILE};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Field number of a gate's fresh result mask.
+pub const FRESH: u32 = 0;
+
+/// Tiles dealt at once: bounds the dealer's memory at a few tiles per thread.
+const WAVE: usize = 16;
+
+/// The dealer on one segment: runs the program on masks.
+pub struct Deal<'a, B: Backend> {
+    /// The device.
+    pub dev: B,
+    seeds: [Seed; 2],
+    origin: Origin,
+    images: usize,
+    gate: u32,
+    sink: &'a mut dyn KeySink,
+}
+
+impl<'a, B: Backend> Deal<'a, B> {
+    /// Deals segment `origin` of `images` images from both parties' seeds into `sink`.
+    pub fn new(dev: B, seeds: [Seed; 2], origin: Origin, images: usize, sink: &'a mut dyn KeySink) -> Self {
+        Deal { dev, seeds, origin, images, gate: 0, sink }
+    }
+    /// Images of the segment.
+    pub fn images(&self) -> usize {
+        self.images
+    }
+    /// Moves on to the next gate number.
+    pub fn next_gate(&mut self) {
+        self.gate += 1;
+    }
+    /// A fresh mask for the result of part `part` of this gate: both shares from the seeds, nothing is stored.
+    pub fn fresh(&self, part: u32, form: &Form) -> Mask<B> {
+        let at = Field { gate: self.gate, part, field: FRESH };
+        let share =
+            |seed: &Seed| self.dev.expand(&Stream::new(seed, self.origin, at), 0, form.len(), form.bits);
+        Mask { form: form.clone(), shares: [share(&self.seeds[0]), share(&self.seeds[1])] }
+    }
+    /// The mask of an input wire: one stream per image, so that an image's share can be sent as its key.
+    pub fn input(&self, form: &Form) -> Mask<B> {
+        let at = Field { gate: self.gate, part: 0, field: FRESH };
+        let share = |seed| input_share(&self.dev, seed, self.origin, at, 0..self.images as u64, form);
+        Mask { form: form.clone(), shares: [share(&self.seeds[0]), share(&self.seeds[1])] }
+    }
+    /// Deals one part of this gate tile by tile, tiles in parallel, written in order.
+    ///
+    /// `f` fills one tile through [`TileDeal`]; what it writes must be the fields that `part` announces.
+    pub fn tiles(
+        &mut self,
+        name: &'static str,
+        part: u32,
+        layout: &Part,
+        f: impl Fn(&mut TileDeal<B>) + Sync,
+    ) -> Result<()> {
+        let site = Site { gate: self.gate, part };
+        for first in (0..layout.tiles()).step_by(WAVE) {
+            let wave = first..(first + WAVE).min(layout.tiles());
+            let deal = |tile: usize| {
+                let range = tile * TILE..tile * TILE + layout.tile_len(tile);
+                let mut t = TileDeal {
+                    dev: &self.dev,
+                    seeds: &self.seeds,
+                    origin: self.origin,
+                    site,
+                    range,
+                    out: [0, 1].map(|p| Vec::with_capacity(layout.tile_bytes(p, layout.tile_len(tile)))),
+                };
+                f(&mut t);
+                t.out
+            };
+            let dealt: Vec<[Vec<u8>; 2]> = wave.clone().into_par_iter().map(deal).collect();
+            for (tile, bytes) in wave.zip(dealt) {
+                for p in [0, 1] {
+                    debug_assert_eq!(
+                        bytes[p].len(),
+                        layout.tile_bytes(p, layout.tile_len(tile)),
+                        "{name} P{p}"
+                    );
+                }
+                self.sink.put(name, site, tile, bytes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A party's share of an input mask: image by image, each from its own stream.
+pub(crate) fn input_share<B: Backend>(
+    dev: &B,
+    seed: &Seed,
+    origin: Origin,
+    at: Field,
+    images: Range<u64>,
+    form: &Form,
+) -> B::Buf {
+    let row = form.shape.row();
+    let image =
+        |i| dev.expand(&Stream::from_key(&crate::prg::image_key(seed, origin, at, i)), 0, row, form.bits);
+    dev.concat(images.map(image).collect())
+}
+
+/// One tile while it is dealt. Three kinds of value (protocols, section 2): *free*, from both seeds, not stored;
+/// *corrections*, of which P0 has its expansion and P1 stores the rest; *common* words, which both store.
+pub struct TileDeal<'a, B: Backend> {
+    dev: &'a B,
+    seeds: &'a [Seed; 2],
+    origin: Origin,
+    site: Site,
+    range: Range<usize>,
+    out: [Vec<u8>; 2],
+}
+
+impl<B: Backend> TileDeal<'_, B> {
+    /// The device.
+    pub fn dev(&self) -> &B {
+        self.dev
+    }
+    /// Key set and segment.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+    /// Gate and part.
+    pub fn site(&self) -> Site {
+        self.site
+    }
+    /// Elements of the segment that this tile covers.
+    pub fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+    /// Number of the tile within its part.
+    pub fn tile(&self) -> u64 {
+        (self.range.start / TILE) as u64
+    }
+    /// This tile's elements of a vector over the whole segment.
+    pub fn part_of(&self, whole: &B::Buf) -> B::Buf {
+        self.dev.slice(whole, self.range.start, self.range.len())
+    }
+
+    fn stream(&self, party: usize, field: u32) -> Stream {
+        let at = Field { gate: self.site.gate, part: self.site.part, field };
+        Stream::new(&self.seeds[party], self.origin, at)
+    }
+    /// Free bits, per party.
+    pub fn free_bits(&self, field: u32) -> [Bits; 2] {
+        [0, 1].map(|p| stream_bits(&self.stream(p, field), self.range.clone()))
+    }
+    /// Roots of point functions, per party: free but for the lowest bit, which is 0 for P0 and 1 for P1.
+    pub fn free_roots(&self, field: u32) -> [Vec<u128>; 2] {
+        [0, 1].map(|p| stream_roots(&self.stream(p, field), p, self.range.clone()))
+    }
+    /// A correction word mod 2^bits.
+    pub fn word(&mut self, field: u32, value: &B::Buf, bits: u32) {
+        let e0 = self.dev.expand(&self.stream(0, field), self.range.start, self.range.len(), bits);
+        let minus = B::Ring::ZERO.sub(B::Ring::ONE);
+        let rest = self.dev.lin(&[(B::Ring::ONE, value), (minus, &e0)], bits);
+        self.out[1].extend(self.dev.pack(&rest, bits));
+    }
+    /// A correction bit.
+    pub fn bit(&mut self, field: u32, value: &Bits) {
+        let e0 = stream_bits(&self.stream(0, field), self.range.clone());
+        self.out[1].extend(value.xor(&e0).to_bytes());
+    }
+    /// A correction table: words of `width` bits, packed, shared by exclusive or.
+    pub fn table(&mut self, field: u32, mut value: Vec<u8>, width: u32) {
+        // Tiles start at multiples of 4,096 elements, hence at whole bytes of the stream.
+        let e0 = self.stream(0, field).bytes(self.range.start * width as usize / 8, value.len());
+        value.iter_mut().zip(e0).for_each(|(v, e)| *v ^= e);
+        let unused = value.len() * 8 - self.range.len() * width as usize;
+        if let Some(last) = value.last_mut() {
+            *last &= 0xff >> unused;
+        }
+        self.out[1].extend(value);
+    }
+    /// Common words, stored by both.
+    pub fn common(&mut self, bytes: Vec<u8>) {
+        debug_assert_eq!(bytes.len() % packed_len(8, self.range.len()), 0);
+        self.out[0].extend_from_slice(&bytes);
+        self.out[1].extend(bytes);
+    }
+}
+
+/// Bits `range` of a stream.
+pub(crate) fn stream_bits(s: &Stream, range: Range<usize>) -> Bits {
+    let first = range.start / 8;
+    let bytes = s.bytes(first, range.end.div_ceil(8) - first);
+    Bits::read(&bytes, range.start - first * 8, range.len())
+}
+
+/// 128-bit words `range` of a stream, the lowest bit set to the party's number.
+pub(crate) fn stream_roots(s: &Stream, party: usize, range: Range<usize>) -> Vec<u128> {
+    let root = |c: &[u8]| {
+        let mut b = [0; 16];
+        b.copy_from_slice(c);
+        (u128::from_le_bytes(b) & !1) | party as u128
+    };
+    s.bytes(range.start * 16, range.len() * 16).chunks_exact(16).map(root).collect()
+}

@@ -1,0 +1,218 @@
+//! Products of two wires: linear layers, convolutions, element-wise products.
+//!
+//! `share_b = x^ . w_b + k_b` with `w_b = [b=0] w^ - [r_w]_b` and `k_b = -[r_x]_b . w^ + [c]_b`, `c = r_x . r_w + r_out`
+//! (protocols, section 3). P1 stores `c` alone, one word per result. An optional third operand, the bias, carries the
+//! fraction bits of the product and needs no key. With `cut > 0` the result loses its lowest `cut` bits on the way:
+//! `r_out = 2^cut R`, P0 sends `floor(s_0 / 2^cut)`, P1 `ceil(s_1 / 2^cut)`, both mod 2^(n-cut) (section 4).
+
+use super::{Coins, Cost, Gate};
+use crate::backend::Product;
+use crate::ring::ones;
+use crate::{
+    Backend, Cpu, Deal, Error, Form, Mask, Masked, Part, Result, Ring, Session, Shape, Share, Window,
+};
+use serde::{Deserialize, Serialize};
+
+const C: u32 = 1;
+
+/// A bilinear map with a truncation of its result.
+pub trait Bilinear: Serialize + Send + Sync {
+    /// Name of the gate.
+    const NAME: &'static str;
+    /// The map.
+    fn product(&self) -> Product;
+    /// Bits cut off the result by a public coin; 0 for none.
+    fn cut(&self) -> u32;
+    /// Shape of the result.
+    fn shape(&self, x: &Form, w: &Form) -> Result<Shape>;
+}
+
+/// `x [batch, k]` times the transpose of `w [n, k]`, plus a bias `[n]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Linear {
+    /// Bits cut off the result.
+    pub cut: u32,
+}
+
+/// `x [batch, c, h, w]` with kernels `[oc, c / groups, kh, kw]`, plus a bias `[oc]`; padded with zeros.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conv2d {
+    /// Kernel size, stride, padding, dilation.
+    pub window: Window,
+    /// Channel groups.
+    pub groups: usize,
+    /// Bits cut off the result.
+    pub cut: u32,
+}
+
+/// Element by element, two wires of one shape.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mul {
+    /// Bits cut off the result.
+    pub cut: u32,
+}
+
+impl Bilinear for Linear {
+    const NAME: &'static str = "linear";
+    fn product(&self) -> Product {
+        Product::Linear
+    }
+    fn cut(&self) -> u32 {
+        self.cut
+    }
+    fn shape(&self, x: &Form, w: &Form) -> Result<Shape> {
+        let (&[batch, k], &[n, wk]) = (&x.shape.0[..], &w.shape.0[..]) else {
+            return Err(Error::shape(
+                "linear",
+                format!("wants [batch, k] and [n, k], got {:?} and {:?}", x.shape, w.shape),
+            ));
+        };
+        if k != wk {
+            return Err(Error::shape("linear", format!("input has {k} features, the weight wants {wk}")));
+        }
+        Ok(Shape::from([batch, n]))
+    }
+}
+
+impl Bilinear for Conv2d {
+    const NAME: &'static str = "conv2d";
+    fn product(&self) -> Product {
+        Product::Conv { window: self.window, groups: self.groups }
+    }
+    fn cut(&self) -> u32 {
+        self.cut
+    }
+    fn shape(&self, x: &Form, w: &Form) -> Result<Shape> {
+        let (&[batch, c, h, wd], &[oc, cg, kh, kw]) = (&x.shape.0[..], &w.shape.0[..]) else {
+            return Err(Error::shape(
+                "conv2d",
+                format!("wants [batch, c, h, w] and [oc, c/g, kh, kw], got {:?} and {:?}", x.shape, w.shape),
+            ));
+        };
+        let g = self.groups;
+        if g == 0 || c != cg * g || !oc.is_multiple_of(g) || [kh, kw] != self.window.kernel {
+            return Err(Error::shape(
+                "conv2d",
+                format!(
+                    "{c} channels in {g} groups do not fit kernels {:?} of window {:?}",
+                    w.shape, self.window.kernel
+                ),
+            ));
+        }
+        let [oh, ow] = self.window.output(h, wd)?;
+        Ok(Shape::from([batch, oc, oh, ow]))
+    }
+}
+
+impl Bilinear for Mul {
+    const NAME: &'static str = "mul";
+    fn product(&self) -> Product {
+        Product::Elementwise
+    }
+    fn cut(&self) -> u32 {
+        self.cut
+    }
+    fn shape(&self, x: &Form, w: &Form) -> Result<Shape> {
+        if x.shape != w.shape {
+            return Err(Error::shape("mul", format!("shapes {:?} and {:?} differ", x.shape, w.shape)));
+        }
+        Ok(x.shape.clone())
+    }
+}
+
+/// Results that one element of the bias covers: the positions of its channel.
+fn span(z: &Form, bias: &Form) -> usize {
+    z.shape.row() / bias.len()
+}
+
+impl<G: Bilinear> Gate for G {
+    const NAME: &'static str = <G as Bilinear>::NAME;
+
+    fn output(&self, n: u32, x: &[&Form]) -> Result<Form> {
+        let (&[x, w], bias) = (
+            x.get(..2).and_then(|p| <&[&Form; 2]>::try_from(p).ok()).ok_or_else(|| {
+                Error::shape(<G as Bilinear>::NAME, format!("takes 2 or 3 wires, got {}", x.len()))
+            })?,
+            x.get(2),
+        );
+        if x.bits != n || w.bits != n || bias.is_some_and(|b| b.bits != n) {
+            return Err(Error::shape(
+                <G as Bilinear>::NAME,
+                format!("operands must be {n} bits wide: lift first"),
+            ));
+        }
+        if self.cut() >= n - 2 {
+            return Err(Error::shape(
+                <G as Bilinear>::NAME,
+                format!("cannot cut {} of {n} bits", self.cut()),
+            ));
+        }
+        let form = Form { shape: self.shape(x, w)?, bits: n - self.cut() };
+        if bias.is_some_and(|b| b.len() != form.shape.0[1]) {
+            return Err(Error::shape(<G as Bilinear>::NAME, "the bias wants one element per output channel"));
+        }
+        Ok(form)
+    }
+
+    fn ideal<R: Ring>(&self, forms: &[&Form], x: &[&[R]], coins: Coins) -> Vec<R> {
+        let dev = Cpu::<R>::new();
+        let mut z = dev.product(&self.product(), [forms[0], forms[1]], &x[0].to_vec(), &x[1].to_vec());
+        if let (Some(b), Ok(form)) = (x.get(2), self.output(R::BITS, forms)) {
+            z = dev.add_row(&z, &b.to_vec(), span(&form, forms[2]));
+        }
+        let (cut, bits) = (self.cut(), R::BITS - self.cut());
+        let round = |(i, v): (usize, &R)| {
+            // coin: P1's low bits s_1; the sum of floor and ceil is one above the floor if 0 < s_1 <= x_low
+            let up = coins.is_some_and(|c| c[i] > 0 && c[i] <= v.low() & ones(cut));
+            R::from_i64((v.signed() >> cut) + up as i64).and(R::ones(bits))
+        };
+        z.iter().enumerate().map(round).collect()
+    }
+
+    fn deal<B: Backend>(&self, d: &mut Deal<B>, r: &[&Mask<B>]) -> Result<Mask<B>> {
+        let forms: Vec<&Form> = r.iter().map(|r| r.form()).collect();
+        let form = self.output(B::Ring::BITS, &forms)?;
+        let (dev, out) = (d.dev.clone(), d.fresh(0, &form));
+        let rr = dev.product(&self.product(), [forms[0], forms[1]], &r[0].sum(&dev), &r[1].sum(&dev));
+        let scale = B::Ring::ONE.shl(self.cut());
+        let c =
+            dev.lin(&[(B::Ring::ONE, &rr), (scale, &out.shares[0]), (scale, &out.shares[1])], B::Ring::BITS);
+        let cost = self.cost(B::Ring::BITS, &forms)?;
+        d.tiles(<G as Bilinear>::NAME, 0, &cost.parts[0], |t| t.word(C, &t.part_of(&c), B::Ring::BITS))?;
+        Ok(out)
+    }
+
+    fn eval<B: Backend>(&self, s: &mut Session<B>, x: &[&Masked<B>]) -> Result<Share<B>> {
+        let (n, one) = (B::Ring::BITS, B::Ring::ONE);
+        let forms: Vec<&Form> = x.iter().map(|x| x.form()).collect();
+        let form = self.output(n, &forms)?;
+        let (dev, minus, p0) = (s.dev.clone(), B::Ring::ZERO.sub(one), s.me.is_p0());
+        // This party's additive share of an operand that is not multiplied by x^.
+        let own = |v: &Masked<B>| match p0 {
+            true => dev.lin(&[(one, &v.value), (minus, &v.share)], n),
+            false => dev.lin(&[(minus, &v.share)], n),
+        };
+        let product = |a: &B::Buf, b: &B::Buf| dev.product(&self.product(), [forms[0], forms[1]], a, b);
+        let fields = [vec![], vec![n]];
+        let c = s.tiles(<G as Bilinear>::NAME, 0, &fields, form.shape.row(), |mut key, _| key.word(C, n))?;
+        let (online, before) = (product(&x[0].value, &own(x[1])), product(&x[0].share, &x[1].value));
+        let mut z = dev.lin(&[(one, &online), (minus, &before), (one, &dev.concat(c))], n);
+        if let Some(bias) = x.get(2) {
+            z = dev.add_row(&z, &own(bias), span(&form, &bias.form));
+        }
+        let cut = self.cut();
+        if !p0 && cut > 0 {
+            s.coin(|dev| dev.download(&z).iter().map(|v| v.low() & ones(cut)).collect());
+        }
+        let up = if p0 { 0 } else { ones(cut) };
+        Ok(Share { buf: dev.shift(&z, up, cut, form.bits), mask: s.fresh(0, &form), form })
+    }
+
+    fn cost(&self, n: u32, x: &[&Form]) -> Result<Cost> {
+        let form = self.output(n, x)?;
+        let parts = vec![Part { elements: form.len(), fields: [vec![], vec![n]] }];
+        let mut cost = Cost { parts, ..Cost::default() };
+        cost.result(&form);
+        Ok(cost)
+    }
+}

@@ -1,0 +1,180 @@
+//! MaxPool as a tree: `max(a, b) = b + relu(a - b)`, level by level, on the wire's own bits (protocols, section 7).
+//!
+//! Nothing is opened for the operands: the difference of two masked values is masked by the difference of their masks.
+//! A result is masked by `R_b + r_out`, so it feeds the next level as it is. Padded positions are left out of the tree
+//! (shapes are public): they count as minus infinity. Exact while `|a - b| < 2^(bits-1)`.
+
+use super::predicate::{Decided, Predicate, each};
+use super::select::Select;
+use super::{Coins, Cost, Gate, take};
+use crate::compare::Scheme;
+use crate::ring::sign_extend;
+use crate::{
+    Backend, Deal, Error, Form, Local, Mask, Masked, Part, Result, Ring, Session, Shape, Share, Window,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Maximum over a window of `[batch, channels, height, width]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaxPool {
+    /// Comparison of the differences' signs.
+    pub scheme: Scheme,
+    /// The window.
+    pub window: Window,
+}
+
+/// One level of the tree: places of `a` and of `b` among the image and the results of all levels before, concatenated.
+struct Level {
+    a: Arc<[usize]>,
+    b: Arc<[usize]>,
+}
+
+impl MaxPool {
+    /// The levels of all windows of an image. Every window's last comparison falls into the last level, so that this
+    /// level's results are the output.
+    fn levels(&self, x: &Form) -> Result<(Shape, Vec<Level>)> {
+        let &[_, c, h, w] = &x.shape.0[..] else {
+            return Err(Error::shape(Self::NAME, format!("wants [batch, c, h, w], got {:?}", x.shape)));
+        };
+        let [oh, ow] = self.window.output(h, w)?;
+        let mut live: Vec<Vec<usize>> = (0..c * oh * ow)
+            .map(|o| {
+                let (plane, p) = (o / (oh * ow), o % (oh * ow));
+                self.window.taps(h, w, p / ow, p % ow).map(|t| plane * h * w + t).collect()
+            })
+            .collect();
+        if live.iter().any(|l| l.is_empty()) {
+            return Err(Error::shape(Self::NAME, "a window lies in the padding altogether"));
+        }
+        let most = live.iter().map(Vec::len).max().unwrap_or(1);
+        let depth = (most.max(2) - 1).ilog2() + 1;
+        let (mut levels, mut next) = (vec![], c * h * w);
+        for left in (0..depth).rev() {
+            let (mut a, mut b) = (vec![], vec![]);
+            for window in &mut live {
+                // merge as few as needed to finish in the levels left; one alone is compared with itself at the end
+                if left == 0 && window.len() == 1 {
+                    window.push(window[0]);
+                }
+                let merged: Vec<usize> = window.drain(..2 * window.len().saturating_sub(1 << left)).collect();
+                for pair in merged.chunks_exact(2) {
+                    a.push(pair[0]);
+                    b.push(pair[1]);
+                    window.push(next);
+                    next += 1;
+                }
+            }
+            levels.push(Level { a: a.into(), b: b.into() });
+        }
+        Ok((x.shape.with_row(&[c, oh, ow]), levels))
+    }
+
+    fn inner(&self, bits: u32) -> (Predicate, Select) {
+        (Predicate::sign(self.scheme, bits), Select { m: bits, out: bits, free: true })
+    }
+    fn part(&self, elements: usize, bits: u32) -> Part {
+        let (predicate, select) = self.inner(bits);
+        Part { elements, fields: predicate.fields(&select.words()) }
+    }
+}
+
+impl Gate for MaxPool {
+    const NAME: &'static str = "max-pool";
+
+    fn output(&self, _: u32, x: &[&Form]) -> Result<Form> {
+        let [x] = take(Self::NAME, x)?;
+        Ok(Form { shape: self.levels(x)?.0, bits: x.bits })
+    }
+
+    fn ideal<R: Ring>(&self, forms: &[&Form], x: &[&[R]], _: Coins) -> Vec<R> {
+        let (&[_, _, h, w], Ok(out)) = (&forms[0].shape.0[..], self.output(R::BITS, forms)) else {
+            return vec![];
+        };
+        let &[.., oh, ow] = &out.shape.0[..] else { return vec![] };
+        let signed = |v: &R| sign_extend(v.low(), forms[0].bits);
+        let planes = x[0].chunks_exact(h * w);
+        let best = |plane: &[R], p: usize| {
+            self.window.taps(h, w, p / ow, p % ow).map(|t| plane[t]).max_by_key(signed).unwrap_or(R::ZERO)
+        };
+        planes.flat_map(|plane| (0..oh * ow).map(move |p| best(plane, p))).collect()
+    }
+
+    fn deal<B: Backend>(&self, d: &mut Deal<B>, r: &[&Mask<B>]) -> Result<Mask<B>> {
+        let [x] = take(Self::NAME, r)?;
+        let (bits, dev) = (x.form.bits, d.dev.clone());
+        let (shape, levels) = self.levels(x.form())?;
+        let (predicate, select) = self.inner(bits);
+        let mut wires = vec![x.clone()];
+        for (part, level) in levels.iter().enumerate() {
+            let all: Vec<&Mask<B>> = wires.iter().collect();
+            let a = Mask::local(&dev, &Local::Gather(level.a.clone()), &all)?;
+            let b = Mask::local(&dev, &Local::Gather(level.b.clone()), &all)?;
+            let diff = Mask::local(&dev, &Local::Sub, &[&a, &b])?;
+            let (fresh, sum) = (d.fresh(part as u32, diff.form()), diff.sum(&dev));
+            d.tiles(Self::NAME, part as u32, &self.part(diff.form.len(), bits), |t| {
+                let big = t.part_of(&sum);
+                let masks = predicate.deal(t, &big);
+                select.deal(t, &big, Some([&big, &big]), &masks.sign);
+            })?;
+            wires.push(Mask::local(&dev, &Local::Add, &[&b, &fresh])?);
+        }
+        let last = wires.pop().ok_or_else(|| Error::shape(Self::NAME, "no level"))?;
+        Ok(Mask { form: Form { shape, bits }, shares: last.shares })
+    }
+
+    fn eval<B: Backend>(&self, s: &mut Session<B>, x: &[&Masked<B>]) -> Result<Share<B>> {
+        let [x] = take(Self::NAME, x)?;
+        let (shape, levels) = self.levels(x.form())?;
+        let mut wires = vec![x.clone()];
+        for (part, level) in levels.iter().enumerate() {
+            let share = self.level(s, part as u32, level, &wires)?;
+            if part + 1 == levels.len() {
+                return Ok(Share { form: Form { shape, bits: x.form.bits }, ..share });
+            }
+            wires.push(s.open(share)?);
+        }
+        Err(Error::shape(Self::NAME, "no level"))
+    }
+
+    fn cost(&self, _: u32, x: &[&Form]) -> Result<Cost> {
+        let [x] = take(Self::NAME, x)?;
+        let mut cost = Cost::default();
+        for level in self.levels(x)?.1 {
+            let form = Form { shape: x.shape.with_row(&[level.a.len()]), bits: x.bits };
+            self.inner(x.bits).0.bill(&mut cost, form.len());
+            cost.parts.push(self.part(form.len(), x.bits));
+            cost.result(&form);
+        }
+        Ok(cost)
+    }
+}
+
+impl MaxPool {
+    fn level<B: Backend>(
+        &self,
+        s: &mut Session<B>,
+        part: u32,
+        level: &Level,
+        wires: &[Masked<B>],
+    ) -> Result<Share<B>> {
+        let (dev, one, bits) = (s.dev.clone(), B::Ring::ONE, wires[0].form.bits);
+        let all: Vec<&Masked<B>> = wires.iter().collect();
+        let a = Masked::local(&dev, &Local::Gather(level.a.clone()), &all)?;
+        let b = Masked::local(&dev, &Local::Gather(level.b.clone()), &all)?;
+        let diff = Masked::local(&dev, &Local::Sub, &[&a, &b])?;
+        let (predicate, select) = self.inner(bits);
+        let fields = self.part(0, bits).fields;
+        let decided = predicate.eval(s, (Self::NAME, part, &fields), diff.form.shape.row(), &diff.value)?;
+        let z = each(decided, |mut d: Decided<B>| {
+            let part = |v: &B::Buf| dev.slice(v, d.range.start, d.range.len());
+            let rho = select.rho(&mut d.key)?;
+            select.eval(&mut d.key, &rho, &part(&diff.value), Some(&part(&diff.share)), &d.sign)
+        })?;
+        let fresh = s.fresh(part, diff.form());
+        let public = if s.me.is_p0() { one } else { B::Ring::ZERO };
+        let buf = dev.lin(&[(one, &dev.concat(z)), (one, &fresh), (public, &b.value)], bits);
+        let mask = dev.lin(&[(one, &b.share), (one, &fresh)], bits);
+        Ok(Share { form: diff.form, buf, mask })
+    }
+}

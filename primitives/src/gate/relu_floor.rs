@@ -1,0 +1,130 @@
+//! ReLU fused with an exact truncation: `max(floor(x / 2^f), 0)` of an open wire of n bits.
+//!
+//! The sign is that of `x` itself, not of a rounded `t`; subtracting the borrow after a public-coin ReLU is wrong
+//! (protocols, section 6). One comparison of `n - 1` bits yields `d = [x >= 0]`, its low part the borrow
+//! `c = [x^_low < r_low]`; both are opened masked. Words: rho (n), `-d R - d c` for the four openings (4n), and
+//! `d msb(r)` for both openings of d (f bits each, used if `msb(x^) = 0`).
+
+use super::predicate::{Decided, Predicate, each};
+use super::{Coins, Cost, Gate, take};
+use crate::bits::Bits;
+use crate::compare::Scheme;
+use crate::{Backend, Deal, Error, Form, Mask, Masked, Part, Result, Ring, Session, Share};
+use serde::{Deserialize, Serialize};
+
+const RHO: u32 = 1;
+const TERM: u32 = 2;
+const TOP: u32 = 6;
+
+/// `max(floor(x / 2^cut), 0)`, n bits wide.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReluFloor {
+    /// Comparison of the sign and of the borrow.
+    pub scheme: Scheme,
+    /// Bits cut off, at least 1.
+    pub cut: u32,
+}
+
+impl ReluFloor {
+    fn part(&self, x: &Form) -> Part {
+        let words = [x.bits, x.bits, x.bits, x.bits, x.bits, self.cut, self.cut];
+        Part { elements: x.len(), fields: self.predicate(x).fields(&words) }
+    }
+    fn predicate(&self, x: &Form) -> Predicate {
+        Predicate::both(self.scheme, x.bits, self.cut)
+    }
+}
+
+/// `bits` if `want` is 1, their complement if it is 0: which elements were opened as `want`.
+fn opened_as(bits: &Bits, want: u32) -> Bits {
+    if want == 1 { bits.clone() } else { bits.not() }
+}
+
+impl Gate for ReluFloor {
+    const NAME: &'static str = "relu-floor";
+
+    fn output(&self, n: u32, x: &[&Form]) -> Result<Form> {
+        let [x] = take(Self::NAME, x)?;
+        if x.bits != n || self.cut == 0 || self.cut + 2 > n {
+            return Err(Error::shape(
+                Self::NAME,
+                format!("cannot cut {} of {} bits in a ring of {n}", self.cut, x.bits),
+            ));
+        }
+        Ok(x.clone())
+    }
+
+    fn ideal<R: Ring>(&self, _: &[&Form], x: &[&[R]], _: Coins) -> Vec<R> {
+        x[0].iter().map(|v| R::from_i64((v.signed() >> self.cut).max(0))).collect()
+    }
+
+    fn deal<B: Backend>(&self, d: &mut Deal<B>, r: &[&Mask<B>]) -> Result<Mask<B>> {
+        let [r] = take(Self::NAME, r)?;
+        let (n, one) = (B::Ring::BITS, B::Ring::ONE);
+        let form = self.output(n, &[r.form()])?;
+        let (dev, out, minus) = (d.dev.clone(), d.fresh(0, &form), B::Ring::ZERO.sub(one));
+        let (r, predicate) = (r.sum(&dev), self.predicate(&form));
+        d.tiles(Self::NAME, 0, &self.part(&form), |t| {
+            let r = t.part_of(&r);
+            let masks = predicate.deal(t, &r);
+            let big = dev.shift(&r, 0, self.cut, n - self.cut);
+            let msb = dev.of_bits(&dev.bit(&r, n - 1));
+            t.word(RHO, &dev.of_bits(&masks.sign), n);
+            let clear = |opened: u32, mask: &Bits| dev.of_bits(&opened_as(mask, 1 - opened)); // opened xor mask
+            for (dh, ch) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                let both = dev.lin(&[(one, &big), (one, &clear(ch, &masks.borrow))], n);
+                let term = dev.lin(&[(minus, &dev.mul(&clear(dh, &masks.sign), &both))], n);
+                t.word(TERM + 2 * dh + ch, &term, n);
+            }
+            (0..2).for_each(|dh| t.word(TOP + dh, &dev.mul(&clear(dh, &masks.sign), &msb), self.cut));
+        })?;
+        Ok(out)
+    }
+
+    fn eval<B: Backend>(&self, s: &mut Session<B>, x: &[&Masked<B>]) -> Result<Share<B>> {
+        let [x] = take(Self::NAME, x)?;
+        let form = self.output(B::Ring::BITS, &[x.form()])?;
+        let (dev, one) = (s.dev.clone(), B::Ring::ONE);
+        let at = (Self::NAME, 0, &self.part(&form).fields);
+        let decided = self.predicate(&form).eval(s, at, form.shape.row(), &x.value)?;
+        let z = each(decided, |d| self.tile(&dev.slice(&x.value, d.range.start, d.range.len()), d))?;
+        let mask = s.fresh(0, &form);
+        let buf = dev.lin(&[(one, &dev.concat(z)), (one, &mask)], form.bits);
+        Ok(Share { form, buf, mask })
+    }
+
+    fn cost(&self, n: u32, x: &[&Form]) -> Result<Cost> {
+        let form = self.output(n, x)?;
+        let mut cost = Cost { parts: vec![self.part(&form)], ..Cost::default() };
+        self.predicate(&form).bill(&mut cost, form.len());
+        cost.result(&form);
+        Ok(cost)
+    }
+}
+
+impl ReluFloor {
+    /// One tile's share, without the result's mask.
+    fn tile<B: Backend>(&self, x: &B::Buf, mut d: Decided<B>) -> Result<B::Buf> {
+        let (dev, n, one) = (d.key.dev().clone(), B::Ring::BITS, B::Ring::ONE);
+        let big = dev.shift(x, 0, self.cut, n - self.cut);
+        let rho = d.key.word(RHO, n)?;
+        let sign = dev.of_bits(&d.sign);
+        // share of d = d^ + (1 - 2 d^) rho, times X
+        let two = one.add(one);
+        let public = if d.key.me().is_p0() { one } else { B::Ring::ZERO };
+        let terms = [(one, &rho), (B::Ring::ZERO.sub(two), &dev.mul(&sign, &rho)), (public, &sign)];
+        let mut z = dev.mul(&dev.lin(&terms, n), &big);
+        for (dh, ch) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let here = dev.of_bits(&opened_as(&d.sign, dh).and(&opened_as(&d.borrow, ch)));
+            let term = d.key.word(TERM + 2 * dh + ch, n)?;
+            z = dev.lin(&[(one, &z), (one, &dev.mul(&here, &term))], n);
+        }
+        let low_half = dev.bit(x, n - 1).not();
+        for dh in 0..2 {
+            let here = dev.of_bits(&opened_as(&d.sign, dh).and(&low_half));
+            let top = d.key.word(TOP + dh, self.cut)?;
+            z = dev.lin(&[(one, &z), (one.shl(n - self.cut), &dev.mul(&here, &top))], n);
+        }
+        Ok(z)
+    }
+}

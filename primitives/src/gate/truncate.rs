@@ -1,0 +1,138 @@
+//! Truncation of an open wire, with the lift back to n bits inside.
+//!
+//! Public coin: `X = x^ >> f` is masked by `R = r >> f` up to a carry of +1, whose coin `[x_low > x^_low]` is public. Floor:
+//! subtract the borrow `[x^_low < r_low]`, a comparison of f bits (protocols, section 4). Exact for
+//! `|x| <= 2^(n-2) - 2^f`.
+
+use super::lift::extend;
+use super::predicate::{Decided, Predicate, each};
+use super::{Coins, Cost, Gate, Mode, cut_open, take};
+use crate::ring::ones;
+use crate::session::TileKey;
+use crate::{Backend, Deal, Error, Form, Mask, Masked, Part, Result, Ring, Session, Share};
+use serde::{Deserialize, Serialize};
+
+const R: u32 = 1;
+const MSB: u32 = 2;
+const BORROW: u32 = 3;
+
+/// `x / 2^cut`, rounded as `mode` says, n bits wide.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Truncate {
+    /// Bits cut off, at least 1.
+    pub cut: u32,
+    /// How the value is rounded.
+    pub mode: Mode,
+}
+
+impl Truncate {
+    fn predicate(&self) -> Option<Predicate> {
+        match self.mode {
+            Mode::PublicCoin => None,
+            Mode::Floor(scheme) => Some(Predicate::borrow(scheme, self.cut)),
+        }
+    }
+    fn part(&self, x: &Form) -> Part {
+        let mut words = vec![x.bits, self.cut];
+        let fields = match self.predicate() {
+            None => [vec![], words],
+            Some(p) => {
+                words.push(x.bits);
+                p.fields(&words)
+            }
+        };
+        Part { elements: x.len(), fields }
+    }
+    /// One tile's share of `t`, before the borrow is taken off.
+    fn rounded<B: Backend>(&self, key: &mut TileKey<B>, x: &B::Buf) -> Result<B::Buf> {
+        let (dev, n, one) = (key.dev().clone(), B::Ring::BITS, B::Ring::ONE);
+        let (r, msb) = (key.word(R, n)?, key.word(MSB, self.cut)?);
+        let m = n - self.cut;
+        let public = extend(key, &dev.shift(x, 0, self.cut, m), m, &msb);
+        Ok(dev.lin(&[(one, &public), (B::Ring::ZERO.sub(one), &r)], n))
+    }
+    fn exact<B: Backend>(&self, mut d: Decided<B>, x: &B::Buf) -> Result<B::Buf> {
+        let (dev, n, one) = (d.key.dev().clone(), B::Ring::BITS, B::Ring::ONE);
+        let z = self.rounded(&mut d.key, x)?;
+        let (mask, c) = (d.key.word(BORROW, n)?, dev.of_bits(&d.borrow));
+        // the borrow is c^ + (1 - 2 c^) mask
+        let public = if d.key.me().is_p0() { one } else { B::Ring::ZERO };
+        let minus = |v| B::Ring::ZERO.sub(v);
+        let cm = dev.mul(&c, &mask);
+        Ok(dev.lin(&[(one, &z), (minus(one), &mask), (one.add(one), &cm), (minus(public), &c)], n))
+    }
+}
+
+impl Gate for Truncate {
+    const NAME: &'static str = "truncate";
+
+    fn output(&self, n: u32, x: &[&Form]) -> Result<Form> {
+        let [x] = take(Self::NAME, x)?;
+        if x.bits != n || self.cut == 0 || self.cut + 3 > n {
+            return Err(Error::shape(
+                Self::NAME,
+                format!("cannot cut {} of {} bits in a ring of {n}", self.cut, x.bits),
+            ));
+        }
+        Ok(x.clone())
+    }
+
+    fn ideal<Z: Ring>(&self, _: &[&Form], x: &[&[Z]], coins: Coins) -> Vec<Z> {
+        let coin = |i: usize| if self.mode == Mode::PublicCoin { coins.map(|c| c[i]) } else { None };
+        x[0].iter().enumerate().map(|(i, v)| Z::from_i64(cut_open(*v, self.cut, coin(i)))).collect()
+    }
+
+    fn deal<B: Backend>(&self, d: &mut Deal<B>, r: &[&Mask<B>]) -> Result<Mask<B>> {
+        let [r] = take(Self::NAME, r)?;
+        let n = B::Ring::BITS;
+        let form = self.output(n, &[r.form()])?;
+        let (dev, out, predicate) = (d.dev.clone(), d.fresh(0, &form), self.predicate());
+        let r = r.sum(&dev);
+        d.tiles(Self::NAME, 0, &self.part(&form), |t| {
+            let r = t.part_of(&r);
+            let masks = predicate.as_ref().map(|p| p.deal(t, &r));
+            t.word(R, &dev.shift(&r, 0, self.cut, n - self.cut), n);
+            t.word(MSB, &dev.of_bits(&dev.bit(&r, n - 1)), self.cut);
+            if let Some(masks) = masks {
+                t.word(BORROW, &dev.of_bits(&masks.borrow), n);
+            }
+        })?;
+        Ok(out)
+    }
+
+    fn eval<B: Backend>(&self, s: &mut Session<B>, x: &[&Masked<B>]) -> Result<Share<B>> {
+        let [x] = take(Self::NAME, x)?;
+        let form = self.output(B::Ring::BITS, &[x.form()])?;
+        let (dev, one, cut) = (s.dev.clone(), B::Ring::ONE, self.cut);
+        let (fields, row) = (self.part(&form).fields, form.shape.row());
+        let part = |r: &std::ops::Range<usize>| dev.slice(&x.value, r.start, r.len());
+        let z = match self.predicate() {
+            Some(p) => {
+                let decided = p.eval(s, (Self::NAME, 0, &fields), row, &x.value)?;
+                each(decided, |d| {
+                    let x = part(&d.range);
+                    self.exact(d, &x)
+                })?
+            }
+            None => {
+                if !s.me.is_p0() {
+                    s.coin(|dev| dev.download(&x.value).iter().map(|v| v.low() & ones(cut)).collect());
+                }
+                s.tiles(Self::NAME, 0, &fields, row, |mut key, range| self.rounded(&mut key, &part(&range)))?
+            }
+        };
+        let mask = s.fresh(0, &form);
+        let buf = dev.lin(&[(one, &dev.concat(z)), (one, &mask)], form.bits);
+        Ok(Share { form, buf, mask })
+    }
+
+    fn cost(&self, n: u32, x: &[&Form]) -> Result<Cost> {
+        let form = self.output(n, x)?;
+        let mut cost = Cost { parts: vec![self.part(&form)], ..Cost::default() };
+        if let Some(p) = self.predicate() {
+            p.bill(&mut cost, form.len());
+        }
+        cost.result(&form);
+        Ok(cost)
+    }
+}

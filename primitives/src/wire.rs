@@ -1,0 +1,117 @@
+//! What may be known of a wire, as types. Fields are private to this crate: only gates see inside.
+//!
+//! A [`Mask`] is the dealer's; a [`Masked`] is a party's; a [`Share`] and a [`BitShare`] exist only between a gate's
+//! computation and its opening. Neither share is `Clone` nor readable:
+//!
+//! ```compile_fail
+//! fn twice<B: twoply_primitives::Backend>(s: twoply_primitives::Share<B>) {
+//!     let (_a, _b) = (s.clone(), s);
+//! }
+//! ```
+//! ```compile_fail
+//! fn peek<B: twoply_primitives::Backend>(s: &twoply_primitives::Share<B>) -> &B::Buf {
+//!     &s.buf
+//! }
+//! ```
+
+use crate::bits::Bits;
+use crate::{Backend, Form, Local, Result, Ring};
+use serde::{Deserialize, Serialize};
+
+/// One of the two parties. Never a `bool`: the roles differ.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum PartyId {
+    /// Holds seeds only, or common words; adds public terms to its share.
+    P0,
+    /// Stores the corrections.
+    P1,
+}
+
+impl PartyId {
+    /// Both, in order.
+    pub const BOTH: [PartyId; 2] = [PartyId::P0, PartyId::P1];
+
+    /// 0 or 1.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+    /// The other one.
+    pub fn peer(self) -> PartyId {
+        PartyId::BOTH[1 - self.index()]
+    }
+    /// Whether this is P0, who adds public terms.
+    pub fn is_p0(self) -> bool {
+        self == PartyId::P0
+    }
+}
+
+impl std::fmt::Display for PartyId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(["P0", "P1"][self.index()])
+    }
+}
+
+/// Dealer side: the mask of one wire, as the two shares the parties hold of it; `r` is their sum mod 2^bits.
+///
+/// A wire may feed several gates, so a mask can be cloned; new ones come from [`crate::Deal`] only.
+#[derive(Clone)]
+pub struct Mask<B: Backend> {
+    pub(crate) form: Form,
+    pub(crate) shares: [B::Buf; 2],
+}
+
+impl<B: Backend> Mask<B> {
+    /// Shape and width of the wire.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+    /// The mask itself, mod 2^bits.
+    pub(crate) fn sum(&self, dev: &B) -> B::Buf {
+        dev.lin(&[(B::Ring::ONE, &self.shares[0]), (B::Ring::ONE, &self.shares[1])], self.form.bits)
+    }
+    /// The mask of `f` applied to wires with masks `x`: the homogeneous part of `f` on each share.
+    pub fn local(dev: &B, f: &Local, x: &[&Self]) -> Result<Self> {
+        let forms: Vec<&Form> = x.iter().map(|m| &m.form).collect();
+        let form = f.output(&forms)?;
+        let f = f.homogeneous();
+        let side =
+            |p: usize| dev.local(&f, &form, &forms, &x.iter().map(|m| &m.shares[p]).collect::<Vec<_>>());
+        Ok(Mask { shares: [side(0), side(1)], form })
+    }
+}
+
+/// Party side: the public value `x + r` mod 2^bits, and this party's own share of `r`. Local maps move both.
+#[derive(Clone)]
+pub struct Masked<B: Backend> {
+    pub(crate) form: Form,
+    pub(crate) value: B::Buf,
+    pub(crate) share: B::Buf,
+}
+
+impl<B: Backend> Masked<B> {
+    /// Shape and width of the wire.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+    /// `f` on the public values, its homogeneous part on this party's mask shares.
+    pub fn local(dev: &B, f: &Local, x: &[&Self]) -> Result<Self> {
+        let forms: Vec<&Form> = x.iter().map(|m| &m.form).collect();
+        let form = f.output(&forms)?;
+        let value = dev.local(f, &form, &forms, &x.iter().map(|m| &m.value).collect::<Vec<_>>());
+        let share =
+            dev.local(&f.homogeneous(), &form, &forms, &x.iter().map(|m| &m.share).collect::<Vec<_>>());
+        Ok(Masked { form, value, share })
+    }
+}
+
+/// One party's additive share, mod 2^bits, of a gate's masked result, with its share of the result's mask.
+///
+/// Opened by [`crate::Session::open`] or addressed to an owner by [`crate::Session::for_owner`]; both take it by value.
+pub struct Share<B: Backend> {
+    pub(crate) form: Form,
+    pub(crate) buf: B::Buf,
+    pub(crate) mask: B::Buf,
+}
+
+/// One party's XOR share of masked bits; travels at one bit each.
+pub struct BitShare(pub(crate) Bits);

@@ -1,0 +1,6 @@
+//! A party is not a bool.
+use twoply_primitives::PartyId;
+
+fn main() {
+    let _: PartyId = true;
+}

@@ -1,0 +1,355 @@
+//! The view of one party of a run of each gate: its tile, its own shares of masks, masked operands, every message it
+//! got and every value that was opened. Against the operands when they are random, against nothing when they are fixed,
+//! and between two fixed inputs. A sample is an image: every one has its own masks and keys.
+
+use crate::common::{Dealt, deal, full, random};
+use crate::keys::{KEYS, stored};
+use crate::stats::{Plane, View, planes, xor};
+use twoply_primitives::bits::{Bits, read_word};
+use twoply_primitives::channel::Recording;
+use twoply_primitives::compare::{Scheme, Widths, digits::Digits};
+use twoply_primitives::gate::*;
+use twoply_primitives::*;
+
+/// One message of a gate, of `lanes` elements per sample.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// Shared bits: per tile, plane after plane.
+    Bits { planes: usize, lanes: usize },
+    /// Shared words of these widths, one packed array after the other.
+    Words { widths: Vec<u32>, lanes: usize },
+}
+use Message::{Bits as B, Words as W};
+
+/// A gate with what a run of it sends.
+pub struct Case<G> {
+    pub gate: G,
+    /// Operands per image; weights have no batch.
+    pub forms: Vec<Form>,
+    /// Largest magnitude of an operand.
+    pub limit: i64,
+    pub messages: Vec<Message>,
+}
+
+/// Messages of the digits' merge for a comparison.
+fn merge(w: u32, low: Option<u32>, lanes: usize) -> Message {
+    B { planes: 2 * Digits::new(Widths { w, low }).split().len() - 1, lanes }
+}
+fn words(width: u32, lanes: usize) -> Message {
+    W { widths: vec![width], lanes }
+}
+
+/// Elements `0..len` of one message as (name, width, lanes, what came, what was opened).
+type Part = (String, u32, usize, Vec<u128>, Vec<u128>);
+
+impl Message {
+    fn read(&self, name: &str, sent: &[u8], got: &[u8], samples: usize) -> Vec<Part> {
+        let cells = |bytes: &[u8], from: usize, width: u32, len: usize| -> Vec<u128> {
+            (0..len).map(|i| read_word(bytes, from + i * width as usize, width) as u128).collect()
+        };
+        match self {
+            B { planes, lanes } => {
+                let len = samples * lanes;
+                assert_eq!(got.len() * 8, planes * len, "{name}");
+                let plane = |p: usize, bytes: &[u8]| {
+                    let tile = |t| Bits::read(bytes, (t * planes + p) * TILE, TILE);
+                    let tiles: Vec<Bits> = (0..len / TILE).map(tile).collect();
+                    (0..len).map(|i| tiles[i / TILE].bit(i % TILE) as u128).collect::<Vec<_>>()
+                };
+                let one = |p: usize| {
+                    let (a, b) = (plane(p, sent), plane(p, got));
+                    let opened = a.iter().zip(&b).map(|(a, b)| a ^ b).collect();
+                    (format!("{name} bit {p}"), 1, *lanes, b, opened)
+                };
+                (0..*planes).map(one).collect()
+            }
+            W { widths, lanes } => {
+                let (len, mut from) = (samples * lanes, 0);
+                let mut one = |&w: &u32| {
+                    let (a, b) = (cells(sent, from, w, len), cells(got, from, w, len));
+                    from += (w as usize * len).next_multiple_of(8);
+                    let opened = a.iter().zip(&b).map(|(a, b)| (a + b) & ring::ones(w) as u128).collect();
+                    (format!("{name} word of {w}"), w, *lanes, b, opened)
+                };
+                let out = widths.iter().map(&mut one).collect();
+                assert_eq!(from, got.len() * 8, "{name}");
+                out
+            }
+        }
+    }
+}
+
+impl<G: Gate> Case<G> {
+    /// Images of the run.
+    fn images(&self) -> usize {
+        self.forms[0].shape.batch()
+    }
+    /// Keys for the run.
+    pub fn deal<R: Ring>(&self, entropy: u64) -> Dealt<R> {
+        deal(&self.gate, &self.forms, entropy)
+    }
+    /// Operands that are random within the limit.
+    pub fn random<R: Ring>(&self, entropy: u64) -> Vec<Vec<R>> {
+        let span = 2 * self.limit as u128 + 1;
+        let value =
+            |v: u64, bits| R::from_i64(((v as u128 * span) >> 64) as i64 - self.limit).and(R::ones(bits));
+        let one = |(i, f): (usize, &Form)| {
+            random(entropy + i as u64, f.len()).into_iter().map(|v| value(v, f.bits)).collect()
+        };
+        self.forms.iter().enumerate().map(one).collect()
+    }
+    /// Operands that are the same for every image.
+    pub fn fixed<R: Ring>(&self, entropy: u64) -> Vec<Vec<R>> {
+        let one =
+            |(f, x): (&Form, Vec<R>)| x[..f.shape.row()].iter().copied().cycle().take(f.len()).collect();
+        self.forms
+            .iter()
+            .zip(self.random(entropy))
+            .map(|(f, x)| if self.is_weight(f) { x } else { one((f, x)) })
+            .collect()
+    }
+    fn is_weight(&self, f: &Form) -> bool {
+        f.shape.batch() != self.images()
+    }
+
+    /// Runs on `x` and collects what `party` saw.
+    pub fn view<R: Ring>(&self, dealt: &Dealt<R>, x: &[Vec<R>], party: PartyId) -> View {
+        let played = dealt.play(&self.gate, x);
+        let (forms, slices): (Vec<&Form>, Vec<&[R]>) =
+            (self.forms.iter().collect(), x.iter().map(|x| &x[..]).collect());
+        let bits = self.gate.output(R::BITS, &forms).unwrap().bits;
+        for (got, want) in played.clear.iter().zip(self.gate.ideal(&forms, &slices, None)) {
+            assert!(got.sub(want).and(R::ones(bits)).low() <= 1, "a view counts only if the run was right");
+        }
+        let mut v = self.held(dealt, party);
+        self.masked(&mut v, dealt, x);
+        self.heard(&mut v, &played.logs[party.index()]);
+        v
+    }
+    /// What `party` holds before the run: its tile, and its own shares of the operands' masks.
+    pub fn held<R: Ring>(&self, dealt: &Dealt<R>, party: PartyId) -> View {
+        let mut v = View::default();
+        for (p, part) in dealt.cost.parts.iter().enumerate() {
+            let site = Site { gate: dealt.gate, part: p as u32 };
+            for (i, (width, values)) in stored(&dealt.store, site, part, party).iter().enumerate() {
+                v.see(&format!("part {p} field {i}"), planes(values, *width, part.elements / self.images()));
+            }
+        }
+        for o in dealt.operands.iter().filter(|o| !self.is_weight(&o.form)) {
+            v.see(
+                "own share of the mask",
+                ring_planes(&o.shares[party.index()], o.form.bits, o.form.shape.row()),
+            );
+        }
+        v
+    }
+    fn masked<R: Ring>(&self, v: &mut View, dealt: &Dealt<R>, x: &[Vec<R>]) {
+        for (o, x) in dealt.operands.iter().zip(x).filter(|(o, _)| !self.is_weight(&o.form)) {
+            v.see("masked operand", ring_planes(&o.hide(x), o.form.bits, o.form.shape.row()));
+        }
+    }
+    fn heard(&self, v: &mut View, log: &Recording) {
+        assert_eq!(log.received.len(), self.messages.len() + 1, "all messages and the transcript");
+        for (i, m) in self.messages.iter().enumerate() {
+            for (name, width, lanes, got, opened) in
+                m.read(&format!("message {i}"), &log.sent[i], &log.received[i], self.images())
+            {
+                v.see(&format!("{name} received"), planes(&got, width, lanes));
+                v.see(&format!("{name} opened"), planes(&opened, width, lanes));
+            }
+        }
+    }
+    /// Opened values of message `i`, plane by plane.
+    pub fn opened(&self, i: usize, log: &Recording) -> Vec<Plane> {
+        let parts = self.messages[i].read("opened", &log.sent[i], &log.received[i], self.images());
+        parts.iter().flat_map(|(_, width, lanes, _, opened)| planes(opened, *width, *lanes)).collect()
+    }
+}
+
+/// Planes of ring elements.
+pub fn ring_planes<R: Ring>(v: &[R], bits: u32, lanes: usize) -> Vec<Plane> {
+    planes(&v.iter().map(|v| v.low() as u128).collect::<Vec<_>>(), bits, lanes)
+}
+
+/// All pairs of bits, held against all secrets in the full size. Else against some, and of a large view only the pairs of
+/// its last bits: what came and what was opened, and the words before them.
+fn pair(v: &mut View) {
+    let from = if full() || v.len() <= 450 { 0 } else { v.len() - 450 };
+    v.thin(if full() { 1 } else { 16 });
+    v.pair(from..v.len());
+    v.triple_edges(if full() { 120 } else { 60 });
+}
+
+/// Views of a gate, tested for both parties.
+fn joint<R: Ring, G: Gate>(case: &Case<G>) {
+    let dealt = case.deal::<R>(100);
+    for party in PartyId::BOTH {
+        let name = format!("{} mod 2^{}, {party}", G::NAME, R::BITS);
+        let x = case.random::<R>(101);
+        let mut v = case.view(&dealt, &x, party);
+        for (f, x) in case.forms.iter().zip(&x).filter(|(f, _)| !case.is_weight(f)) {
+            v.keep("operand", ring_planes(x, f.bits, f.shape.row()));
+        }
+        pair(&mut v);
+        v.worst().clean(&format!("{name}, random input"));
+        let two = [103, 105].map(|entropy| {
+            let dealt = case.deal::<R>(entropy + 50);
+            let mut v = case.view(&dealt, &case.fixed(entropy), party);
+            pair(&mut v);
+            v.worst().clean(&format!("{name}, fixed input"));
+            v
+        });
+        two[0].worst_difference(&two[1]).clean(&name);
+    }
+}
+
+/// What P1 stores, against the operands' masks and against `rho`, the mask of the sign that message `decided` opened;
+/// `signs` computes the signs of lane after lane.
+fn held_against_masks<R: Ring, G: Gate>(
+    case: &Case<G>,
+    decided: Option<usize>,
+    signs: impl Fn(&[Vec<R>], &Dealt<R>) -> Vec<Plane>,
+) {
+    let dealt = case.deal::<R>(110);
+    let mut v = case.held(&dealt, PartyId::P1);
+    for o in dealt.operands.iter().filter(|o| !case.is_weight(&o.form)) {
+        v.keep("mask", ring_planes(&o.mask(), o.form.bits, o.form.shape.row()));
+    }
+    if let Some(message) = decided {
+        let x = case.random::<R>(111);
+        let log = &dealt.play(&case.gate, &x).logs[1];
+        let rho = case.opened(message, log).iter().zip(signs(&x, &dealt)).map(|(d, s)| xor(d, &s)).collect();
+        v.keep("rho", rho);
+    }
+    pair(&mut v);
+    v.worst().clean(&format!("{} mod 2^{}, stored by P1, against masks", G::NAME, R::BITS));
+}
+
+/// `[value >= 0]` of every element, as a plane per lane.
+fn sign_planes(values: impl Iterator<Item = i64>, lanes: usize) -> Vec<Plane> {
+    planes(&values.map(|v| (v >= 0) as u128).collect::<Vec<_>>(), 1, lanes)
+}
+
+fn signed<R: Ring>(v: R, bits: u32) -> i64 {
+    ring::sign_extend(v.low(), bits)
+}
+
+const DIGITS: Scheme = Scheme::Digits;
+
+pub fn relu(scheme: Scheme, lanes: usize) -> Case<Relu> {
+    let mut messages = vec![B { planes: 1, lanes }, words(32, lanes)];
+    if scheme == DIGITS {
+        messages.insert(0, merge(19, None, lanes));
+    }
+    let gate = Relu { scheme, shift: 0, out: 32 };
+    Case { gate, forms: vec![Form::new([KEYS, lanes], 20)], limit: (1 << 19) - 1, messages }
+}
+
+#[test]
+fn relu_on_a_cut_wire() {
+    joint::<u32, _>(&relu(DIGITS, 1));
+    joint::<u32, _>(&relu(Scheme::Dpf, 1));
+    held_against_masks::<u32, _>(&relu(DIGITS, 1), Some(1), |x, _| {
+        sign_planes(x[0].iter().map(|v| signed(*v, 20)), 1)
+    });
+}
+
+#[test]
+fn relu_on_an_open_wire() {
+    let gate = Relu { scheme: DIGITS, shift: 12, out: 32 };
+    let messages = vec![merge(19, None, 1), B { planes: 1, lanes: 1 }, words(32, 1)];
+    let case = Case { gate, forms: vec![Form::new([KEYS, 1], 32)], limit: (1 << 30) - 4096, messages };
+    joint::<u32, _>(&case);
+    held_against_masks::<u32, _>(&case, Some(1), |x, dealt| {
+        let hidden = dealt.operands[0].hide(&x[0]);
+        let rounded = hidden
+            .iter()
+            .zip(dealt.operands[0].mask())
+            .map(|(h, r)| signed((h >> 12).wrapping_sub(r >> 12), 20));
+        sign_planes(rounded, 1)
+    });
+}
+
+#[test]
+fn relu_with_an_exact_truncation() {
+    let gate = ReluFloor { scheme: DIGITS, cut: 12 };
+    let messages = vec![merge(31, Some(12), 1), B { planes: 2, lanes: 1 }, words(32, 1)];
+    let case = Case { gate, forms: vec![Form::new([KEYS, 1], 32)], limit: (1 << 31) - 1, messages };
+    joint::<u32, _>(&case);
+    held_against_masks::<u32, _>(&case, Some(1), |x, dealt| {
+        let hidden = dealt.operands[0].hide(&x[0]);
+        let borrow = |(h, r): (&u32, u32)| (h & 4095 < r & 4095) as u128;
+        let borrows: Vec<u128> = hidden.iter().zip(dealt.operands[0].mask()).map(borrow).collect();
+        let mut both = sign_planes(x[0].iter().map(|v| *v as i32 as i64), 1);
+        both.extend(planes(&borrows, 1, 1));
+        both
+    });
+}
+
+#[test]
+fn truncations_and_lift() {
+    let forms = |bits| vec![Form::new([KEYS, 1], bits)];
+    let limit = (1 << 30) - 4096;
+    let coin = Truncate { cut: 12, mode: Mode::PublicCoin };
+    let case = Case { gate: coin, forms: forms(32), limit, messages: vec![words(32, 1)] };
+    joint::<u32, _>(&case);
+    held_against_masks::<u32, _>(&case, None, |_, _| vec![]);
+    let floor = Truncate { cut: 12, mode: Mode::Floor(DIGITS) };
+    let messages = vec![merge(12, None, 1), B { planes: 1, lanes: 1 }, words(32, 1)];
+    let case = Case { gate: floor, forms: forms(32), limit, messages };
+    joint::<u32, _>(&case);
+    held_against_masks::<u32, _>(&case, None, |_, _| vec![]);
+    let case = Case { gate: Lift, forms: forms(20), limit: 1 << 18, messages: vec![words(32, 1)] };
+    joint::<u32, _>(&case);
+    held_against_masks::<u32, _>(&case, None, |_, _| vec![]);
+}
+
+#[test]
+fn max_pool_and_argmax() {
+    let pairs = |x: &[Vec<u32>], bits: u32| {
+        let x = x[0].clone();
+        sign_planes(
+            x.chunks_exact(2).map(|p| signed(p[0].wrapping_sub(p[1]), bits)).collect::<Vec<_>>().into_iter(),
+            2,
+        )
+    };
+    let level = |lanes| [merge(19, None, lanes), B { planes: 1, lanes }, words(20, lanes)];
+    let gate = MaxPool { scheme: DIGITS, window: Window::square(2, 2) };
+    let forms = vec![Form::new([KEYS, 1, 2, 2], 20)];
+    let case = Case { gate, forms, limit: (1 << 18) - 1, messages: [level(2), level(1)].concat() };
+    joint::<u32, _>(&case);
+    held_against_masks::<u32, _>(&case, Some(1), |x, _| pairs(x, 20));
+
+    let first = [merge(31, None, 2), B { planes: 1, lanes: 2 }, W { widths: vec![32, 2], lanes: 2 }];
+    let last = [merge(31, None, 1), B { planes: 1, lanes: 1 }, words(2, 1)];
+    let forms = vec![Form::new([KEYS, 4], 32)];
+    let case = Case {
+        gate: Argmax { scheme: DIGITS },
+        forms,
+        limit: (1 << 30) - 1,
+        messages: [first, last].concat(),
+    };
+    joint::<u32, _>(&case);
+    held_against_masks::<u32, _>(&case, Some(1), |x, _| pairs(x, 32));
+}
+
+#[test]
+fn products() {
+    let forms = vec![Form::new([KEYS, 3], 32), Form::new([2, 3], 32)];
+    let case = Case { gate: Linear { cut: 12 }, forms, limit: (1 << 13) - 1, messages: vec![words(20, 2)] };
+    joint::<u32, _>(&case);
+    held_against_masks::<u32, _>(&case, None, |_, _| vec![]);
+    let forms = vec![Form::new([KEYS, 1], 32), Form::new([KEYS, 1], 32)];
+    let case = Case { gate: Mul { cut: 0 }, forms, limit: (1 << 14) - 1, messages: vec![words(32, 1)] };
+    joint::<u32, _>(&case);
+    held_against_masks::<u32, _>(&case, None, |_, _| vec![]);
+}
+
+#[test]
+fn wide_ring() {
+    let gate = Relu { scheme: DIGITS, shift: 0, out: 64 };
+    let messages = vec![merge(47, None, 1), B { planes: 1, lanes: 1 }, words(64, 1)];
+    let case = Case { gate, forms: vec![Form::new([KEYS, 1], 48)], limit: (1 << 47) - 1, messages };
+    joint::<u64, _>(&case);
+    held_against_masks::<u64, _>(&case, Some(1), |x, _| sign_planes(x[0].iter().map(|v| signed(*v, 48)), 1));
+}

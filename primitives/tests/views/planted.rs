@@ -1,0 +1,231 @@
+//! Leaks built in on purpose. Each goes through the test function that the real views pass, and must be caught by it;
+//! most of them leave every result right, so that no test of results could notice.
+
+use crate::common::{ORIGIN, full, random, seeds};
+use crate::gates::{relu, ring_planes};
+use crate::keys::{KEYS, alpha_planes, by_hand, tree_view};
+use crate::stats::{View, planes};
+use crate::tree::{Fault, Keys, secrets};
+use fss_rs::dpf::{Dpf, DpfImpl};
+use fss_rs::group::Group;
+use fss_rs::group::byte::ByteGroup;
+use fss_rs::prg::Aes128MatyasMeyerOseasPrg;
+use fss_rs::{PointFn, Prg, Share};
+use rayon::prelude::*;
+use twoply_primitives::compare::Scheme;
+use twoply_primitives::prg::{Field, Stream, TreeHash};
+use twoply_primitives::*;
+
+#[test]
+fn faults_of_the_half_tree() {
+    let w = 12;
+    for fault in [Fault::None, Fault::EqualChildren, Fault::NoDelta, Fault::OpenControlBit] {
+        let alpha = secrets(w, KEYS, 120);
+        let roots = [0u128, 1].map(|p| {
+            let v = random(121 + p as u64, 2 * KEYS);
+            v.chunks_exact(2).map(|c| ((c[0] as u128) << 64 | c[1] as u128) & !1 | p).collect()
+        });
+        let keys = Keys::plain(w, alpha, roots, fault);
+        let mut v = View::default();
+        keys.words
+            .iter()
+            .enumerate()
+            .for_each(|(l, words)| v.see_paired(&format!("word {l}"), planes(words, 128, 1)));
+        v.keep("alpha", alpha_planes(&keys.alpha, w));
+        match fault {
+            Fault::None => v.worst().clean("half-tree without a fault"),
+            _ => v.worst().caught(&format!("half-tree with {fault:?}")),
+        }
+        if fault == Fault::None {
+            tree_view(&keys, 1, false).worst().clean("with P1's own seeds");
+        }
+    }
+}
+
+#[test]
+fn a_digit_table_sent_in_the_open() {
+    let alpha = secrets(8, KEYS, 122);
+    let view = |open: bool| {
+        let mut v = by_hand(vec![16], &alpha, |t, alpha| {
+            let mut table = t.dev().one_hot(alpha, 0, 4);
+            if open {
+                // cancels the mask that `table` puts on
+                let at = Field { gate: 0, part: 0, field: 7 };
+                let e0 = Stream::new(&seeds(80)[0], ORIGIN, at).bytes(t.range().start * 2, table.len());
+                table.iter_mut().zip(e0).for_each(|(t, e)| *t ^= e);
+            }
+            t.table(7, table, 16);
+        });
+        v.keep("alpha", alpha_planes(&alpha, 8));
+        v.worst()
+    };
+    view(false).clean("a masked table");
+    view(true).caught("an open table");
+}
+
+#[test]
+fn two_words_under_one_field() {
+    let r = random(123, KEYS);
+    let view = |second: u32| {
+        let mut v = by_hand(vec![32, 32], &r, |t, r| {
+            let rho: Vec<u64> = r.iter().map(|r| r >> 40 & 1).collect();
+            t.word(1, &rho, 32);
+            t.word(second, &t.dev().mul(&rho, r), 32);
+        });
+        v.keep("mask", alpha_planes(&r, 41));
+        v.pair_all();
+        v.worst()
+    };
+    view(2).clean("two words under their own fields");
+    view(1).caught("two words under one field");
+}
+
+#[test]
+fn one_mask_of_the_sign_for_two_elements() {
+    let case = relu(Scheme::Dpf, 2);
+    let (dealt, x) = (case.deal::<u32>(124), case.fixed::<u32>(125));
+    let played = dealt.play(&case.gate, &x);
+    let mut opened = case.opened(0, &played.logs[0]);
+    let view = |opened: &[Vec<u64>]| {
+        let mut v = View::default();
+        v.see_paired("opened sign", opened.to_vec());
+        v.worst()
+    };
+    view(&opened).clean("two signs under two masks");
+    // the signs are fixed, so the second one under the first one's mask is the first opened bit, up to a constant
+    opened[1] = opened[0].clone();
+    view(&opened).caught("two signs under one mask");
+}
+
+#[test]
+fn a_mask_shorter_than_its_wire() {
+    let case = relu(Scheme::Digits, 1);
+    let (dealt, x) = (case.deal::<u32>(126), case.fixed::<u32>(127));
+    let view = |bits: u32| {
+        let value = |(x, r): (&u32, u32)| x.wrapping_add(r & ring::ones(bits) as u32) & ring::ones(20) as u32;
+        let hidden: Vec<u32> = x[0].iter().zip(dealt.operands[0].mask()).map(value).collect();
+        let mut v = View::default();
+        v.see_paired("masked operand", ring_planes(&hidden, 20, 1));
+        v.worst()
+    };
+    view(20).clean("a mask of the wire's width");
+    view(19).caught("a mask one bit short");
+    view(8).caught("a short mask");
+}
+
+/// What is kept from P1 are the values it should be: with P0's seed they are in the open.
+#[test]
+fn the_other_seed_in_the_wrong_hands() {
+    let r = random(128, KEYS);
+    let mut v = by_hand(vec![32], &r, |t, r| t.word(3, r, 32));
+    let e0 = Cpu::<u64>::new().expand(
+        &Stream::new(&seeds(80)[0], ORIGIN, Field { gate: 0, part: 0, field: 3 }),
+        0,
+        KEYS,
+        32,
+    );
+    v.keep("mask", alpha_planes(&r, 32));
+    let mut alone = v.clone();
+    alone.pair_all();
+    alone.worst().clean("a word without P0's seed");
+    v.see("P0's expansion", planes(&e0.iter().map(|&v| v as u128).collect::<Vec<_>>(), 32, 1));
+    v.pair_all();
+    v.worst().caught("a word with P0's seed");
+}
+
+/// Generators for the oracle's point functions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Source {
+    Ours,
+    /// The crate's own.
+    Builtin,
+    /// Both children from one key, as in a published CUDA implementation.
+    EqualKeys,
+    /// The control bit is the lowest bit of the child's seed and stays there.
+    BitLeftInSeed,
+}
+
+struct Plugged(Source, TreeHash, Aes128MatyasMeyerOseasPrg<16, 1, 2>);
+
+impl Plugged {
+    fn new(source: Source) -> Self {
+        let builtin = Aes128MatyasMeyerOseasPrg::new(&[&[1; 16], &[2; 16]]);
+        Plugged(source, TreeHash::new(ORIGIN, 1, 2, 3), builtin)
+    }
+}
+
+impl Prg<16, 1> for Plugged {
+    fn r#gen(&self, seed: &[u8; 16]) -> [([[u8; 16]; 1], bool); 2] {
+        if self.0 == Source::Builtin {
+            return self.2.r#gen(seed);
+        }
+        let s = u128::from_le_bytes(*seed);
+        let mut h = [s, s ^ 1, s ^ 2];
+        self.1.apply(&mut h);
+        let child = |i: usize| {
+            let s = h[if self.0 == Source::EqualKeys { 0 } else { i }];
+            let bit = if self.0 == Source::Ours { h[2] >> i } else { s };
+            ([s.to_le_bytes()], bit & 1 == 1)
+        };
+        [child(0), child(1)]
+    }
+}
+
+/// Alpha and P1's view of point functions of 16 bits from `source`, after checking that every one of them is right.
+fn point_functions(source: Source, keys: usize) -> View {
+    let (w, alpha, dpf) = (16, secrets(16, keys, 130), DpfImpl::<2, 16, _>::new(Plugged::new(source)));
+    let seed = random(131, 4 * keys);
+    let one = |i: usize| -> Share<16, ByteGroup<16>> {
+        let roots = [0, 2].map(|p| {
+            let (a, b) = (seed[4 * i + p], seed[4 * i + p + 1]);
+            ((a as u128) << 64 | b as u128).to_le_bytes()
+        });
+        let at = (alpha[i] as u16).to_be_bytes();
+        let key = dpf.r#gen(&PointFn { alpha: at, beta: ByteGroup([0xff; 16]) }, [&roots[0], &roots[1]]);
+        for (x, want) in
+            [(at, 0xff), ((alpha[i] as u16 ^ 1).to_be_bytes(), 0), ((!alpha[i] as u16).to_be_bytes(), 0)]
+        {
+            let shares = [0, 1].map(|p| {
+                let (mut y, mut half) = (ByteGroup::zero(), key.clone());
+                half.s0s = vec![key.s0s[p]];
+                dpf.eval(p == 1, &half, &[&x], &mut [&mut y]);
+                y
+            });
+            let [a, b] = shares;
+            assert_eq!((a + b).0, [want; 16], "{source:?}: results are right, leak or not");
+        }
+        key
+    };
+    let shares: Vec<_> = (0..keys).into_par_iter().map(one).collect();
+    let mut v = View::default();
+    for l in 0..w {
+        let seeds: Vec<u128> = shares.iter().map(|k| u128::from_le_bytes(k.cws[l].s)).collect();
+        let bits: Vec<u128> =
+            shares.iter().map(|k| k.cws[l].tl as u128 | (k.cws[l].tr as u128) << 1).collect();
+        let from = v.see(&format!("word {l}"), planes(&seeds, 128, 1)).start;
+        let to = v.see(&format!("control bits {l}"), planes(&bits, 2, 1)).end;
+        v.pair(from..to);
+    }
+    v.keep("alpha", alpha_planes(&alpha, w as u32));
+    v
+}
+
+#[test]
+fn leaks_of_other_point_functions() {
+    let keys = if full() { KEYS } else { 142 * 64 };
+    point_functions(Source::Ours, keys).worst().clean("fss-rs with our generator");
+    point_functions(Source::EqualKeys, keys).worst().caught("equal child keys");
+    point_functions(Source::BitLeftInSeed, keys).worst().caught("the control bit left in the seed");
+}
+
+/// Half of alpha's bits can be read from one key. The crate always clears the lowest bit of byte 15, which is biased for
+/// that reason alone: the pair that shows alpha is looked at by itself.
+#[test]
+fn the_oracles_own_generator_shows_alpha() {
+    let v = point_functions(Source::Builtin, 142 * 64);
+    v.worst().caught("fss-rs with its own generator");
+    for l in 0..16 {
+        let pair = v.score([l * 130, l * 130 + 128], 15 - l);
+        assert!((40.0..55.0).contains(&pair), "level {l}: |z| = {pair:.1}, about sqrt(9088)/2 expected");
+    }
+}
