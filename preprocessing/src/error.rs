@@ -1,0 +1,298 @@
+//! What can go wrong with keys on disk. Every message names the file, the cause and the remedy.
+
+use crate::set::PlanDigest;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use twoply_primitives::{KeySetId, PartyId};
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Errors of key files, ledgers and their folders.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The system refused a file operation.
+    #[error("{path}: cannot {op}: {source}; check that the folder exists and that this user owns it")]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What was tried.
+        op: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The device has no room for a key file.
+    #[error("{path}: no space left; this file needs {need} bytes; free space or choose another folder")]
+    DiskFull {
+        /// File being written.
+        path: PathBuf,
+        /// Its full length in bytes.
+        need: u64,
+    },
+    /// The operating system gave no randomness.
+    #[error("the operating system gave no randomness: {0}; nothing was dealt")]
+    Randomness(String),
+    /// A secret file that others may read.
+    #[error("{path}: mode {mode:04o} lets others read these keys; run `chmod 600 {path}`")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Not a key file at all.
+    #[error("{path}: not a twoply key file; restore it or deal a new key set")]
+    NotKeyFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A format this program does not know.
+    #[error(
+        "{path}: format version {found}, this program reads {known}; use the twoply release that dealt it"
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Version in the file.
+        found: u32,
+        /// Version of this program.
+        known: u32,
+    },
+    /// The other party's half.
+    #[error("{path}: holds the keys of {found}, this is {wanted}; were the two halves swapped?")]
+    WrongParty {
+        /// The file.
+        path: PathBuf,
+        /// Party that reads.
+        wanted: PartyId,
+        /// Party of the file.
+        found: PartyId,
+    },
+    /// A file of another key set.
+    #[error("{path}: belongs to key set {found}, not {wanted}; move it back to its own folder")]
+    WrongKeySet {
+        /// The file.
+        path: PathBuf,
+        /// Key set of the folder.
+        wanted: KeySetId,
+        /// Key set of the file.
+        found: KeySetId,
+    },
+    /// Keys dealt for another network, shape or setting.
+    #[error("{path}: dealt for plan {found}, this run needs plan {wanted}; deal keys for this plan")]
+    OtherPlan {
+        /// The file.
+        path: PathBuf,
+        /// Plan of the run.
+        wanted: PlanDigest,
+        /// Plan of the file.
+        found: PlanDigest,
+    },
+    /// A file under the name of another segment.
+    #[error("{path}: holds segment {found}, not {wanted}; give the file its own name back")]
+    WrongSegment {
+        /// The file.
+        path: PathBuf,
+        /// Segment of the name.
+        wanted: u32,
+        /// Segment of the file.
+        found: u32,
+    },
+    /// A file that is shorter or longer than the plan says.
+    #[error("{path}: {found} bytes, the plan says {wanted}; copy the file again or deal a new key set")]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// Bytes that follow from the plan.
+        wanted: u64,
+        /// Bytes found.
+        found: u64,
+    },
+    /// Bytes that do not match their digest.
+    #[error("{path}: {what} is corrupt; copy the file again or deal a new key set")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// The damaged part.
+        what: String,
+    },
+    /// Keys from a fixed seed, in a program that was not told to accept them.
+    #[error("{path}: dealt from --insecure-test-seed and worth nothing as a secret; deal without it")]
+    InsecureSeed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file or key set that is not there.
+    #[error("{path}: {what} is missing; {remedy}")]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A file or folder that is in the way.
+    #[error("{path}: exists already; choose another folder, or resume the deal that made it")]
+    Exists {
+        /// The file or folder.
+        path: PathBuf,
+    },
+    /// A plan whose key files cannot exist.
+    #[error("the layout of {images} images is impossible: {why}")]
+    Layout {
+        /// Images asked for.
+        images: u64,
+        /// What overflows or is empty.
+        why: &'static str,
+    },
+    /// A dealer that puts tiles in another order, or of another length, than its own plan says.
+    #[error("{path}: the dealer left its plan: wanted {wanted}, got {found}")]
+    Order {
+        /// File being written.
+        path: PathBuf,
+        /// What the plan says.
+        wanted: String,
+        /// What came.
+        found: String,
+    },
+    /// Images that are spent.
+    #[error("images from {from} are spent (next unspent: {next}); a key is used once")]
+    Spent {
+        /// First image asked for.
+        from: u64,
+        /// First unspent image.
+        next: u64,
+    },
+    /// Too few images.
+    #[error("{wanted} images asked for, {left} left; deal more keys")]
+    Short {
+        /// Images asked for.
+        wanted: u64,
+        /// Images left.
+        left: u64,
+    },
+    /// Another process works on the same file.
+    #[error("{path}: in use by another process; stop it, or give each party a folder of its own")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A ledger that cannot be trusted.
+    #[error("{path}: ledger record {record} {why}; the spent images are unknown: deal a new key set")]
+    LedgerCorrupt {
+        /// The ledger.
+        path: PathBuf,
+        /// Record number, from 0.
+        record: u64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A ledger after a failed write: what is durable is not known until it is opened again.
+    #[error("{path}: an earlier write failed; restart this party (images in doubt will be skipped)")]
+    LedgerFailed {
+        /// The ledger.
+        path: PathBuf,
+    },
+    /// The mask already covers other weights.
+    #[error("{path}: the weight mask is already bound to other weights; deal a new key set")]
+    WeightsBound {
+        /// The ledger.
+        path: PathBuf,
+    },
+    /// The peer reserved something else.
+    #[error(
+        "reserved images {ours:?} of {set}, the peer reserved {theirs:?}; reconnect to agree on a cursor"
+    )]
+    PeerDiffers {
+        /// Our key set.
+        set: KeySetId,
+        /// Our range.
+        ours: Range<u64>,
+        /// The peer's range.
+        theirs: Range<u64>,
+    },
+    /// Erasing something that is still needed.
+    #[error("{path}: not erased: {why}")]
+    StillNeeded {
+        /// The file.
+        path: PathBuf,
+        /// Who needs it.
+        why: &'static str,
+    },
+    /// A gate, part or tile that the plan does not have.
+    #[error(transparent)]
+    Gate(#[from] twoply_primitives::Error),
+}
+
+/// What an error means for the operator; the command line maps it to its exit code.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Blame {
+    /// Keys missing or too few.
+    Short,
+    /// Keys corrupt, of another party or set, insecure, or spent.
+    Integrity,
+    /// Keys of another plan.
+    Plan,
+    /// Keys of another release.
+    Version,
+    /// Disk, permission, lock.
+    Local,
+    /// The calling program broke a rule of this crate.
+    Bug,
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path, op: &'static str, source: io::Error) -> Self {
+        Error::Io { path: path.into(), op, source }
+    }
+
+    /// An error of writing a file that will have `need` bytes.
+    pub(crate) fn writing(path: &Path, need: u64, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Error::DiskFull { path: path.into(), need }
+            }
+            _ => Error::io(path, "write", source),
+        }
+    }
+
+    pub(crate) fn corrupt(path: &Path, what: impl Into<String>) -> Self {
+        Error::Corrupt { path: path.into(), what: what.into() }
+    }
+
+    /// What the error means for the operator.
+    pub fn blame(&self) -> Blame {
+        use twoply_primitives::Error as Gate;
+        match self {
+            Error::Missing { .. } | Error::Short { .. } => Blame::Short,
+            Error::OtherPlan { .. } | Error::Gate(Gate::PlanMismatch { .. }) => Blame::Plan,
+            Error::Version { .. } => Blame::Version,
+            Error::Io { .. }
+            | Error::DiskFull { .. }
+            | Error::Randomness(_)
+            | Error::Exposed { .. }
+            | Error::Exists { .. }
+            | Error::Locked { .. }
+            | Error::LedgerFailed { .. } => Blame::Local,
+            Error::Layout { .. } | Error::Order { .. } | Error::StillNeeded { .. } | Error::Gate(_) => {
+                Blame::Bug
+            }
+            _ => Blame::Integrity,
+        }
+    }
+}
+
+/// A gate sees keys that are short, or keys that are not what they should be; the text stays.
+impl From<Error> for twoply_primitives::Error {
+    fn from(e: Error) -> Self {
+        match (e.blame(), e) {
+            (_, Error::Gate(inner)) => inner,
+            (Blame::Local, e) => twoply_primitives::Error::Local(e.to_string()),
+            (Blame::Short, e) => twoply_primitives::Error::Keys(e.to_string()),
+            (_, e) => twoply_primitives::Error::Integrity(e.to_string()),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The bytes below a ledger. A trait, so that tests can tear writes, skip syncs and roll back.
+
+use super::Account;
+use super::record::{RECORD, new_ledger};
+use crate::disk::{PartFile, lock, open_private};
+use crate::{Error, Result};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Durable bytes that grow at the end.
+pub trait Log {
+    /// All bytes.
+    fn read(&mut self) -> io::Result<Vec<u8>>;
+    /// Writes `bytes` at `offset` (the end, or the beginning of a torn record) and returns when they are durable.
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// A ledger's file, locked against every other process while this lives.
+pub struct FileLog(File);
+
+impl FileLog {
+    /// Creates the ledger of a new key set, durably.
+    pub(crate) fn create(path: PathBuf, account: &Account) -> Result<()> {
+        let mut file = PartFile::create(path, RECORD as u64)?;
+        file.put(&new_ledger(account))?;
+        file.commit()
+    }
+
+    /// Opens and locks a ledger.
+    pub(crate) fn open(path: &Path) -> Result<FileLog> {
+        let file = open_private(path, true).map_err(missing)?;
+        lock(path, &file)?;
+        Ok(FileLog(file))
+    }
+
+    /// Reads a ledger without locking it.
+    pub(crate) fn peek(path: &Path) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut file = open_private(path, false).map_err(missing)?;
+        file.read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
+        Ok(bytes)
+    }
+}
+
+fn missing(e: Error) -> Error {
+    let remedy = "without it no key is known to be unspent: deal a new key set";
+    match e {
+        Error::Missing { path, .. } => Error::Missing { path, what: "the ledger".into(), remedy },
+        e => e,
+    }
+}
+
+impl Log for FileLog {
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.0.metadata()?.len() as usize];
+        self.0.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)?;
+        self.0.sync_all()
+    }
+}

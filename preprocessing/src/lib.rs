@@ -1,0 +1,39 @@
+//! The offline phase on disk: dealt tiles become key files, and key files are handed out exactly once.
+//!
+//! A **key set** is one deal for one plan, cut into **segments** of some images. Each party has a folder
+//!
+//! ```text
+//! <keys>/<key set>/set.key        header and the seed of the weight mask
+//!                  seg-00000.key  header and seed, tiles in plan order, index of tile digests
+//!                  ledger         which images are spent: append-only, one record per fsync
+//!                  weights.masked the opened weights, once bound
+//! ```
+//!
+//! The way of a key: [`SetWriter`] deals it into a segment file, [`Ledger`] reserves its image durably, the
+//! peer's [`Claim`] turns the [`Pending`] range into a [`Reservation`], [`Reservation::take`] cuts a
+//! [`Lease`] from it, and [`KeySet::open`] exchanges the lease for [`Leased`] tiles. Each step consumes the
+//! one before, so a key that nobody reserved, or that was used before, cannot be named.
+
+mod disk;
+mod error;
+mod file;
+mod layout;
+mod ledger;
+mod mmap;
+mod receive;
+mod set;
+mod store;
+mod survey;
+mod writer;
+
+pub use disk::PartFile;
+pub use error::{Blame, Error, Result};
+pub use file::{FORMAT, Header, Kind, Wanted};
+pub use layout::{GateLayout, Layout, SegmentLayout};
+pub use ledger::{
+    Account, Claim, FileLog, Lease, Ledger, Log, Pending, Reservation, Tally, chunk, new_ledger,
+};
+pub use set::{Cut, PlanDigest, SeedSource, SegmentId, parse_key_set};
+pub use store::{KeyDir, KeySet, Leased, Segment};
+pub use survey::{Gc, SegmentInfo, SegmentState, Summary};
+pub use writer::{DealSpec, HalfWriter, SegmentWriter, SetWriter};

@@ -1,0 +1,181 @@
+//! One segment file, mapped; each tile verified when it is asked for, and handed out without a copy.
+
+use crate::disk::open_private;
+use crate::file::{Digests, Header, Kind, Wanted};
+use crate::layout::{DIGEST, PAGE, Place, SegmentLayout};
+use crate::set::{Cut, SegmentId};
+use crate::{Error, Layout, Result};
+use memmap2::Mmap;
+use rayon::prelude::*;
+use std::io::Read;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use twoply_primitives::{KeySource, Origin, Seed, Site, TileBytes};
+use zeroize::Zeroizing;
+
+/// An open segment file. It can be verified; its tiles come out through a [`crate::Lease`] only.
+pub struct Segment(Arc<Inner>);
+
+pub(crate) struct Inner {
+    path: PathBuf,
+    header: Header,
+    seed: Seed,
+    layout: SegmentLayout,
+    digests: Digests,
+    map: Mmap,
+}
+
+/// Reads up to a page; returns how much there was.
+pub(super) fn read_page(file: &mut impl Read, page: &mut [u8]) -> std::io::Result<usize> {
+    let mut len = 0;
+    while len < page.len() {
+        match file.read(&mut page[len..]) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(len)
+}
+
+impl Segment {
+    /// Opens segment `segment` of a key set cut like `cut` and checks everything but its tiles.
+    pub fn open(path: &Path, wanted: &Wanted, cut: Cut, segment: u32, layout: &Layout) -> Result<Segment> {
+        let images = cut.range(segment).map_or(0, |r| (r.end - r.start) as u32);
+        let layout = layout.for_images(images)?;
+        let mut file = open_private(path, false)?;
+        let io = |e| Error::io(path, "read", e);
+        let mut page = Zeroizing::new(vec![0; PAGE]);
+        let len = read_page(&mut file, &mut page).map_err(io)?;
+        let (header, seed) = Header::decode(path, &page[..len])?;
+        wanted.check(path, &header, Kind::Segment)?;
+        Wanted::check_segment(path, &header, cut, segment)?;
+        let (found, size) = (file.metadata().map_err(io)?.len(), layout.file_bytes(header.party));
+        if found != size {
+            return Err(Error::Length { path: path.into(), wanted: size, found });
+        }
+        let map = crate::mmap::map(&file).map_err(|e| Error::io(path, "map", e))?;
+        let digests = Header::digests(&page);
+        let inner = Inner { path: path.into(), header, seed, layout, digests, map };
+        inner.check_index()?;
+        Ok(Segment(Arc::new(inner)))
+    }
+
+    /// The public part of its header.
+    pub fn header(&self) -> &Header {
+        &self.0.header
+    }
+    /// Length of the file.
+    pub fn bytes(&self) -> u64 {
+        self.0.map.len() as u64
+    }
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.0
+    }
+    /// Checks every tile, in parallel.
+    pub fn verify(&self) -> Result<()> {
+        let tiles: Vec<_> = self.0.layout.stored().collect();
+        tiles.into_par_iter().try_for_each(|(name, at, tile)| self.0.tile(name, at, tile).map(|_| ()))
+    }
+}
+
+impl From<Arc<Inner>> for Segment {
+    fn from(inner: Arc<Inner>) -> Self {
+        Segment(inner)
+    }
+}
+
+impl Inner {
+    fn bytes(&self, range: Range<usize>) -> Result<&[u8]> {
+        // The length of the map was compared with the layout; this guards against nothing but a bug here.
+        self.map.get(range).ok_or_else(|| Error::corrupt(&self.path, "the length"))
+    }
+
+    fn index(&self) -> Range<usize> {
+        self.layout.index(self.header.party.index())
+    }
+
+    fn check_index(&self) -> Result<()> {
+        let index = self.index();
+        if self.digests.index(self.bytes(index.clone())?) != self.bytes(index.end..self.map.len())? {
+            return Err(Error::corrupt(&self.path, "the index of tiles"));
+        }
+        Ok(())
+    }
+
+    /// Finds and verifies one tile.
+    fn tile(&self, name: &str, at: Site, tile: usize) -> Result<Range<usize>> {
+        let place = self.layout.place(self.header.party.index(), name, at, tile)?;
+        let Place { number: Some(number), offset, len, padded } = place else { return Ok(0..0) };
+        let start = offset as usize;
+        let entry = self.index().start + number as usize * DIGEST;
+        let digest = self.digests.tile(name, at, tile, &[self.bytes(start..start + padded)?]);
+        if digest != self.bytes(entry..entry + DIGEST)? {
+            let what = format!("tile {tile} of gate {} ({name}) part {}", at.gate, at.part);
+            return Err(Error::corrupt(&self.path, what));
+        }
+        Ok(start..start + len)
+    }
+}
+
+/// Part of a mapped file; keeps it mapped.
+struct View {
+    inner: Arc<Inner>,
+    range: Range<usize>,
+}
+
+impl AsRef<[u8]> for View {
+    fn as_ref(&self) -> &[u8] {
+        self.inner.map.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+/// The tiles of a segment, for the images of one lease. Made by [`crate::KeySet::open`].
+pub struct Leased {
+    segment: Segment,
+    images: Range<u32>,
+}
+
+impl Leased {
+    pub(super) fn new(segment: Segment, images: Range<u32>) -> Self {
+        Leased { segment, images }
+    }
+    /// The leased images, numbered within the segment.
+    pub fn images(&self) -> Range<u32> {
+        self.images.clone()
+    }
+    /// This party's seed of the segment.
+    pub fn seed(&self) -> &Seed {
+        &self.segment.0.seed
+    }
+    /// Where the segment's randomness belongs.
+    pub fn origin(&self) -> Origin {
+        let header = self.segment.header();
+        Origin { set: header.key_set, segment: header.segment }
+    }
+    /// Name of the segment. Parties compare it before they run: halves of two deals of one segment do not fit.
+    pub fn segment_id(&self) -> SegmentId {
+        self.segment.header().id
+    }
+    /// Public part of the segment's header.
+    pub fn header(&self) -> &Header {
+        self.segment.header()
+    }
+}
+
+impl KeySource for Leased {
+    fn tile(&self, name: &'static str, at: Site, tile: usize) -> twoply_primitives::Result<TileBytes> {
+        let inner = &self.segment.0;
+        let range = inner.tile(name, at, tile)?;
+        Ok(Arc::new(View { inner: inner.clone(), range }))
+    }
+    fn elements(&self, at: Site) -> twoply_primitives::Result<usize> {
+        self.segment.0.layout.elements(at).ok_or_else(|| twoply_primitives::Error::PlanMismatch {
+            at: at.gate,
+            wanted: format!("part {}", at.part),
+            found: "no such part in the plan".into(),
+        })
+    }
+}
