@@ -1,0 +1,35 @@
+//! One program, four readings: shapes (planner), masks (dealer), masked values (party), clear values (oracle).
+//!
+//! Code generic over [`Engine`] cannot look at a value, only at its form: programs are data-oblivious by type, and the
+//! plan is exact by construction.
+
+mod clear;
+mod dealer;
+mod party;
+mod planner;
+
+pub use clear::Clear;
+pub use party::{OwnerTraffic, Party};
+pub use planner::{PlannedGate, Planner};
+
+use twoply_primitives::{Form, Gate, Local, Result};
+
+/// What can run a program.
+pub trait Engine {
+    /// A wire.
+    type Value: Clone;
+    /// Shape and width of a wire.
+    fn form<'a>(&self, v: &'a Self::Value) -> &'a Form;
+    /// Names the layer that the next gates belong to, for reports.
+    fn layer(&mut self, name: &str);
+    /// An interactive operation, its result opened.
+    fn gate<G: Gate>(&mut self, g: &G, x: &[&Self::Value]) -> Result<Self::Value>;
+    /// A map without keys or talk.
+    fn local(&mut self, f: &Local, x: &[&Self::Value]) -> Result<Self::Value>;
+    /// The data owner's input. Not a gate: it talks to the owner, not to the peer.
+    fn input(&mut self, form: &Form) -> Result<Self::Value>;
+    /// The last gate, its result sent to the data owner unopened.
+    fn output<G: Gate>(&mut self, g: &G, x: &[&Self::Value]) -> Result<()>;
+    /// A wire that is open already, sent to the data owner.
+    fn deliver(&mut self, x: &Self::Value) -> Result<()>;
+}

@@ -1,0 +1,100 @@
+//! Shapes: what a program will do and what it will cost.
+
+use super::Engine;
+use serde::{Deserialize, Serialize};
+use twoply_primitives::{Cost, Form, Gate, Local, Result};
+
+/// One gate of a plan.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PlannedGate {
+    /// Layer of the network.
+    pub layer: String,
+    /// Name of the gate.
+    pub gate: String,
+    /// Its parameters.
+    pub with: serde_json::Value,
+    /// Form of its result.
+    pub output: Form,
+    /// Its bill.
+    pub cost: Cost,
+    /// Bytes each party sends to the data owner.
+    pub owner_bytes: u64,
+    /// Values addressed to the data owner.
+    pub to_owner: u64,
+}
+
+/// Runs a program on forms. Knows no backend, only the ring's width.
+#[derive(Debug, Default)]
+pub struct Planner {
+    n: u32,
+    layer: String,
+    /// The gates so far; the input counts as one.
+    pub gates: Vec<PlannedGate>,
+}
+
+/// Bytes of a key from which an owner derives one image's mask share.
+const KEY: u64 = 16;
+
+impl Planner {
+    /// For a ring of `n` bits.
+    pub fn new(n: u32) -> Self {
+        Planner { n, ..Planner::default() }
+    }
+    fn push<G: Gate>(&mut self, g: &G, x: &[&Form], owner: bool) -> Result<Form> {
+        let output = g.output(self.n, x)?;
+        let mut cost = g.cost(self.n, x)?;
+        if owner {
+            // the last opening does not take place
+            cost.bytes -= output.packed_bytes();
+            cost.rounds -= 1;
+            cost.opened -= output.len() as u64;
+        }
+        let with = serde_json::to_value(g).unwrap_or(serde_json::Value::Null);
+        self.add(G::NAME, with, output.clone(), cost, if owner { output.len() } else { 0 });
+        Ok(output)
+    }
+    fn add(&mut self, gate: &str, with: serde_json::Value, output: Form, cost: Cost, to_owner: usize) {
+        let owner_bytes = if to_owner > 0 { output.packed_bytes() } else { 0 };
+        let to_owner = to_owner as u64;
+        self.gates.push(PlannedGate {
+            layer: self.layer.clone(),
+            gate: gate.into(),
+            with,
+            output,
+            cost,
+            owner_bytes,
+            to_owner,
+        });
+    }
+}
+
+impl Engine for Planner {
+    type Value = Form;
+
+    fn form<'a>(&self, v: &'a Form) -> &'a Form {
+        v
+    }
+    fn layer(&mut self, name: &str) {
+        self.layer = name.into();
+    }
+    fn gate<G: Gate>(&mut self, g: &G, x: &[&Form]) -> Result<Form> {
+        self.push(g, x, false)
+    }
+    fn local(&mut self, f: &Local, x: &[&Form]) -> Result<Form> {
+        f.output(x)
+    }
+    fn input(&mut self, form: &Form) -> Result<Form> {
+        self.add("input", serde_json::Value::Null, form.clone(), Cost::default(), 0);
+        if let Some(input) = self.gates.last_mut() {
+            input.owner_bytes = KEY * form.shape.batch() as u64;
+        }
+        Ok(form.clone())
+    }
+    fn output<G: Gate>(&mut self, g: &G, x: &[&Form]) -> Result<()> {
+        self.push(g, x, true).map(|_| ())
+    }
+    fn deliver(&mut self, x: &Form) -> Result<()> {
+        self.add("deliver", serde_json::Value::Null, x.clone(), Cost::default(), x.len());
+        Ok(())
+    }
+}

@@ -1,0 +1,300 @@
+//! A network as data: public, readable JSON, without any weight. Nodes stand in the order they run; the last one is the output.
+
+mod check;
+
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use twoply_primitives::tensor::Window;
+
+/// Most elements one wire (per image) or one parameter may have.
+pub const MAX_ELEMENTS: usize = 1 << 30;
+/// Most axes of a shape.
+pub const MAX_RANK: usize = 8;
+/// Most nodes, and most parameters, of a graph.
+pub const MAX_NODES: usize = 1 << 16;
+/// Largest kernel extent, stride, padding and dilation.
+pub const MAX_WINDOW: usize = 1 << 12;
+/// Longest name, in bytes.
+pub const MAX_NAME: usize = 256;
+/// Largest graph file, in bytes.
+const MAX_JSON: usize = 64 << 20;
+/// Domain of [`Graph::digest`]; changes whenever the serialization does.
+const DIGEST_DOMAIN: &str = "twoply 2026 graph digest v1";
+
+/// A network: public structure, no weights.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Graph {
+    /// What to call it in reports.
+    pub name: String,
+    /// The private input.
+    pub input: Input,
+    /// Names, shapes and roles of the weights.
+    pub params: Vec<Param>,
+    /// Operations in running order; the last one is the output.
+    pub nodes: Vec<Node>,
+}
+
+/// The input of a network.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Name, from the imported file.
+    pub name: String,
+    /// Shape of one image, without the batch axis; `[c, h, w]` for pictures.
+    pub shape: Vec<usize>,
+    /// What the data owner does to raw pixels before encoding them.
+    #[serde(default)]
+    pub normalise: Normalise,
+}
+
+/// `x = (raw * scale - mean[c]) / std[c]`, c the channel. Applied in floating point by the data owner's client before
+/// encoding. An empty `mean` means 0 everywhere, an empty `std` means 1.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalise {
+    /// Factor on the raw value: 1/255 brings bytes to 0..=1.
+    pub scale: f64,
+    /// Mean per channel, after scaling.
+    #[serde(default)]
+    pub mean: Vec<f64>,
+    /// Standard deviation per channel, after scaling.
+    #[serde(default)]
+    pub std: Vec<f64>,
+}
+
+/// One weight or bias tensor: its form, not its values.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Param {
+    /// Name, unique in the graph; the tensor's name in the weights file.
+    pub name: String,
+    /// Extents, row-major.
+    pub shape: Vec<usize>,
+    /// How it is used.
+    pub role: Role,
+}
+
+/// How a parameter enters a layer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Multiplied with a wire.
+    Weight,
+    /// Added to a wire, one value per output channel.
+    Bias,
+}
+
+/// One operation and where its operands come from.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Name, unique in the graph.
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+    /// Its operands.
+    pub inputs: Vec<Source>,
+}
+
+/// Where an operand comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The network's input.
+    Input,
+    /// The result of an earlier node.
+    Node(usize),
+}
+
+/// Operations. `weight` and `bias` are indexes into [`Graph::params`]; shapes are per image.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Op {
+    /// `y = W x + b` on `[in]`; weight `[out, in]`, bias `[out]`.
+    Linear {
+        /// Index of the weight.
+        weight: usize,
+        /// Index of the bias.
+        bias: Option<usize>,
+    },
+    /// Cross-correlation over `[c, h, w]`, zero padding; weight `[oc, c / groups, kh, kw]`, bias `[oc]`.
+    Conv2d {
+        /// Index of the weight.
+        weight: usize,
+        /// Index of the bias.
+        bias: Option<usize>,
+        /// Geometry; its kernel repeats the weight's last two extents.
+        window: Window,
+        /// Channel groups; `groups = c` is a depthwise convolution.
+        groups: usize,
+    },
+    /// Sum of two wires of one shape.
+    Add,
+    /// `max(x, 0)`.
+    Relu,
+    /// Largest element under each window; padding never wins (it counts as minus infinity).
+    MaxPool(Window),
+    /// Mean under each window.
+    AvgPool {
+        /// Geometry.
+        window: Window,
+        /// Whether padded taps count in the divisor (as zeros) or are left out of it.
+        count_include_pad: bool,
+    },
+    /// The same elements under another shape.
+    Reshape(Vec<usize>),
+    /// Index of the largest element of `[k]`, ties to the lower index; result `[1]`. Only as the last node.
+    Argmax,
+}
+
+impl Default for Normalise {
+    fn default() -> Self {
+        Normalise { scale: 1.0, mean: Vec::new(), std: Vec::new() }
+    }
+}
+
+impl Normalise {
+    /// The normalised value of one raw value of `channel`.
+    pub fn apply(&self, raw: f64, channel: usize) -> f64 {
+        let mean = self.mean.get(channel).copied().unwrap_or(0.0);
+        let std = self.std.get(channel).copied().unwrap_or(1.0);
+        (raw * self.scale - mean) / std
+    }
+}
+
+impl Input {
+    /// Channels that [`Normalise`] tells apart: the first extent of `[c, h, w]`, otherwise 1.
+    pub fn channels(&self) -> usize {
+        if self.shape.len() == 3 { self.shape[0] } else { 1 }
+    }
+    /// Elements per image; 0 where the shape is beyond [`MAX_ELEMENTS`].
+    pub fn row(&self) -> usize {
+        elements(&self.shape).unwrap_or(0)
+    }
+    /// Smallest and largest normalised value a byte pixel of each channel can take.
+    pub fn byte_range(&self) -> Vec<(f32, f32)> {
+        let ends = |c| (self.normalise.apply(0.0, c) as f32, self.normalise.apply(255.0, c) as f32);
+        (0..self.channels()).map(ends).map(|(a, b)| (a.min(b), a.max(b))).collect()
+    }
+}
+
+impl Op {
+    /// Name of the operation, as in the JSON.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Op::Linear { .. } => "linear",
+            Op::Conv2d { .. } => "conv2d",
+            Op::Add => "add",
+            Op::Relu => "relu",
+            Op::MaxPool(_) => "max_pool",
+            Op::AvgPool { .. } => "avg_pool",
+            Op::Reshape(_) => "reshape",
+            Op::Argmax => "argmax",
+        }
+    }
+    /// Indexes of the parameters it uses.
+    pub fn params(&self) -> impl Iterator<Item = usize> {
+        let (weight, bias) = match self {
+            Op::Linear { weight, bias } | Op::Conv2d { weight, bias, .. } => (Some(*weight), *bias),
+            _ => (None, None),
+        };
+        weight.into_iter().chain(bias)
+    }
+}
+
+impl Graph {
+    /// Reads and validates a graph; never panics, whatever the bytes.
+    ///
+    /// # Errors
+    /// [`Error::Graph`] with the place of a syntax error, or with all faults of [`Graph::validate`].
+    pub fn from_json(json: &[u8]) -> Result<Graph> {
+        let fault = |why: String| Error::Graph { graph: "?".into(), faults: vec![why] };
+        if json.len() > MAX_JSON {
+            return Err(fault(format!("{} bytes of JSON, more than the {MAX_JSON} allowed", json.len())));
+        }
+        let graph: Graph = serde_json::from_slice(json).map_err(|e| fault(format!("JSON: {e}")))?;
+        graph.validate()?;
+        Ok(graph)
+    }
+
+    /// The graph as indented JSON.
+    pub fn to_json(&self) -> String {
+        // Numbers, strings, sequences and string-keyed maps only: this cannot fail (NaN becomes null, and is refused on reading).
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// BLAKE3 of the graph's compact JSON under its own domain. Covers structure, names and normalisation; not the weights.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key(DIGEST_DOMAIN);
+        hasher.update(&serde_json::to_vec(self).unwrap_or_default());
+        *hasher.finalize().as_bytes()
+    }
+
+    /// For each node, which nodes read it (a node that reads it twice stands there twice).
+    pub fn consumers(&self) -> Vec<Vec<usize>> {
+        let mut out = vec![Vec::new(); self.nodes.len()];
+        for (i, node) in self.nodes.iter().enumerate() {
+            for source in &node.inputs {
+                if let Source::Node(j) = source
+                    && let Some(readers) = out.get_mut(*j)
+                {
+                    readers.push(i);
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Number of elements of a shape; `None` beyond [`MAX_ELEMENTS`].
+pub fn elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_ELEMENTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check::tests::small;
+    use super::*;
+
+    #[test]
+    fn json_roundtrip_keeps_the_digest_and_refuses_surprises() {
+        let mut g = small();
+        // A value whose shortest decimal form a fast parser misreads by one ulp.
+        g.input.normalise =
+            Normalise { scale: 1.0 / 255.0, mean: vec![0.130_660_491_3], std: vec![1.0 / 3.7] };
+        let json = g.to_json();
+        let back = Graph::from_json(json.as_bytes()).unwrap();
+        assert_eq!(back, g);
+        assert_eq!(back.digest(), g.digest());
+        let extra = json.replacen("\"name\"", "\"colour\": 1, \"name\"", 1);
+        assert!(Graph::from_json(extra.as_bytes()).unwrap_err().to_string().contains("colour"));
+        for cut in 0..json.len() {
+            assert!(Graph::from_json(&json.as_bytes()[..cut]).is_err());
+        }
+    }
+
+    #[test]
+    fn digest_sees_every_part() {
+        let g = small();
+        let mut changed = vec![g.clone(); 5];
+        changed[0].name.push('x');
+        changed[1].input.normalise.scale = 0.5;
+        changed[2].params[0].name.push('x');
+        changed[3].nodes[0].name.push('x');
+        changed[4].nodes[1].inputs[0] = Source::Input;
+        for c in changed {
+            assert_ne!(c.digest(), g.digest());
+        }
+    }
+
+    #[test]
+    fn normalise_uses_its_channel() {
+        let input = Input {
+            name: "x".into(),
+            shape: vec![2, 1, 1],
+            normalise: Normalise { scale: 1.0 / 255.0, mean: vec![0.0, 0.5], std: vec![1.0, 0.25] },
+        };
+        assert_eq!(input.byte_range(), [(0.0, 1.0), (-2.0, 2.0)]);
+    }
+}

@@ -1,0 +1,14 @@
+//! Networks from other people's files.
+
+pub mod onnx;
+
+use crate::{Graph, Weights};
+
+/// What an import gives: the public structure and the private values.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Imported {
+    /// Structure, without weights.
+    pub graph: Graph,
+    /// Values, parallel to the graph's parameters.
+    pub weights: Weights,
+}

@@ -1,0 +1,236 @@
+//! The plan: everything both parties, the dealer and the owners agree on before a byte moves, as readable JSON.
+//!
+//! Its digest covers what a run does (graph, ring, gates and their parameters, PRG, protocol) and the ranges it was
+//! checked against, not how many images are dealt or run.
+
+use crate::engine::{PlannedGate, Planner};
+use crate::graph::Graph;
+use crate::program::{Program, ends_in_argmax};
+use crate::{Error, Ranges, Result};
+use serde::{Deserialize, Serialize};
+use twoply_preprocessing::{GateLayout, Layout, PlanDigest};
+use twoply_primitives::compare::Scheme;
+use twoply_primitives::gate::Rounding;
+use twoply_primitives::prg::PRG_VERSION;
+use twoply_primitives::{Fixed, Form};
+
+/// Version of the protocol between parties; part of the digest.
+pub const PROTOCOL: u32 = 1;
+
+/// What the data owner receives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reveal {
+    /// The output of the network.
+    Logits,
+    /// Only the index of its largest element.
+    Label,
+}
+
+/// Choices of a plan.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Ring and fraction bits.
+    pub fixed: Fixed,
+    /// Comparison.
+    pub compare: Scheme,
+    /// Rounding of truncations.
+    pub rounding: Rounding,
+    /// What the data owner receives.
+    pub reveal: Reveal,
+    /// Factor on observed ranges.
+    pub margin: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            fixed: Fixed { n: 32, f: 12 },
+            compare: Scheme::Digits,
+            rounding: Rounding::PublicCoin,
+            reveal: Reveal::Logits,
+            margin: 1.5,
+        }
+    }
+}
+
+/// Sums over gates, for one run or predicted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Totals {
+    /// Comparisons.
+    pub comparisons: u64,
+    /// Messages in sequence.
+    pub rounds: u64,
+    /// Payload bytes each party sends to the other.
+    pub bytes: u64,
+    /// Payload bytes each party sends to the data owner.
+    pub owner_bytes: u64,
+    /// Key bytes that P0 and P1 consume, gate by gate rounded up to bytes.
+    pub key_bytes: [u64; 2],
+}
+
+/// The plan of a network.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Version of the software that made it.
+    pub twoply: String,
+    /// Version of the protocol.
+    pub protocol: u32,
+    /// Version of the randomness.
+    pub prg: String,
+    /// The network.
+    pub graph: Graph,
+    /// The choices.
+    pub options: Options,
+    /// Ranges that the choices were checked against.
+    pub ranges: Option<Ranges>,
+    /// What one image costs, gate by gate. Recomputed when a plan is read; a difference is an error.
+    pub gates: Vec<PlannedGate>,
+}
+
+/// The part of a plan that every version can read.
+#[derive(Deserialize)]
+struct Versions {
+    protocol: u32,
+    prg: String,
+}
+
+impl Plan {
+    /// Plans a network; ranges are checked against the fixed-point contract. A graph that ends in an argmax reveals
+    /// labels, whatever the options say.
+    ///
+    /// # Errors
+    /// [`Error::Ranges`] with every layer that does not fit; [`Error::Graph`], [`Error::Data`] or [`Error::Gate`].
+    pub fn new(graph: Graph, mut options: Options, ranges: Option<Ranges>) -> Result<Self> {
+        if ends_in_argmax(&graph) {
+            options.reveal = Reveal::Label;
+        }
+        let mut plan = Plan {
+            twoply: env!("CARGO_PKG_VERSION").into(),
+            protocol: PROTOCOL,
+            prg: PRG_VERSION.into(),
+            graph,
+            options,
+            ranges,
+            gates: vec![],
+        };
+        plan.check()?;
+        plan.gates = plan.gates(1)?;
+        Ok(plan)
+    }
+    /// Reads a plan and checks that it says what this version would compute from its graph and options.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let json = |e: serde_json::Error| Error::data("plan", e.to_string());
+        // First, because another version may have other fields.
+        let made: Versions = serde_json::from_str(text).map_err(json)?;
+        if made.protocol != PROTOCOL || made.prg != PRG_VERSION {
+            let found = format!(
+                "protocol {}, {}; this is protocol {PROTOCOL}, {PRG_VERSION}",
+                made.protocol, made.prg
+            );
+            return Err(Error::data("plan", format!("made for another version: {found}; plan again")));
+        }
+        let plan: Plan = serde_json::from_str(text).map_err(json)?;
+        plan.check()?;
+        if plan.gates(1)? != plan.gates {
+            return Err(Error::data("plan", "its gates are not those of its graph and options; plan again"));
+        }
+        Ok(plan)
+    }
+    /// As JSON.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string_pretty(self).map_err(|e| Error::data("plan", e.to_string()))
+    }
+
+    fn check(&self) -> Result<()> {
+        let fixed = self.options.fixed;
+        Fixed::new(fixed.n, fixed.f)?;
+        if !(1.0..=1e6).contains(&self.options.margin) {
+            return Err(Error::data("plan", format!("margin {}; choose 1 or more", self.options.margin)));
+        }
+        self.graph.validate()?;
+        let Some(ranges) = &self.ranges else { return Ok(()) };
+        ranges.check(&self.graph)?;
+        let limit = fixed.limit();
+        // An index is no fixed-point value.
+        let values = ranges.nodes.len() - ends_in_argmax(&self.graph) as usize;
+        let wires = ranges.nodes[..values].iter().chain([&ranges.input]);
+        let over = wires.filter(|r| r.observed * self.options.margin > limit);
+        let faults: Vec<String> = over
+            .map(|r| {
+                let need = (r.observed * self.options.margin).log2().ceil() as i64 + 2 * fixed.f as i64 + 2;
+                format!(
+                    "layer `{}`: observed {:.3}, with margin {} beyond {limit:.3}; needs {need} bits",
+                    r.name, r.observed, self.options.margin
+                )
+            })
+            .collect();
+        if faults.is_empty() { Ok(()) } else { Err(Error::Ranges { n: fixed.n, f: fixed.f, faults }) }
+    }
+
+    /// The program.
+    pub fn program(&self) -> Result<Program> {
+        let ranges = self.ranges.iter().flat_map(|r| &r.nodes).map(|r| r.observed * self.options.margin);
+        Program::new(&self.graph, &self.options, &ranges.collect::<Vec<_>>())
+    }
+    /// The gates of a run of `batch` images.
+    pub fn gates(&self, batch: usize) -> Result<Vec<PlannedGate>> {
+        let program = self.program()?;
+        let mut planner = Planner::new(self.options.fixed.n);
+        program.run(&mut planner, &program.params(), batch)?;
+        Ok(planner.gates)
+    }
+    /// What each image stores.
+    pub fn layout(&self) -> Layout {
+        let gate = |g: &PlannedGate| GateLayout { name: g.gate.clone(), parts: g.cost.parts.clone() };
+        Layout { gates: self.gates.iter().map(gate).collect() }
+    }
+    /// Form of the weights, in order.
+    pub fn params(&self) -> Result<Vec<Form>> {
+        Ok(self.program()?.params())
+    }
+    /// Digest of the graph alone.
+    pub fn graph_digest(&self) -> [u8; 32] {
+        self.graph.digest()
+    }
+    /// Digest of everything a run does and of what it was checked against.
+    pub fn digest(&self) -> Result<PlanDigest> {
+        let gates: Vec<_> = self.gates.iter().map(|g| (&g.gate, &g.with, &g.output)).collect();
+        let what = (self.protocol, &self.prg, self.graph.digest(), &self.options, &self.ranges, gates);
+        let json = serde_json::to_vec(&what).map_err(|e| Error::data("plan", e.to_string()))?;
+        Ok(PlanDigest(blake3::derive_key("twoply 2026-11 plan digest v1", &json)))
+    }
+    /// What runs of these sizes cost together.
+    pub fn predict(&self, batches: &[usize]) -> Result<Totals> {
+        let mut t = Totals::default();
+        for &b in batches {
+            t.add_gates(&self.gates(b)?);
+        }
+        Ok(t)
+    }
+    /// Images per segment that keep the dealer's and a party's live activations at some tens of megabytes.
+    pub fn segment_images(&self) -> u32 {
+        let widest = self.gates.iter().map(|g| g.output.len()).max().unwrap_or(1);
+        ((1 << 21) / widest).clamp(1, 128) as u32
+    }
+}
+
+impl Totals {
+    /// Adds the bills of one run.
+    pub fn add_gates(&mut self, gates: &[PlannedGate]) {
+        for g in gates {
+            self.comparisons += g.cost.comparisons;
+            self.rounds += g.cost.rounds;
+            self.bytes += g.cost.bytes;
+            self.owner_bytes += g.owner_bytes;
+            for p in [0, 1] {
+                self.key_bytes[p] += g.cost.key_bits(p).div_ceil(8);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,368 @@
+//! From a graph to gates: which gate a node becomes, given the width and the fraction bits of its operands.
+//!
+//! A wire is n bits wide with f or 2f fraction bits, or m = n - f bits wide with f (after a public-coin truncation).
+//! Products want n bits and f; ReLU and MaxPool take a wire as it is. The last product feeds the owner or the argmax
+//! untruncated.
+
+mod pool;
+
+use crate::engine::Engine;
+use crate::graph::{Graph, Op, Source};
+use crate::plan::{Options, Reveal};
+use crate::{Error, Result, Weights};
+use std::sync::Arc;
+use twoply_primitives::gate::{
+    Argmax, AvgPool, Conv2d, Lift, Linear, MaxPool, Mode, Relu, ReluFloor, Rounding, Truncate,
+};
+use twoply_primitives::{Form, Local, Ring, Shape, Window};
+
+/// A graph with everything decided that the gates need.
+#[derive(Clone, Debug)]
+pub struct Program {
+    graph: Graph,
+    options: Options,
+    /// Shape of every node, without the batch.
+    shapes: Vec<Vec<usize>>,
+    /// Bits cut off by each average pool, by node.
+    pool_cuts: Vec<u32>,
+    /// Products that nothing but the output (or the argmax) reads: they are not truncated, by node.
+    raw: Vec<bool>,
+}
+
+/// A value and its fraction bits.
+struct Wire<V> {
+    v: V,
+    frac: u32,
+}
+
+impl Program {
+    /// Decides everything. `pool_ranges` holds, for each node, the largest magnitude its result may reach.
+    ///
+    /// # Errors
+    /// [`Error::Graph`], or [`Error::Data`] where graph and options do not go together, a pool is too large for the
+    /// fraction bits, or its windows have too many taps.
+    pub fn new(graph: &Graph, options: &Options, pool_ranges: &[f64]) -> Result<Self> {
+        let fixed = options.fixed;
+        twoply_primitives::Fixed::new(fixed.n, fixed.f)?;
+        let shapes = graph.shapes()?;
+        match (options.reveal, ends_in_argmax(graph)) {
+            (Reveal::Logits, true) => {
+                return Err(Error::data("plan", "a graph that ends in argmax reveals labels, not logits"));
+            }
+            (Reveal::Label, false) if shapes.last().is_none_or(|s| s.len() != 1 || s[0] < 2) => {
+                return Err(Error::data("plan", "labels need an output of two or more classes"));
+            }
+            _ => {}
+        }
+        let pool_cuts = pool::cuts(graph, &shapes, options, pool_ranges)?;
+        let raw = raw_products(graph);
+        Ok(Program { graph: graph.clone(), options: options.clone(), shapes, pool_cuts, raw })
+    }
+    /// The graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+    /// Forms of the parameters, in order.
+    pub fn params(&self) -> Vec<Form> {
+        let form = |p: &crate::Param| Form { shape: Shape(p.shape.clone()), bits: self.options.fixed.n };
+        self.graph.params.iter().map(form).collect()
+    }
+    /// Encoded parameters: weights with f fraction bits, biases with 2f.
+    pub fn encode<R: Ring>(&self, weights: &Weights) -> Result<Vec<Vec<R>>> {
+        weights.check(&self.graph)?;
+        let tensor = |(p, values): (&crate::Param, &Vec<f32>)| {
+            let frac = if p.role == crate::Role::Bias { 2 } else { 1 } * self.options.fixed.f;
+            let value = |v: &f32| Ok(self.options.fixed.encode(&p.name, *v as f64, frac)?);
+            values.iter().map(value).collect()
+        };
+        self.graph.params.iter().zip(&weights.0).map(tensor).collect()
+    }
+    /// Encoded normalised inputs.
+    pub fn encode_input<R: Ring>(&self, values: &[f32]) -> Result<Vec<R>> {
+        let fixed = self.options.fixed;
+        let value =
+            |v: &f32| Ok(fixed.encode(&format!("input `{}`", self.graph.input.name), *v as f64, fixed.f)?);
+        values.iter().map(value).collect()
+    }
+
+    /// Runs the program on `batch` images.
+    pub fn run<E: Engine>(&self, e: &mut E, params: &[E::Value], batch: usize) -> Result<()> {
+        self.execute(e, params, batch).map(drop)
+    }
+    /// Runs, and says how many fraction bits the owner's values have.
+    fn execute<E: Engine>(&self, e: &mut E, params: &[E::Value], batch: usize) -> Result<u32> {
+        e.layer(&self.graph.input.name);
+        let row = self.graph.input.shape.iter().copied();
+        let shape = Shape(std::iter::once(batch).chain(row).collect());
+        let x = e.input(&Form { shape, bits: self.options.fixed.n })?;
+        let mut run = Run {
+            program: self,
+            e,
+            params,
+            input: Some(Wire { v: x, frac: self.options.fixed.f }),
+            wires: self.graph.nodes.iter().map(|_| None).collect(),
+            uses: self.uses(),
+            delivered: 0,
+        };
+        let last = self.graph.nodes.len() - 1;
+        for i in 0..=last {
+            let node = &self.graph.nodes[i];
+            run.e.layer(&node.name);
+            let is_output = i == last && (self.options.reveal == Reveal::Logits || node.op == Op::Argmax);
+            let wire = run.node(i, is_output)?;
+            run.wires[i] = wire;
+        }
+        if self.options.reveal == Reveal::Label
+            && let Some(logits) = run.wires[last].take()
+        {
+            run.e.layer("argmax");
+            let logits = run.full_width(logits)?;
+            let argmax = Argmax { scheme: self.options.compare };
+            run.emit(&argmax, &[&logits.v], 0, true)?;
+        }
+        Ok(run.delivered)
+    }
+
+    /// Form and fraction bits of what the owner receives for `batch` images.
+    pub fn output(&self, batch: usize) -> Result<(Form, u32)> {
+        let mut planner = crate::engine::Planner::new(self.options.fixed.n);
+        let frac = self.execute(&mut planner, &self.params(), batch)?;
+        let last = planner.gates.pop().ok_or_else(|| Error::data("plan", "a program without gates"))?;
+        Ok((last.output, frac))
+    }
+
+    /// How often each node's result is used, the output once.
+    fn uses(&self) -> Vec<usize> {
+        let mut uses = vec![0; self.graph.nodes.len()];
+        for s in self.graph.nodes.iter().flat_map(|n| &n.inputs) {
+            if let Source::Node(i) = s {
+                uses[*i] += 1;
+            }
+        }
+        if let Some(last) = uses.last_mut() {
+            *last += 1;
+        }
+        uses
+    }
+}
+
+/// Whether the graph itself ends in an argmax.
+pub(crate) fn ends_in_argmax(graph: &Graph) -> bool {
+    graph.nodes.last().is_some_and(|n| n.op == Op::Argmax)
+}
+
+/// Which nodes are products that only the output (or the argmax) reads, through reshapes at most.
+fn raw_products(graph: &Graph) -> Vec<bool> {
+    let (nodes, readers) = (&graph.nodes, graph.consumers());
+    let mut only_output = vec![false; nodes.len()];
+    for i in (0..nodes.len()).rev() {
+        let passes = |j: &usize| matches!(nodes[*j].op, Op::Reshape(_) | Op::Argmax) && only_output[*j];
+        only_output[i] = readers[i].iter().all(passes);
+    }
+    let product = |i: usize| matches!(nodes[i].op, Op::Linear { .. } | Op::Conv2d { .. });
+    (0..nodes.len()).map(|i| product(i) && only_output[i]).collect()
+}
+
+/// One run under way.
+struct Run<'p, 'e, E: Engine> {
+    program: &'p Program,
+    e: &'e mut E,
+    params: &'p [E::Value],
+    input: Option<Wire<E::Value>>,
+    wires: Vec<Option<Wire<E::Value>>>,
+    uses: Vec<usize>,
+    /// Fraction bits of what went to the owner.
+    delivered: u32,
+}
+
+impl<E: Engine> Run<'_, '_, E> {
+    fn options(&self) -> &Options {
+        &self.program.options
+    }
+    fn mode(&self) -> Mode {
+        match self.options().rounding {
+            Rounding::PublicCoin => Mode::PublicCoin,
+            Rounding::Floor => Mode::Floor(self.options().compare),
+        }
+    }
+    /// An operand; its wire is dropped with its last use.
+    fn operand(&mut self, i: usize, k: usize) -> Result<Wire<E::Value>> {
+        let missing = || Error::data("plan", "a node reads a wire that is not there");
+        let node = &self.program.graph.nodes[i];
+        let share = |w: &Wire<E::Value>| Wire { v: w.v.clone(), frac: w.frac };
+        match node.inputs.get(k).ok_or_else(missing)? {
+            Source::Input => {
+                let later = self.program.graph.nodes[i + 1..].iter().flat_map(|n| &n.inputs);
+                let used = later.chain(&node.inputs[k + 1..]).any(|s| *s == Source::Input);
+                let wire = if used { self.input.as_ref().map(share) } else { self.input.take() };
+                wire.ok_or_else(missing)
+            }
+            Source::Node(j) => {
+                self.uses[*j] -= 1;
+                let wire = if self.uses[*j] == 0 {
+                    self.wires[*j].take()
+                } else {
+                    self.wires[*j].as_ref().map(share)
+                };
+                wire.ok_or_else(missing)
+            }
+        }
+    }
+    /// Back to n bits, whatever the fraction.
+    fn full_width(&mut self, w: Wire<E::Value>) -> Result<Wire<E::Value>> {
+        if self.e.form(&w.v).bits == self.options().fixed.n {
+            return Ok(w);
+        }
+        Ok(Wire { v: self.e.gate(&Lift, &[&w.v])?, frac: w.frac })
+    }
+    /// n bits with f fraction bits: what products and average pools take.
+    fn full(&mut self, w: Wire<E::Value>) -> Result<Wire<E::Value>> {
+        let f = self.options().fixed.f;
+        if w.frac == f {
+            return self.full_width(w);
+        }
+        let truncate = Truncate { cut: w.frac - f, mode: self.mode() };
+        Ok(Wire { v: self.e.gate(&truncate, &[&w.v])?, frac: f })
+    }
+    fn flat(&mut self, w: Wire<E::Value>) -> Result<Wire<E::Value>> {
+        let row = self.e.form(&w.v).shape.row();
+        Ok(Wire { v: self.e.local(&Local::Reshape(vec![row]), &[&w.v])?, frac: w.frac })
+    }
+
+    /// Emits a gate, or sends its result to the owner if it is the last.
+    fn emit<G: twoply_primitives::Gate>(
+        &mut self,
+        g: &G,
+        x: &[&E::Value],
+        frac: u32,
+        last: bool,
+    ) -> Result<Option<Wire<E::Value>>> {
+        if last {
+            self.e.output(g, x)?;
+            self.delivered = frac;
+            return Ok(None);
+        }
+        Ok(Some(Wire { v: self.e.gate(g, x)?, frac }))
+    }
+
+    fn node(&mut self, i: usize, last: bool) -> Result<Option<Wire<E::Value>>> {
+        let program = self.program;
+        let (op, f, n) = (&program.graph.nodes[i].op, program.options.fixed.f, program.options.fixed.n);
+        let scheme = program.options.compare;
+        let x = self.operand(i, 0)?;
+        match op {
+            Op::Linear { weight, bias } => {
+                let x = self.full(x)?;
+                let x = self.flat(x)?;
+                let (cut, frac) = self.cut(i);
+                self.product(&Linear { cut }, x, (*weight, *bias), frac, last)
+            }
+            Op::Conv2d { weight, bias, window, groups } => {
+                let x = self.full(x)?;
+                let (cut, frac) = self.cut(i);
+                self.product(
+                    &Conv2d { window: *window, groups: *groups, cut },
+                    x,
+                    (*weight, *bias),
+                    frac,
+                    last,
+                )
+            }
+            Op::Relu if x.frac == f => self.emit(&Relu { scheme, shift: 0, out: n }, &[&x.v], f, last),
+            Op::Relu => match program.options.rounding {
+                Rounding::PublicCoin => {
+                    self.emit(&Relu { scheme, shift: x.frac - f, out: n }, &[&x.v], f, last)
+                }
+                Rounding::Floor => self.emit(&ReluFloor { scheme, cut: x.frac - f }, &[&x.v], f, last),
+            },
+            Op::MaxPool(window) if window.kernel == [1, 1] && window.pad == [0; 4] => {
+                let shape = self.e.form(&x.v).shape.clone();
+                let v = self.e.local(&subsample(&shape, window), &[&x.v])?;
+                let v = self.e.local(&Local::Reshape(program.shapes[i].clone()), &[&v])?;
+                self.local(Wire { v, frac: x.frac }, last)
+            }
+            Op::MaxPool(window) => self.emit(&MaxPool { scheme, window: *window }, &[&x.v], x.frac, last),
+            Op::AvgPool { window, count_include_pad } => {
+                let x = self.full(x)?;
+                let gate = AvgPool {
+                    window: *window,
+                    count_include_pad: *count_include_pad,
+                    cut: program.pool_cuts[i],
+                    mode: self.mode(),
+                };
+                self.emit(&gate, &[&x.v], f, last)
+            }
+            Op::Add => {
+                let y = self.operand(i, 1)?;
+                let sum = self.add(x, y)?;
+                self.local(sum, last)
+            }
+            Op::Reshape(row) => {
+                let v = self.e.local(&Local::Reshape(row.clone()), &[&x.v])?;
+                self.local(Wire { v, frac: x.frac }, last)
+            }
+            Op::Argmax => {
+                let x = self.full_width(x)?;
+                let x = self.flat(x)?;
+                self.emit(&Argmax { scheme }, &[&x.v], 0, last)
+            }
+        }
+    }
+
+    /// A wire that a local map made; the owner gets it as it is if it is the last.
+    fn local(&mut self, w: Wire<E::Value>, last: bool) -> Result<Option<Wire<E::Value>>> {
+        if last {
+            self.e.deliver(&w.v)?;
+            self.delivered = w.frac;
+            return Ok(None);
+        }
+        Ok(Some(w))
+    }
+    /// Bits cut off a product, and the fraction bits of its result.
+    fn cut(&self, i: usize) -> (u32, u32) {
+        let f = self.options().fixed.f;
+        let keep = self.options().rounding == Rounding::Floor || self.program.raw[i];
+        if keep { (0, 2 * f) } else { (f, f) }
+    }
+    fn product<G: twoply_primitives::Gate>(
+        &mut self,
+        gate: &G,
+        x: Wire<E::Value>,
+        (weight, bias): (usize, Option<usize>),
+        frac: u32,
+        last: bool,
+    ) -> Result<Option<Wire<E::Value>>> {
+        let params = self.params;
+        let mut operands = vec![&x.v, &params[weight]];
+        operands.extend(bias.map(|b| &params[b]));
+        self.emit(gate, &operands, frac, last)
+    }
+    /// The sum of two wires: equal fractions add in the narrower ring; otherwise the finer one sets the scale, at n bits.
+    fn add(&mut self, x: Wire<E::Value>, y: Wire<E::Value>) -> Result<Wire<E::Value>> {
+        let frac = x.frac.max(y.frac);
+        let mut align = |w: Wire<E::Value>| -> Result<Wire<E::Value>> {
+            if w.frac == frac {
+                return Ok(w);
+            }
+            let by = frac - w.frac;
+            let wide = self.full_width(w)?;
+            Ok(Wire { v: self.e.local(&Local::Scale(1 << by), &[&wide.v])?, frac })
+        };
+        let (x, y) = (align(x)?, align(y)?);
+        Ok(Wire { v: self.e.local(&Local::Add, &[&x.v, &y.v])?, frac })
+    }
+}
+
+/// The elements that windows of one tap read.
+fn subsample(shape: &Shape, window: &Window) -> Local {
+    let (&[_, c, h, w], stride) = (&shape.0[..], window.stride) else { return Local::Gather(Arc::new([])) };
+    let plane = |p: usize| {
+        (0..h)
+            .step_by(stride[0])
+            .flat_map(move |y| (0..w).step_by(stride[1]).map(move |x| (p * h + y) * w + x))
+    };
+    Local::Gather((0..c).flat_map(plane).collect())
+}
+
+#[cfg(test)]
+mod tests;

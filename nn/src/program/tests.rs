@@ -1,0 +1,195 @@
+//! Which gates a graph becomes, and what is refused.
+
+use super::*;
+use crate::engine::Planner;
+use crate::graph::{Input, Node, Normalise, Param, Role};
+use crate::{Weights, plan::Options};
+use twoply_primitives::Fixed;
+
+/// Nodes n0, n1, ... on an input of `[2, 4, 4]`; weights 0 and 1 are 1x1 kernels of 2 to 2 channels, weight 2 is `[3, 32]`.
+fn graph(nodes: Vec<(Op, Vec<Source>)>) -> Graph {
+    let param =
+        |name: &str, shape: &[usize]| Param { name: name.into(), shape: shape.to_vec(), role: Role::Weight };
+    let node = |(i, (op, inputs)): (usize, (Op, Vec<Source>))| {
+        let before = if i == 0 { Source::Input } else { Source::Node(i - 1) };
+        Node { name: format!("n{i}"), op, inputs: if inputs.is_empty() { vec![before] } else { inputs } }
+    };
+    let mut g = Graph {
+        name: "g".into(),
+        input: Input { name: "x".into(), shape: vec![2, 4, 4], normalise: Normalise::default() },
+        params: vec![param("k", &[2, 2, 1, 1]), param("l", &[2, 2, 1, 1]), param("w", &[3, 32])],
+        nodes: nodes.into_iter().enumerate().map(node).collect(),
+    };
+    crate::passes::drop_dead(&mut g, &mut Weights(vec![vec![]; 3]));
+    g
+}
+fn conv(weight: usize) -> (Op, Vec<Source>) {
+    (Op::Conv2d { weight, bias: None, window: Window::square(1, 1), groups: 1 }, vec![])
+}
+fn flat() -> (Op, Vec<Source>) {
+    (Op::Reshape(vec![32]), vec![])
+}
+fn linear() -> (Op, Vec<Source>) {
+    (Op::Linear { weight: 2, bias: None }, vec![])
+}
+fn relu() -> (Op, Vec<Source>) {
+    (Op::Relu, vec![])
+}
+fn add(a: usize, b: usize) -> (Op, Vec<Source>) {
+    (Op::Add, vec![Source::Node(a), Source::Node(b)])
+}
+
+fn options(rounding: Rounding, reveal: Reveal) -> Options {
+    Options { rounding, reveal, ..Options::default() }
+}
+fn program(nodes: Vec<(Op, Vec<Source>)>, rounding: Rounding, reveal: Reveal) -> Result<Program> {
+    Program::new(&graph(nodes), &options(rounding, reveal), &[])
+}
+/// Names of the gates behind the input, with the width of each result.
+fn gates(p: &Program) -> Vec<(String, u32)> {
+    let mut planner = Planner::new(32);
+    p.run(&mut planner, &p.params(), 2).unwrap();
+    planner.gates.into_iter().skip(1).map(|g| (g.gate, g.output.bits)).collect()
+}
+fn named(p: &Program) -> String {
+    gates(p).iter().map(|(g, bits)| format!("{g} {bits}")).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn a_product_is_cut_unless_only_the_owner_reads_it() {
+    let net = || vec![conv(0), relu(), flat(), linear()];
+    let coin = program(net(), Rounding::PublicCoin, Reveal::Logits).unwrap();
+    assert_eq!(named(&coin), "conv2d 20, relu 32, linear 32");
+    assert_eq!(coin.output(2).unwrap(), (Form::new([2, 3], 32), 24));
+    let floor = program(net(), Rounding::Floor, Reveal::Logits).unwrap();
+    assert_eq!(named(&floor), "conv2d 32, relu-floor 32, linear 32");
+    let label = program(net(), Rounding::PublicCoin, Reveal::Label).unwrap();
+    assert_eq!(named(&label), "conv2d 20, relu 32, linear 32, argmax 2");
+    assert_eq!(label.output(1).unwrap(), (Form::new([1, 1], 2), 0));
+    // through reshapes the product stays whole; read by a sum as well, it does not
+    let whole = program(vec![conv(0), flat()], Rounding::PublicCoin, Reveal::Logits).unwrap();
+    assert_eq!((named(&whole), whole.output(1).unwrap().1), ("conv2d 32, deliver 32".into(), 24));
+    let shared = vec![conv(0), (Op::Relu, vec![Source::Node(0)]), add(1, 0)];
+    let shared = program(shared, Rounding::PublicCoin, Reveal::Logits).unwrap();
+    assert_eq!((named(&shared), shared.output(1).unwrap().1), ("conv2d 20, relu 32, deliver 20".into(), 12));
+}
+
+#[test]
+fn narrow_wires_are_lifted_and_fine_ones_truncated_where_products_want_it() {
+    let twice = |r| program(vec![conv(0), conv(1)], r, Reveal::Logits).unwrap();
+    assert_eq!(named(&twice(Rounding::PublicCoin)), "conv2d 20, lift 32, conv2d 32");
+    assert_eq!(named(&twice(Rounding::Floor)), "conv2d 32, truncate 32, conv2d 32");
+    // a final argmax in the graph takes the product as it is
+    let label = vec![flat(), linear(), (Op::Argmax, vec![])];
+    for r in [Rounding::PublicCoin, Rounding::Floor] {
+        let p = program(label.clone(), r, Reveal::Label).unwrap();
+        assert_eq!((named(&p), p.output(1).unwrap().1), ("linear 32, argmax 2".into(), 0));
+    }
+}
+
+/// In floor mode every product has 2f fraction bits, whatever reads it; the owner must be told so.
+#[test]
+fn repro_fraction_bits_of_outputs_behind_floor_products() {
+    let one = || (Op::MaxPool(Window::square(1, 1)), vec![]);
+    let pool = || (Op::MaxPool(Window::square(2, 2)), vec![]);
+    let skip = || (Op::Add, vec![Source::Node(0), Source::Input]);
+    for (nodes, coin, floor) in [
+        (vec![conv(0), conv(1), add(0, 1)], 12, 24),
+        (vec![conv(0), skip()], 12, 24),
+        (vec![conv(0), skip(), flat()], 12, 24),
+        (vec![conv(0), pool()], 12, 24),
+        (vec![conv(0), one()], 12, 24),
+        (vec![conv(0), relu()], 12, 12),
+        (vec![conv(0), relu(), add(1, 1)], 12, 12),
+        (vec![flat()], 12, 12),
+    ] {
+        let frac = |r| program(nodes.clone(), r, Reveal::Logits).unwrap().output(1).unwrap().1;
+        assert_eq!((frac(Rounding::PublicCoin), frac(Rounding::Floor)), (coin, floor), "{nodes:?}");
+    }
+}
+
+#[test]
+fn a_wire_may_be_read_twice_by_one_node_and_by_several() {
+    let input = || (Op::Add, vec![Source::Input, Source::Input]);
+    let p = program(
+        vec![input(), add(0, 0), add(1, 0), (Op::Add, vec![Source::Input, Source::Node(2)])],
+        Rounding::PublicCoin,
+        Reveal::Logits,
+    )
+    .unwrap();
+    let mut clear = crate::engine::Clear::new(vec![3u32; 32]);
+    p.run(&mut clear, &[], 1).unwrap();
+    // 2x, 4x, 6x, 7x
+    assert_eq!(clear.output, [21; 32]);
+}
+
+#[test]
+fn labels_need_classes_and_a_final_argmax_needs_labels() {
+    let why = |r: Result<Program>| r.expect_err("refused").to_string();
+    assert!(why(program(vec![conv(0)], Rounding::Floor, Reveal::Label)).contains("two or more classes"));
+    let label = vec![flat(), linear(), (Op::Argmax, vec![])];
+    assert!(why(program(label, Rounding::Floor, Reveal::Logits)).contains("ends in argmax"));
+    let bad = Options { fixed: Fixed { n: 32, f: 15 }, ..Options::default() };
+    assert!(Program::new(&graph(vec![flat()]), &bad, &[]).is_err());
+}
+
+fn pooled(kernel: usize, pad: usize, fixed: Fixed, range: f64) -> Result<u32> {
+    let options = Options { fixed, ..Options::default() };
+    let window = Window::square(kernel, 1).padded(pad);
+    let mut g = graph(vec![(Op::AvgPool { window, count_include_pad: true }, vec![])]);
+    g.input.shape = vec![1, 64, 64];
+    Program::new(&g, &options, &[range]).map(|p| p.pool_cuts[0])
+}
+
+/// The scaled sum stays within the contract of the truncation, `2^(n-2) - 2^cut`, for every allowed range.
+#[test]
+fn average_pools_keep_the_contract_or_are_refused() {
+    let small = Fixed { n: 32, f: 12 };
+    assert_eq!(pooled(2, 0, small, 1.0).unwrap(), 2, "a power of two is a shift");
+    assert_eq!(pooled(1, 0, small, 1.0).unwrap(), 1);
+    let (mut taken, mut refused) = (0, 0);
+    for fixed in
+        [small, Fixed { n: 32, f: 4 }, Fixed { n: 32, f: 8 }, Fixed { n: 32, f: 14 }, Fixed { n: 64, f: 16 }]
+    {
+        for kernel in [1, 2, 3, 4, 5, 7, 8, 16, 31, 64] {
+            for part in [1.0, 0.5, 0.1, 1e-3, 1e-12] {
+                let range = fixed.limit() * part;
+                for pad in [0, kernel / 2] {
+                    let Ok(cut) = pooled(kernel, pad, fixed, range) else {
+                        refused += 1;
+                        continue;
+                    };
+                    taken += 1;
+                    let (count, one) = ((kernel * kernel) as f64, (cut as f64).exp2());
+                    let factor = (one / count).round();
+                    let error = (factor / one * count - 1.0).abs();
+                    assert!(error <= 1.0 / 32.0, "{fixed:?} {kernel} {range}: factor off by {error}");
+                    let sum = range * (fixed.f as f64).exp2() * count * factor;
+                    assert!(sum <= ((fixed.n - 2) as f64).exp2() - one, "{fixed:?} {kernel} {range}: {sum}");
+                }
+            }
+        }
+    }
+    assert!(taken > 300 && refused > 20, "{taken} taken, {refused} refused");
+}
+
+#[test]
+fn repro_a_pool_too_large_for_its_factor_is_refused_not_zero() {
+    // 4096 values of up to 64: sum and fraction fill the ring; 3969 values leave the factor no bits
+    let why = pooled(63, 0, Fixed { n: 32, f: 12 }, 60.0).unwrap_err().to_string();
+    assert!(why.contains("`n0`") && why.contains("3969"), "{why}");
+    assert!(pooled(63, 0, Fixed { n: 64, f: 16 }, 60.0).is_ok());
+}
+
+#[test]
+fn absurd_graphs_end_in_errors() {
+    let mut g = graph(vec![(Op::MaxPool(Window::square(4096, 1)), vec![])]);
+    g.input.shape = vec![1, 8192, 8192];
+    let why = Program::new(&g, &Options::default(), &[]).unwrap_err().to_string();
+    assert!(why.contains("taps"), "{why}");
+    // a long chain of reshapes behind a product: no recursion, no quadratic search
+    let mut nodes = vec![conv(0)];
+    nodes.extend((0..60_000).map(|i| (Op::Reshape(if i % 2 == 0 { vec![32] } else { vec![2, 16] }), vec![])));
+    let p = program(nodes, Rounding::PublicCoin, Reveal::Logits).unwrap();
+    assert_eq!(p.output(1).unwrap().1, 24);
+}

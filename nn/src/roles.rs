@@ -1,0 +1,198 @@
+//! What each role does with a program: the dealer deals, the parties run, the owners mask and join.
+//!
+//! Generic over the ring; [`crate::with_ring`] chooses it from the plan.
+
+use crate::engine::{OwnerTraffic, Party};
+use crate::plan::Reveal;
+use crate::program::Program;
+use crate::{Error, Plan, Result, Weights};
+use twoply_preprocessing::{PartFile, SegmentWriter};
+use twoply_primitives::session::GateStats;
+use twoply_primitives::{
+    Channel, Cpu, Deal, Form, KeySetId, KeySink, Mask, Masked, Origin, Ring, Seed, Session, Site, owner,
+};
+
+/// Runs an expression with `$R` standing for the ring of `$n` bits (32 or 64).
+#[macro_export]
+macro_rules! with_ring {
+    ($n:expr, $R:ident => $body:expr) => {
+        match $n {
+            64 => {
+                type $R = u64;
+                $body
+            }
+            _ => {
+                type $R = u32;
+                $body
+            }
+        }
+    };
+}
+
+/// The weight masks of a key set store nothing: both shares come from seeds.
+struct NoKeys;
+
+impl KeySink for NoKeys {
+    fn put(
+        &mut self,
+        name: &'static str,
+        _: Site,
+        _: usize,
+        _: [Vec<u8>; 2],
+    ) -> twoply_primitives::Result<()> {
+        Err(twoply_primitives::Error::Keys(format!("{name}: weights have no keys")))
+    }
+}
+
+fn weights_origin(set: KeySetId) -> Origin {
+    Origin { set, segment: Origin::WEIGHTS }
+}
+
+/// Dealer: the masks of all parameters, from both parties' weight seeds.
+pub fn weight_masks<R: Ring>(program: &Program, set: KeySetId, seeds: &[Seed; 2]) -> Vec<Mask<Cpu<R>>> {
+    let mut none = NoKeys;
+    let mut deal = Deal::new(Cpu::<R>::new(), seeds.clone(), weights_origin(set), 1, &mut none);
+    let mask = |form: &Form| {
+        let m = deal.fresh(0, form);
+        deal.next_gate();
+        m
+    };
+    program.params().iter().map(mask).collect()
+}
+
+/// Dealer: one segment, both halves. Returns the bytes of both files.
+pub fn deal_segment<R: Ring>(
+    program: &Program,
+    weights: &[Mask<Cpu<R>>],
+    set: KeySetId,
+    mut writer: SegmentWriter<PartFile>,
+) -> Result<[u64; 2]> {
+    let (header, seeds) = (writer.header().clone(), writer.seeds().clone());
+    let origin = Origin { set, segment: header.segment };
+    let images = header.images as usize;
+    let mut deal = Deal::new(Cpu::<R>::new(), seeds, origin, images, &mut writer);
+    program.run(&mut deal, weights, images)?;
+    Ok(writer.finish()?)
+}
+
+/// Party: the opened weights as wires, from the packed `w^` of all parameters.
+pub fn masked_weights<R: Ring>(
+    program: &Program,
+    set: KeySetId,
+    seed: &Seed,
+    packed: &[u8],
+) -> Result<Vec<Masked<Cpu<R>>>> {
+    let (dev, mut rest) = (Cpu::<R>::new(), packed);
+    let mut out = Vec::new();
+    for (index, form) in program.params().iter().enumerate() {
+        let short = || Error::data("masked weights", format!("{} bytes do not fit the graph", packed.len()));
+        let (mine, others) = rest.split_at_checked(form.packed_bytes() as usize).ok_or_else(short)?;
+        out.push(Masked::weight(&dev, form, mine, seed, weights_origin(set), index as u32)?);
+        rest = others;
+    }
+    match rest.len() {
+        0 => Ok(out),
+        n => Err(Error::data("masked weights", format!("{n} bytes more than the graph has weights"))),
+    }
+}
+
+/// Length in bytes of the packed `w^` of all parameters.
+pub fn masked_weights_len(program: &Program) -> usize {
+    program.params().iter().map(|f| f.packed_bytes() as usize).sum()
+}
+
+/// Party: the keys of its share of every parameter's mask, for the model owner.
+pub fn weight_keys(program: &Program, set: KeySetId, seed: &Seed) -> Vec<[u8; 16]> {
+    let key = |i| owner::weight_key(seed, weights_origin(set), i as u32);
+    (0..program.params().len()).map(key).collect()
+}
+
+/// Model owner: `w^` of all parameters, packed, from its weights and both parties' keys.
+pub fn mask_weights<R: Ring>(
+    program: &Program,
+    weights: &Weights,
+    keys: [&[[u8; 16]]; 2],
+) -> Result<Vec<u8>> {
+    let (encoded, forms) = (program.encode::<R>(weights)?, program.params());
+    if keys.iter().any(|k| k.len() != forms.len()) {
+        return Err(Error::data("masked weights", "the parties sent keys for another number of parameters"));
+    }
+    let mut out = Vec::with_capacity(masked_weights_len(program));
+    for (i, (w, form)) in encoded.iter().zip(&forms).enumerate() {
+        out.extend(owner::mask(w, [&keys[0][i..=i], &keys[1][i..=i]], form.bits)?);
+    }
+    Ok(out)
+}
+
+/// What a party's run gave it: counters, never values.
+pub struct Ran {
+    /// Gate by gate.
+    pub stats: Vec<GateStats>,
+    /// Traffic with the data owner.
+    pub traffic: OwnerTraffic,
+    /// Its own coins, if they were asked for.
+    pub coins: Vec<(u32, Vec<u64>)>,
+}
+
+/// Party: one run. The data owner is at the other end of `owner`; `half` names the segment's two halves.
+pub fn run<'a, R: Ring>(
+    program: &Program,
+    weights: &[Masked<Cpu<R>>],
+    mut session: Session<'a, Cpu<R>>,
+    (owner, half): (&'a mut dyn Channel, [u8; 16]),
+    record_coins: bool,
+) -> Result<Ran> {
+    if record_coins {
+        session.record_coins();
+    }
+    let batch = session.batch();
+    let mut party = Party::new(session, owner, half);
+    program.run(&mut party, weights, batch)?;
+    party.session.finish()?;
+    if let Some(why) = party.lost() {
+        return Err(twoply_primitives::Error::Owner(why.into()).into());
+    }
+    Ok(Ran {
+        stats: party.session.stats().to_vec(),
+        traffic: party.traffic,
+        coins: party.session.take_coins(),
+    })
+}
+
+/// Data owner: masked input for both parties, from both parties' keys (one per image each).
+pub fn mask_input<R: Ring>(program: &Program, x: &[R], keys: [&[[u8; 16]]; 2]) -> Result<Vec<u8>> {
+    debug_assert_eq!(x.len(), keys[0].len() * program.graph().input.row());
+    Ok(owner::mask(x, keys, R::BITS)?)
+}
+
+/// Data owner: what it came for.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Answer {
+    /// Real-valued outputs per image.
+    Logits(Vec<Vec<f64>>),
+    /// Labels alone.
+    Labels(Vec<usize>),
+}
+
+impl Answer {
+    /// The label of every image: the index of the largest logit (the lowest of equals), or what the parties gave.
+    pub fn labels(&self) -> Vec<usize> {
+        let best =
+            |row: &Vec<f64>| (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
+        match self {
+            Answer::Logits(rows) => rows.iter().map(best).collect(),
+            Answer::Labels(l) => l.clone(),
+        }
+    }
+}
+
+/// Data owner: the answer for `batch` images from both parties' shares.
+pub fn join<R: Ring>(plan: &Plan, program: &Program, shares: [&[u8]; 2], batch: usize) -> Result<Answer> {
+    let (form, frac) = program.output(batch)?;
+    let values = owner::join::<R>(shares, form.len(), form.bits)?;
+    if plan.options.reveal == Reveal::Label {
+        return Ok(Answer::Labels(values.iter().map(|v| v.low() as usize).collect()));
+    }
+    let real = |v: &R| twoply_primitives::ring::sign_extend(v.low(), form.bits) as f64 / (frac as f64).exp2();
+    Ok(Answer::Logits(values.chunks(form.shape.row()).map(|row| row.iter().map(real).collect()).collect()))
+}

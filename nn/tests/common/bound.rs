@@ -1,0 +1,49 @@
+//! How far a fixed-point run may be from the float evaluator: rounding errors carried through the graph.
+
+use twoply_nn::graph::{Op, Source};
+use twoply_nn::{Plan, Weights};
+
+/// Relative error of one float32 operation.
+const FLOAT: f64 = 1.0 / (1 << 24) as f64;
+
+/// For every node, the largest difference between its value in fixed point (inputs and weights rounded to nearest, every
+/// truncation off by less than one step in either direction) and in float32, given the plan's ranges.
+pub fn errors(plan: &Plan, weights: &Weights) -> Vec<f64> {
+    let ulp = (-(plan.options.fixed.f as f64)).exp2();
+    let ranges = plan.ranges.as_ref().unwrap();
+    let mut out: Vec<f64> = Vec::new();
+    for (i, node) in plan.graph.nodes.iter().enumerate() {
+        // An operand that is a product still may be truncated before use.
+        let operand = |k: usize| match node.inputs[k] {
+            Source::Input => (ulp / 2.0 + ulp, ranges.input.observed),
+            Source::Node(j) => (out[j] + ulp, ranges.nodes[j].observed),
+        };
+        let (e, x) = operand(0);
+        let range = ranges.nodes[i].observed;
+        let error = match &node.op {
+            Op::Linear { weight, .. } | Op::Conv2d { weight, .. } => {
+                let rows = plan.graph.params[*weight].shape[0];
+                let w = &weights.0[*weight];
+                let taps = w.len() / rows;
+                let norm = |row: &[f32]| row.iter().map(|v| v.abs() as f64).sum::<f64>();
+                let most = w.chunks(taps).map(norm).fold(0.0, f64::max);
+                let float = FLOAT * (taps + 2) as f64 * (most * x + range);
+                most * e + taps as f64 * ulp / 2.0 * (x + e) + 2.0 * ulp + float
+            }
+            Op::Add => e + operand(1).0 + FLOAT * range,
+            Op::AvgPool { window, .. } => {
+                let count = window.kernel[0] * window.kernel[1];
+                let exact = count.is_power_of_two() && window.pad == [0; 4];
+                let gate = plan.gates.iter().find(|g| g.layer == node.name && g.gate == "avg-pool").unwrap();
+                let cut = gate.with["cut"].as_u64().unwrap();
+                // the factor round(2^cut / count) / 2^cut
+                let factor = if exact { 0.0 } else { count as f64 / (cut as f64 + 1.0).exp2() };
+                (e + factor * (range + e)) + ulp + FLOAT * (count + 1) as f64 * x
+            }
+            Op::Relu | Op::MaxPool(_) | Op::Reshape(_) => e,
+            Op::Argmax => out.last().copied().unwrap_or(ulp),
+        };
+        out.push(error);
+    }
+    out
+}
