@@ -1,0 +1,127 @@
+//! The command line: one verb, one file. Results go to standard output, everything else to standard error.
+
+pub mod config;
+mod deal;
+mod demo;
+mod id;
+mod import;
+mod infer;
+mod keys;
+pub mod output;
+mod party;
+mod places;
+mod plan;
+mod provision;
+
+use crate::exit::{Failure, run_guarded};
+use clap::{Parser, Subcommand};
+use output::{Flags, Output};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Private neural networks for two servers
+///
+/// Two parties run a network on an image that neither can see, with weights that neither can see. Both stay private as
+/// long as the two do not join forces.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "twoply", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Verb {
+    Demo(demo::Args),
+    Id(id::Args),
+    Import(import::Args),
+    Plan(plan::Args),
+    Deal(deal::Args),
+    Provision(provision::Args),
+    Party(party::Args),
+    Infer(infer::Args),
+    Keys(keys::Args),
+}
+
+impl Cli {
+    /// Does what the verb says.
+    ///
+    /// # Errors
+    /// Whatever the verb fails with.
+    pub fn run(self, out: &Output) -> Result<(), Failure> {
+        match self.verb {
+            Verb::Demo(args) => demo::run(args, out),
+            Verb::Id(args) => id::run(args, out),
+            Verb::Import(args) => import::run(args, out),
+            Verb::Plan(args) => plan::run(args, out),
+            Verb::Deal(args) => deal::run(args, out),
+            Verb::Provision(args) => provision::run(args, out),
+            Verb::Party(args) => party::run(args, out),
+            Verb::Infer(args) => infer::run(args, out),
+            Verb::Keys(args) => keys::run(args, out),
+        }
+    }
+}
+
+/// The whole of `main`.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are results; standard error may be closed.
+            let _ = e.print();
+            return ExitCode::from(e.exit_code() as u8);
+        }
+    };
+    let out = Output::new(&cli.flags);
+    log_to_stderr(&out);
+    run_guarded(|| cli.run(&out).inspect_err(|failure| out.failure(failure)))
+}
+
+/// Warnings always, more with `-v`; `TWOPLY_LOG` says it in detail. Logs never hold secrets.
+fn log_to_stderr(out: &Output) {
+    let level = match (out.quiet(), out.verbose()) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "twoply_party=info,warn",
+        (false, _) => "twoply_party=debug,info",
+    };
+    let filter = EnvFilter::try_from_env("TWOPLY_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    // A second subscriber is a test's; it stays.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Whoever runs `ps` reads the arguments.
+    #[test]
+    fn no_flag_takes_a_secret() {
+        fn look(command: &clap::Command) {
+            for argument in command.get_arguments() {
+                let name = argument.get_id().as_str();
+                let secret = ["secret", "password", "private", "token"].iter().any(|s| name.contains(s));
+                assert!(!secret, "{name}");
+            }
+            command.get_subcommands().for_each(look);
+        }
+        look(&Cli::command());
+    }
+}

@@ -1,0 +1,177 @@
+//! `twoply demo`: private inference on this machine, all roles as real processes.
+
+use super::output::Output;
+use crate::demo::cast::Stage;
+use crate::demo::{self, Play};
+use crate::exit::{ExitCode, Failure};
+use crate::report::Report;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const MODEL: &[u8] = include_bytes!("../../../examples/digits/digits.onnx");
+const IMAGES: &[u8] = include_bytes!("../../../examples/digits/digits-images.idx");
+const LABELS: &[u8] = include_bytes!("../../../examples/digits/digits-labels.idx");
+const SAMPLES: &[u8] = include_bytes!("../../../examples/digits/calibration-images.idx");
+
+/// See private inference at work: dealer, two parties, model owner and client on this machine
+///
+/// Without options: a small network and 500 handwritten digits that this program carries. With --model, --images, --samples
+/// (and --labels): any importable network and its data. Fails unless private and plain labels agree, and unless the counters
+/// are what the plan promised.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// ONNX model [default: the digits network of this program]
+    #[arg(long, value_name = "FILE", requires_all = ["images", "samples"])]
+    model: Option<PathBuf>,
+    /// Images to classify (IDX, NPY, PNG, CIFAR-10; gzipped or not)
+    #[arg(long, value_name = "FILE", requires = "model")]
+    images: Option<PathBuf>,
+    /// Their true labels
+    #[arg(long, value_name = "FILE", requires = "model")]
+    labels: Option<PathBuf>,
+    /// Public sample inputs, for the ranges
+    #[arg(long, value_name = "FILE", requires = "model")]
+    samples: Option<PathBuf>,
+    /// Factor on raw pixels
+    #[arg(long, value_name = "S", requires = "model")]
+    scale: Option<f64>,
+    /// Mean per channel, after scaling
+    #[arg(long, value_name = "M", requires = "model", num_args = 1..)]
+    mean: Vec<f64>,
+    /// Standard deviation per channel, after scaling
+    #[arg(long, value_name = "D", requires = "model", num_args = 1..)]
+    std: Vec<f64>,
+    /// Only the first N images
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Images per request
+    #[arg(long, value_name = "B", default_value = "128", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    batch: u16,
+    /// Comparison: digits or dpf
+    #[arg(long, value_name = "KIND")]
+    compare: Option<String>,
+    /// Truncation: public-coin or floor
+    #[arg(long, value_name = "MODE")]
+    rounding: Option<String>,
+    /// Ring: 32 or 64 bits
+    #[arg(long, value_name = "N")]
+    ring: Option<String>,
+    /// What the client learns: logits or label
+    #[arg(long, value_name = "WHAT")]
+    reveal: Option<String>,
+    /// Least share of labels that must agree with the plain network
+    #[arg(long, value_name = "SHARE", default_value = "0.99")]
+    agreement: f64,
+    /// Fail if the private accuracy is more than this many points below the plain network's
+    #[arg(long, value_name = "POINTS")]
+    accuracy_loss: Option<f64>,
+    /// Work here, and leave all files (keys are erased otherwise)
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// Whatever a process failed with; 1 when labels disagree or counters break the plan's promise.
+pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    let scratch = tempfile::Builder::new().prefix("twoply-demo-").tempdir();
+    let scratch = scratch.map_err(|e| Failure::io("create", "a temporary folder", &e))?;
+    let folder = args.keep.clone().unwrap_or_else(|| scratch.path().to_owned());
+    crate::files::private_dir(&folder)?;
+    let play = play(&args, &folder)?;
+    let stage = Stage::new(if out.quiet() { |_, _| () } else { forward })?;
+    let report = demo::run(&play, &folder, &stage)?;
+    show(&report, out)?;
+    let agree = report.agree.unwrap_or(0) as f64 / report.images.max(1) as f64;
+    if agree < args.agreement {
+        let text = format!("only {:.2} % of the private labels are the plain network's", agree * 100.0);
+        return Err(Failure::new(ExitCode::Internal, text));
+    }
+    if let (Some(most), Some(private), Some(plain)) =
+        (args.accuracy_loss, report.correct_private, report.correct_plain)
+    {
+        let loss = (plain as f64 - private as f64) * 100.0 / report.images.max(1) as f64;
+        if loss > most {
+            return Err(Failure::new(
+                ExitCode::Internal,
+                format!("the private accuracy is {loss:.2} points lower"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn forward(who: &str, line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{who:>6} | {line}");
+}
+
+fn play(args: &Args, folder: &Path) -> Result<Play, Failure> {
+    let option = |flag: &str, value: &Option<String>| {
+        value.iter().flat_map(|v| [flag.to_owned(), v.clone()]).collect::<Vec<_>>()
+    };
+    let mut plan = option("--compare", &args.compare);
+    plan.extend(option("--rounding", &args.rounding));
+    plan.extend(option("--ring", &args.ring));
+    plan.extend(option("--reveal", &args.reveal));
+    let mut play = Play {
+        model: folder.join("digits.onnx"),
+        import: ["--scale", "0.0625", "--mean", "0.3125", "--std", "0.5"].map(String::from).to_vec(),
+        images: folder.join("digits-images.idx"),
+        labels: Some(folder.join("digits-labels.idx")),
+        samples: folder.join("calibration-images.idx"),
+        plan,
+        limit: args.limit,
+        batch: args.batch,
+    };
+    let (Some(model), Some(images), Some(samples)) = (&args.model, &args.images, &args.samples) else {
+        let carried = [
+            (&play.model, MODEL),
+            (&play.images, IMAGES),
+            (&play.samples, SAMPLES),
+            (&folder.join("digits-labels.idx"), LABELS),
+        ];
+        for (path, bytes) in carried {
+            std::fs::write(path, bytes).map_err(|e| Failure::io("write", path.display(), &e))?;
+        }
+        return Ok(play);
+    };
+    let list = |flag: &str, values: &[f64]| {
+        let flag = (!values.is_empty()).then(|| flag.to_owned());
+        flag.into_iter().chain(values.iter().map(f64::to_string)).collect::<Vec<_>>()
+    };
+    play.import = list("--scale", args.scale.as_slice());
+    play.import.extend(list("--mean", &args.mean));
+    play.import.extend(list("--std", &args.std));
+    (play.model, play.images, play.samples, play.labels) =
+        (model.clone(), images.clone(), samples.clone(), args.labels.clone());
+    Ok(play)
+}
+
+fn show(r: &Report, out: &Output) -> Result<(), Failure> {
+    let of = |v: Option<u64>| {
+        v.map_or("-".into(), |v| {
+            format!("{v} of {} ({:.2} %)", r.images, v as f64 * 100.0 / r.images.max(1) as f64)
+        })
+    };
+    let seconds = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.2} s"));
+    out.line(r.table())?;
+    out.line(r.opened_lines())?;
+    out.line(format_args!("private labels equal the plain network's: {}", of(r.agree)))?;
+    out.line(format_args!(
+        "correct labels: private {}, plain {}",
+        of(r.correct_private),
+        of(r.correct_plain)
+    ))?;
+    let ulp = r.worst_ulp.map_or("-".into(), |v| format!("{v:.1}"));
+    out.line(format_args!("worst output error: {ulp} ulp; values out of range: {}", r.wraps.unwrap_or(0)))?;
+    let s = &r.seconds;
+    out.line(format_args!(
+        "dealing {}, online {}, everything {}",
+        seconds(s.deal),
+        seconds(s.online),
+        seconds(s.total)
+    ))?;
+    out.line("every counter is what the plan promised")?;
+    out.result_json(r)
+}

@@ -1,0 +1,165 @@
+//! `twoply import`: an ONNX model becomes a public graph and a private weights file.
+
+use super::output::{Output, shell, table};
+use crate::exit::{ExitCode, Failure, Phase};
+use crate::files::{self, Existing};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use twoply_nn::{Graph, Imported, Normalise, import::onnx};
+use zeroize::Zeroizing;
+
+/// Import an ONNX model: a public graph and a private weights file
+///
+/// Writes NAME.graph.json, which both parties, the dealer and the data owner may read, and
+/// NAME.weights.safetensors, which stays with the model owner (mode 0600). A model that cannot be
+/// taken as it is fails with everything that stands in the way.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The model, as torch.onnx.export writes it
+    #[arg(value_name = "MODEL.onnx")]
+    model: PathBuf,
+    /// Path and name of the results, without endings [default: the model's own name, in this folder]
+    #[arg(long, value_name = "NAME")]
+    out: Option<PathBuf>,
+    /// Factor on raw pixels, before mean and std: a number, or a fraction such as 1/255
+    #[arg(long, value_name = "S", value_parser = number, default_value = "1")]
+    scale: f64,
+    /// Mean of each channel, subtracted after scaling
+    #[arg(long, value_name = "M", value_parser = number, num_args = 1.., value_delimiter = ',', allow_negative_numbers = true)]
+    mean: Vec<f64>,
+    /// Standard deviation of each channel, divided by after the mean
+    #[arg(long, value_name = "S", value_parser = number, num_args = 1.., value_delimiter = ',')]
+    std: Vec<f64>,
+    /// Replace files that exist
+    #[arg(long)]
+    force: bool,
+}
+
+/// A finite number, or a fraction of two.
+fn number(text: &str) -> Result<f64, String> {
+    let parse = |part: &str| part.trim().parse::<f64>().map_err(|e| format!("`{part}`: {e}"));
+    let value = match text.split_once('/') {
+        Some((above, below)) => parse(above)? / parse(below)?,
+        None => parse(text)?,
+    };
+    if value.is_finite() { Ok(value) } else { Err(format!("`{text}` is not a finite number")) }
+}
+
+/// The JSON result.
+#[derive(Serialize)]
+struct Summary<'a> {
+    name: &'a str,
+    graph: &'a Path,
+    weights: &'a Path,
+    digest: String,
+    input: &'a [usize],
+    output: &'a [usize],
+    parameters: usize,
+    layers: Vec<Layer<'a>>,
+}
+
+#[derive(Serialize)]
+struct Layer<'a> {
+    name: &'a str,
+    op: &'static str,
+    shape: Vec<usize>,
+    parameters: usize,
+}
+
+/// Imports the model.
+///
+/// # Errors
+/// 15 with every obstacle when the model cannot be taken; 16 when a result exists or cannot be written.
+pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    let base = match &args.out {
+        Some(base) => base.clone(),
+        None => PathBuf::from(args.model.file_stem().unwrap_or_default()),
+    };
+    let name = base.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if name.is_empty() {
+        return Err(
+            Failure::new(ExitCode::Usage, "the results need a name").remedy("give one with --out NAME")
+        );
+    }
+    let ending = |ending: &str| base.with_file_name(format!("{name}{ending}"));
+    let (graph_path, weights_path) = (ending(".graph.json"), ending(".weights.safetensors"));
+    let existing = if args.force { Existing::Replace } else { Existing::Keep };
+    files::vacant(&graph_path, existing)?;
+    files::vacant(&weights_path, existing)?;
+
+    let Imported { graph, weights } = load(&args, &name).map_err(|failure| failure.during(Phase::Import))?;
+    let bytes = Zeroizing::new(weights.to_safetensors(&graph)?);
+    // The private half first: a graph without weights would look like a finished import.
+    files::write_private(&weights_path, &bytes, existing)?;
+    files::write_public(&graph_path, graph.to_json().as_bytes(), existing)?;
+    show(&graph, &graph_path, &weights_path, out)
+}
+
+fn load(args: &Args, name: &str) -> Result<Imported, Failure> {
+    let bytes = std::fs::read(&args.model).map_err(|e| files::refused("read", &args.model, &e))?;
+    let normalise = Normalise { scale: args.scale, mean: args.mean.clone(), std: args.std.clone() };
+    onnx::import(&bytes, Some(name), Some(normalise)).map_err(|error| {
+        let failure = Failure::from(error);
+        let content = failure.content();
+        let what = format!("{}: {}", args.model.display(), content.what);
+        Failure::new(content.code, what).remedy(content.remedy.clone())
+    })
+}
+
+fn show(graph: &Graph, graph_path: &Path, weights_path: &Path, out: &Output) -> Result<(), Failure> {
+    let shapes = graph.shapes()?;
+    let size = |index: usize| graph.params[index].shape.iter().product::<usize>();
+    let layer = |(node, shape): (&'_ twoply_nn::Node, &Vec<usize>)| {
+        let parameters = node.op.params().map(size).sum();
+        (node.name.clone(), node.op.kind(), shape.clone(), parameters)
+    };
+    let layers: Vec<(String, &'static str, Vec<usize>, usize)> =
+        graph.nodes.iter().zip(&shapes).map(layer).collect();
+    let parameters: usize = layers.iter().map(|layer| layer.3).sum();
+    let output = shapes.last().map(Vec::as_slice).unwrap_or_default();
+
+    let mut rows = vec![["layer", "operation", "shape", "parameters"].map(String::from).to_vec()];
+    rows.push(vec![graph.input.name.clone(), "input".into(), format!("{:?}", graph.input.shape), "0".into()]);
+    rows.extend(layers.iter().map(|(name, op, shape, parameters)| {
+        vec![name.clone(), (*op).to_owned(), format!("{shape:?}"), parameters.to_string()]
+    }));
+    out.line(table(&rows))?;
+    out.line(format_args!("{} layers, {parameters} parameters", layers.len()))?;
+    out.line(format_args!("graph:    {} (public)", graph_path.display()))?;
+    out.line(format_args!("weights:  {} (private, stays here)", weights_path.display()))?;
+    out.result_json(&Summary {
+        name: &graph.name,
+        graph: graph_path,
+        weights: weights_path,
+        digest: graph.digest().iter().map(|byte| format!("{byte:02x}")).collect(),
+        input: &graph.input.shape,
+        output,
+        parameters,
+        layers: layers
+            .iter()
+            .map(|(name, op, shape, parameters)| Layer {
+                name,
+                op,
+                shape: shape.clone(),
+                parameters: *parameters,
+            })
+            .collect(),
+    })?;
+    let (graph, weights) = (shell(graph_path), shell(weights_path));
+    out.note(format_args!("next: twoply plan {graph} --weights {weights} --samples IMAGES"));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_may_be_fractions_and_must_be_finite() {
+        assert_eq!(number("1/256"), Ok(1.0 / 256.0));
+        assert_eq!(number("-0.5"), Ok(-0.5));
+        for bad in ["", "x", "1/0", "inf", "1/2/3", "NaN"] {
+            assert!(number(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `twoply infer`: the data owner's side of private inference.
+
+use super::output::Output;
+use super::places::Places;
+use crate::client::{Client, Parties};
+use crate::exit::{ExitCode, Failure, Phase};
+use crate::files::{read_images, read_labels, read_plan, read_weights};
+use crate::identity::Identity;
+use crate::plain;
+use crate::report::Report;
+use crate::seen::Seen;
+use crate::transport::Role;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use twoply_nn::roles::Answer;
+use twoply_nn::{Labels, Plan, with_ring};
+
+/// Classify images with both parties; neither sees them
+///
+/// Reads IDX, NPY, PNG or CIFAR-10 files (also gzipped, or a folder of them), masks them for both parties and prints one
+/// label a line. With --weights (for owners of both data and model) the plain network runs beside it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The plan, the same file at all machines
+    #[arg(value_name = "PLAN.json")]
+    plan: PathBuf,
+    /// Images
+    #[arg(long, value_name = "FILE")]
+    images: PathBuf,
+    /// True labels (IDX or NPY), to count correct answers
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Floating-point images are normalised already
+    #[arg(long)]
+    normalised: bool,
+    /// Only the first N images
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Images per request
+    #[arg(long, value_name = "B", default_value = "128", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    batch: u16,
+    /// The model's weights: also run the plain network here, and compare
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// This machine's key [default: identity.key in the home folder]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Record of granted images [default: seen in the home folder]
+    #[arg(long, value_name = "FILE")]
+    seen: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
+}
+
+/// The JSON result: the report of every run, with the answers.
+#[derive(Serialize)]
+struct Result_<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    labels: Vec<usize>,
+    /// Absent when only labels are revealed.
+    logits: Option<&'a Vec<Vec<f64>>>,
+    /// Seconds of every request.
+    requests: &'a [f64],
+}
+
+/// Runs the inference.
+///
+/// # Errors
+/// 4, 5, 6, 8, 9, 10, 14, 15: each named by its cause.
+pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    let plan = read_plan(&args.plan)?;
+    let mut inputs = read_images(&args.images, &plan.graph.input, args.normalised)?;
+    if let Some(limit) = args.limit {
+        inputs = inputs.first(limit as usize);
+    }
+    let truth = match &args.labels {
+        Some(path) => Some(read_labels(path)?),
+        None => inputs.labels.clone(),
+    };
+    if let Some(Labels(l)) = &truth
+        && l.len() < inputs.images
+    {
+        let text = format!("{} labels for {} images", l.len(), inputs.images);
+        return Err(Failure::new(ExitCode::Model, text).during(Phase::Import));
+    }
+    let weights = args.weights.as_ref().map(|path| read_weights(path, &plan.graph)).transpose()?;
+    let identity = Arc::new(Identity::load(&out.key_file(args.key.as_ref())?)?);
+    let seen = match &args.seen {
+        Some(path) => path.clone(),
+        None => out.home()?.join("seen"),
+    };
+    let (places, patience) = args.places.read()?;
+    let began = Instant::now();
+    let parties = Parties::connect(identity, Role::Client, &places, patience)?;
+    out.note("connected to both parties");
+    let work = (&inputs.values[..], args.batch as usize);
+    let (answer, requests) =
+        with_ring!(plan.options.fixed.n, R => batches::<R>(&plan, parties, Seen::open(&seen)?, work, out)?);
+    let mut report = Report { images: inputs.images as u64, ..Report::default() };
+    report.seconds.online = Some(requests.iter().sum());
+    report.seconds.total = Some(began.elapsed().as_secs_f64());
+    if let Some(weights) = &weights {
+        let plain = plain::compare(&mut report, (&plan, weights), &inputs.values, &answer)?;
+        report.correct_plain = truth.as_ref().map(|t| plain::correct(&plain, t));
+    }
+    report.correct_private = truth.as_ref().map(|t| plain::correct(&answer.labels(), t));
+    show(&report, &answer, &requests, out)
+}
+
+fn batches<R: twoply_primitives::Ring>(
+    plan: &Plan,
+    parties: Parties,
+    seen: Seen,
+    (values, batch): (&[f32], usize),
+    out: &Output,
+) -> Result<(Answer, Vec<f64>), Failure> {
+    let row = plan.graph.input.row();
+    let mut client = Client::<R>::new(plan.clone(), parties, seen)?;
+    let mut progress = out.progress("images", (values.len() / row) as u64);
+    let (mut logits, mut labels) = (vec![], vec![]);
+    for part in values.chunks(row * batch) {
+        match client.infer(part)? {
+            Answer::Logits(mut l) => logits.append(&mut l),
+            Answer::Labels(mut l) => labels.append(&mut l),
+        }
+        progress.at((logits.len() + labels.len()) as u64);
+    }
+    let requests = std::mem::take(&mut client.online);
+    client.close();
+    Ok((if labels.is_empty() { Answer::Logits(logits) } else { Answer::Labels(labels) }, requests))
+}
+
+fn show(report: &Report, answer: &Answer, requests: &[f64], out: &Output) -> Result<(), Failure> {
+    let labels = answer.labels();
+    for label in &labels {
+        out.line(label)?;
+    }
+    let logits = match answer {
+        Answer::Logits(rows) => Some(rows),
+        Answer::Labels(_) => None,
+    };
+    let online = report.seconds.online.unwrap_or(0.0);
+    out.note(format_args!(
+        "{} images in {online:.3} s online, {:.2} ms each",
+        report.images,
+        online * 1e3 / report.images.max(1) as f64
+    ));
+    if let Some(correct) = report.correct_private {
+        out.note(format_args!("{correct} of {} labels are the given ones", report.images));
+    }
+    if let Some(agree) = report.agree {
+        out.note(format_args!("{agree} of {} labels are the plain network's", report.images));
+    }
+    out.result_json(&Result_ { report, labels, logits, requests })
+}

@@ -1,0 +1,204 @@
+//! `twoply party`: one of the two parties, serving until it is told to stop.
+
+use super::config::Party as Settings;
+use super::output::Output;
+use crate::exit::{ExitCode, Failure, Phase};
+use crate::files::read_plan;
+use crate::identity::{Fingerprint, Identity};
+use crate::memory::Peak;
+use crate::report::Report;
+use crate::serve::{Config, Served, Setup, serve};
+use serde::Serialize;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use twoply_nn::with_ring;
+use twoply_primitives::PartyId;
+
+/// Run one of the two parties
+///
+/// Serves inferences to the listed clients until SIGTERM or Ctrl-C; then finishes the job at hand and prints its report.
+/// P1 calls P0. Everything may stand in a configuration file (docs/party.toml) or in TWOPLY_* variables instead; flags win.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The plan, the same file at all machines
+    #[arg(value_name = "PLAN.json")]
+    plan: Option<PathBuf>,
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Which party: 0 or 1
+    #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
+    role: Option<u8>,
+    /// Folder of this party's key sets
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+    /// This machine's key [default: identity.key in the home folder]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Where to listen
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Where P0 is (for P1)
+    #[arg(long, value_name = "HOST:PORT")]
+    peer: Option<String>,
+    /// Fingerprint of the other party's key
+    #[arg(long, value_name = "FINGERPRINT")]
+    peer_key: Option<String>,
+    /// Fingerprint of a data owner that may ask; repeat for more
+    #[arg(long = "client", value_name = "FINGERPRINT")]
+    clients: Vec<String>,
+    /// Fingerprint of a model owner that may provision; repeat for more
+    #[arg(long = "owner", value_name = "FINGERPRINT")]
+    owners: Vec<String>,
+    /// Refuse plans that reveal more than labels
+    #[arg(long)]
+    labels_only: bool,
+    /// How long the other party may take to appear [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    patience: Option<u64>,
+    /// Threads for computing [default: one per core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Take keys that were dealt from a public test seed
+    #[arg(long)]
+    insecure_test_seed: bool,
+    /// Write the coins of stochastic roundings to this file, for tests against the oracle
+    #[arg(long, value_name = "FILE")]
+    insecure_record_coins: Option<PathBuf>,
+}
+
+impl Args {
+    /// Flags above environment above file.
+    fn settings(&self) -> Result<Settings, Failure> {
+        let list = |v: &[String]| (!v.is_empty()).then(|| v.to_vec());
+        let flags = Settings {
+            role: self.role,
+            plan: self.plan.clone(),
+            keys: self.keys.clone(),
+            key: self.key.clone(),
+            listen: self.listen.clone(),
+            peer: self.peer.clone(),
+            peer_key: self.peer_key.clone(),
+            clients: list(&self.clients),
+            owners: list(&self.owners),
+            dealer: None,
+            labels_only: self.labels_only.then_some(true),
+            patience: self.patience,
+            threads: self.threads,
+            insecure_test_seed: self.insecure_test_seed.then_some(true),
+        };
+        Settings::load(self.config.as_deref(), flags)
+    }
+}
+
+/// The JSON result.
+#[derive(Serialize)]
+struct Result_<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    /// Images whose keys are left.
+    images_left: u64,
+    /// Images spent without being used: retries and crashes.
+    images_burnt: u64,
+    /// Most anonymous memory this process held.
+    peak_anonymous_bytes: Option<u64>,
+    /// Weak modes that were on.
+    insecure: Vec<&'static str>,
+}
+
+/// Serves.
+///
+/// # Errors
+/// Each named by its cause; see the exit codes.
+pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    let memory = Peak::watch();
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, stop.clone())
+            .map_err(|e| Failure::io("handle", "signals", &e).during(Phase::Start))?;
+    }
+    let settings = args.settings().map_err(|f| f.during(Phase::Start))?;
+    if let Some(threads) = settings.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        pool.map_err(|e| Failure::new(ExitCode::System, format!("cannot start {threads} threads: {e}")))?;
+    }
+    let setup = setup(&settings, args.insecure_record_coins.clone(), out)?;
+    let (me, n) = (setup.me, setup.plan.options.fixed.n);
+    let mut insecure = vec![];
+    insecure.extend(setup.insecure_test_seed.then_some("insecure-test-seed"));
+    insecure.extend(args.insecure_record_coins.is_some().then_some("insecure-record-coins"));
+    insecure.iter().for_each(|mode| out.warn(format_args!("--{mode} is on: nothing here is private")));
+    let say = |text: &str| out.note(text);
+    let served: Served = with_ring!(n, R => serve::<R>(setup, &stop, &say)?);
+    let report = served.tally.report(me.index());
+    out.line(report.table())?;
+    out.line(report.opened_lines())?;
+    out.line(format_args!("{} images left, {} spent without being used", served.left, served.burnt))?;
+    let result = Result_ {
+        report: &report,
+        images_left: served.left,
+        images_burnt: served.burnt,
+        peak_anonymous_bytes: memory.bytes(),
+        insecure,
+    };
+    out.result_json(&result)
+}
+
+/// A setting that must be there.
+fn needed<T>(value: Option<T>, name: &str) -> Result<T, Failure> {
+    value.ok_or_else(|| {
+        let flag = name.replace('_', "-");
+        Failure::new(ExitCode::Config, format!("`{name}` is not set"))
+            .during(Phase::Start)
+            .remedy(format!("add --{flag}, or `{name}` to the configuration file"))
+    })
+}
+
+fn setup(s: &Settings, record_coins: Option<PathBuf>, out: &Output) -> Result<Setup, Failure> {
+    let me = PartyId::BOTH[usize::from(needed(s.role, "role")?.min(1))];
+    let fingerprints = |all: &Option<Vec<String>>| {
+        all.iter().flatten().map(|k| k.parse()).collect::<Result<Vec<Fingerprint>, _>>()
+    };
+    let config = Config {
+        listen: address(&needed(s.listen.clone(), "listen")?)?,
+        peer: needed(s.peer_key.clone(), "peer_key")?.parse::<Fingerprint>()?,
+        peer_address: s.peer.clone(),
+        clients: fingerprints(&s.clients)?,
+        owners: fingerprints(&s.owners)?,
+        labels_only: s.labels_only.unwrap_or(false),
+        patience: Duration::from_secs(s.patience.unwrap_or(60)),
+        record_coins,
+    };
+    if me == PartyId::P1 {
+        needed(config.peer_address.as_ref(), "peer")?;
+    }
+    let identity = Arc::new(Identity::load(&out.key_file(s.key.as_ref())?)?);
+    if identity.fingerprint() == config.peer {
+        let text = "the peer's key is this machine's own";
+        return Err(
+            Failure::new(ExitCode::Config, text).remedy("give --peer-key the other machine's fingerprint")
+        );
+    }
+    Ok(Setup {
+        me,
+        plan: read_plan(&needed(s.plan.clone(), "plan")?)?,
+        keys: needed(s.keys.clone(), "keys")?,
+        identity,
+        insecure_test_seed: s.insecure_test_seed.unwrap_or(false),
+        config,
+    })
+}
+
+fn address(text: &str) -> Result<SocketAddr, Failure> {
+    let bad = |why: String| {
+        Failure::new(ExitCode::Config, format!("`{text}` is no address to listen on: {why}"))
+            .remedy("write it as host:port, for example 0.0.0.0:7700")
+    };
+    text.to_socket_addrs()
+        .map_err(|e| bad(e.to_string()))?
+        .next()
+        .ok_or_else(|| bad("it has no address".into()))
+}

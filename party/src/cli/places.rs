@@ -1,0 +1,40 @@
+//! Flags that name the two parties.
+
+use crate::client::Place;
+use crate::exit::Failure;
+use crate::identity::Fingerprint;
+use std::time::Duration;
+
+/// Where both parties are and who they are.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Places {
+    /// Address of P0
+    #[arg(long, value_name = "HOST:PORT")]
+    p0: String,
+    /// Fingerprint of P0's key
+    #[arg(long, value_name = "FINGERPRINT")]
+    p0_key: String,
+    /// Address of P1
+    #[arg(long, value_name = "HOST:PORT")]
+    p1: String,
+    /// Fingerprint of P1's key
+    #[arg(long, value_name = "FINGERPRINT")]
+    p1_key: String,
+    /// How long the parties may take to answer a call
+    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    patience: u64,
+}
+
+impl Places {
+    /// Both places, and the patience.
+    ///
+    /// # Errors
+    /// 3 when a fingerprint is none.
+    pub fn read(&self) -> Result<([Place; 2], Duration), Failure> {
+        let place = |address: &str, key: &str| -> Result<Place, Failure> {
+            Ok(Place { address: address.into(), key: key.parse::<Fingerprint>()? })
+        };
+        let both = [place(&self.p0, &self.p0_key)?, place(&self.p1, &self.p1_key)?];
+        Ok((both, Duration::from_secs(self.patience)))
+    }
+}

@@ -1,0 +1,62 @@
+//! `twoply provision`: the model owner opens its weights to both parties, masked.
+
+use super::output::Output;
+use super::places::Places;
+use crate::client::Parties;
+use crate::exit::Failure;
+use crate::files::{read_plan, read_weights};
+use crate::identity::Identity;
+use crate::provision::provision;
+use crate::transport::Role;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use twoply_nn::with_ring;
+
+/// Open the model's weights to both parties, masked; neither sees them
+///
+/// Once per key set: the parties keep the masked weights. Doing it again with the same weights is harmless; other weights
+/// need a new deal.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The plan, the same file at all machines
+    #[arg(value_name = "PLAN.json")]
+    plan: PathBuf,
+    /// The private weights
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// This machine's key [default: identity.key in the home folder]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Record of bound weight masks [default: bound in the home folder]
+    #[arg(long, value_name = "FILE")]
+    bound: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
+}
+
+/// The JSON result.
+#[derive(Serialize)]
+struct Provisioned {
+    key_set: String,
+}
+
+/// Opens the weights.
+///
+/// # Errors
+/// 4, 5, 6, 9, 14, 15: each named by its cause.
+pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    let plan = read_plan(&args.plan)?;
+    let weights = read_weights(&args.weights, &plan.graph)?;
+    let identity = Arc::new(Identity::load(&out.key_file(args.key.as_ref())?)?);
+    let record = match &args.bound {
+        Some(path) => path.clone(),
+        None => out.home()?.join("bound"),
+    };
+    let (places, patience) = args.places.read()?;
+    let mut parties = Parties::connect(identity, Role::ModelOwner, &places, patience)?;
+    let set = with_ring!(plan.options.fixed.n, R => provision::<R>(&plan, &weights, &mut parties, &record)?);
+    parties.close();
+    out.line(format_args!("both parties hold the masked weights of key set {set}"))?;
+    out.result_json(&Provisioned { key_set: set.to_string() })
+}

@@ -1,0 +1,166 @@
+//! The data owner: masks its images for both parties, joins their shares of the answer.
+
+use crate::exit::{ExitCode, Failure, Phase};
+use crate::identity::{Fingerprint, Identity};
+use crate::jobs::{Grant, Job, Request};
+use crate::seen::Seen;
+use crate::transport::{Accept, Dial, Endpoint, Link, Role};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use twoply_nn::roles::{self, Answer};
+use twoply_nn::{Plan, Program};
+use twoply_primitives::{Channel, Ring};
+
+/// Where a party is and who it is.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// `host:port`.
+    pub address: String,
+    /// Its key.
+    pub key: Fingerprint,
+}
+
+/// Links to both parties.
+pub struct Parties {
+    links: Vec<Link>,
+    // Kept: dropping it closes the links.
+    _endpoint: Endpoint,
+}
+
+impl Parties {
+    /// Calls both, as `role`; tries until `within` is over.
+    pub fn connect(
+        identity: Arc<Identity>,
+        role: Role,
+        places: &[Place; 2],
+        within: Duration,
+    ) -> Result<Self, Failure> {
+        if places[0].key == places[1].key {
+            let text = "both parties have the same key: whoever holds it would see everything";
+            return Err(Failure::new(ExitCode::Policy, text).remedy("name two different parties"));
+        }
+        let endpoint = Endpoint::bind(identity, role, None, Accept::nobody())?;
+        let mut links = vec![];
+        for (place, wanted) in places.iter().zip([Role::P0, Role::P1]) {
+            let dial = Dial::new(&place.address, place.key).within(within);
+            let link = endpoint.connect(&dial).map_err(|e| Failure::from(e).during(Phase::Connect))?;
+            if link.role() != wanted {
+                let text = format!("{} is {:?}, not {wanted:?}", place.address, link.role());
+                return Err(Failure::new(ExitCode::PlanMismatch, text).remedy("swap --p0 and --p1"));
+            }
+            links.push(link);
+        }
+        Ok(Parties { links, _endpoint: endpoint })
+    }
+    /// Does the same with both links; a failure names the party, and prefers a reason that a party gave.
+    pub fn both<T>(&mut self, mut f: impl FnMut(&mut Link) -> Result<T, Failure>) -> Result<[T; 2], Failure> {
+        let mut out = vec![];
+        for at in 0..2 {
+            match f(&mut self.links[at]) {
+                Ok(v) => out.push(v),
+                Err(e) => return Err(self.explain(at, e)),
+            }
+        }
+        <[T; 2]>::try_from(out)
+            .map_err(|_| Failure::new(ExitCode::Internal, "two links gave not two answers"))
+    }
+    /// The other party may know better why this one failed.
+    fn explain(&mut self, at: usize, failure: Failure) -> Failure {
+        let failure = Failure::on_link(failure, &self.links[at]);
+        let telling = |f: &Failure| f.code() == ExitCode::PeerFailed;
+        let other = &mut self.links[1 - at];
+        if telling(&failure) && !failure.content().what.contains("internal") {
+            return failure;
+        }
+        let more = match other.waiting(Duration::from_millis(500)) {
+            Ok(true) => other.recv_message::<Grant>().err(),
+            Ok(false) => None,
+            Err(e) => Some(e),
+        };
+        match more.map(|e| Failure::on_link(e, other)) {
+            Some(better) if telling(&better) => better,
+            _ => failure,
+        }
+    }
+    /// Closes both links.
+    pub fn close(self) {
+        for link in self.links {
+            let _ = link.close(Duration::from_secs(2));
+        }
+    }
+}
+
+/// A data owner with a plan.
+pub struct Client<R> {
+    plan: Plan,
+    program: Program,
+    parties: Parties,
+    seen: Seen,
+    /// Seconds from each request to its answer.
+    pub online: Vec<f64>,
+    ring: std::marker::PhantomData<R>,
+}
+
+impl<R: Ring> Client<R> {
+    /// A client on open links. `seen` remembers which images it was granted before.
+    pub fn new(plan: Plan, parties: Parties, seen: Seen) -> Result<Self, Failure> {
+        let program = plan.program()?;
+        Ok(Client { plan, program, parties, seen, online: vec![], ring: std::marker::PhantomData })
+    }
+    /// The answer for some normalised images.
+    pub fn infer(&mut self, inputs: &[f32]) -> Result<Answer, Failure> {
+        let row = self.plan.graph.input.row();
+        let x = self.program.encode_input::<R>(inputs).map_err(Failure::from)?;
+        let began = Instant::now();
+        let images = (x.len() / row) as u32;
+        let job = Job { id: crate::random()?, plan: self.plan.digest()?.0, images };
+        self.parties.both(|l| Ok(l.send_message(&Request::Infer(job))?))?;
+        let (mut done, mut logits, mut labels) = (0usize, vec![], vec![]);
+        while done < images as usize {
+            match self.piece(&x[done * row..])? {
+                Answer::Logits(mut l) => logits.append(&mut l),
+                Answer::Labels(mut l) => labels.append(&mut l),
+            }
+            done = logits.len() + labels.len();
+        }
+        self.online.push(began.elapsed().as_secs_f64());
+        Ok(if labels.is_empty() { Answer::Logits(logits) } else { Answer::Labels(labels) })
+    }
+
+    /// One granted range: keys from both, masked values to both, shares from both.
+    fn piece(&mut self, x: &[R]) -> Result<Answer, Failure> {
+        let row = self.plan.graph.input.row();
+        let grants = self.parties.both(|l| Ok(l.recv_message::<Grant>()?))?;
+        let grant = self.check(grants, x.len() / row)?;
+        let batch = grant.images as usize;
+        let keys = self.parties.both(|l| Ok(l.recv(16 * batch)?))?;
+        let keys = keys.map(|k| k.as_chunks::<16>().0.to_vec());
+        let packed = roles::mask_input(&self.program, &x[..batch * row], [&keys[0], &keys[1]])?;
+        self.parties.both(|l| {
+            l.send_message(&grant)?;
+            Ok(l.send(&packed)?)
+        })?;
+        let len = self.program.output(batch)?.0.packed_bytes() as usize;
+        let shares = self.parties.both(|l| Ok(l.recv(len)?)).map_err(|f| f.during(Phase::Output))?;
+        Ok(roles::join::<R>(&self.plan, &self.program, [&shares[0], &shares[1]], batch)?)
+    }
+
+    /// The parties must grant the same images, and never ones that were granted before: two inputs under one mask would
+    /// show their difference.
+    fn check(&mut self, [a, b]: [Grant; 2], left: usize) -> Result<Grant, Failure> {
+        if a != b {
+            let text = format!("the parties grant different images: {a:?} and {b:?}");
+            return Err(Failure::new(ExitCode::PlanMismatch, text).during(Phase::Reserve));
+        }
+        if a.images == 0 || a.images as usize > left {
+            let text = format!("the parties grant {} images, {left} are left", a.images);
+            return Err(Failure::new(ExitCode::PlanMismatch, text).during(Phase::Reserve));
+        }
+        self.seen.grant(&a).map_err(|f| f.during(Phase::Reserve))?;
+        Ok(a)
+    }
+    /// Ends the session with both parties.
+    pub fn close(self) {
+        self.parties.close();
+    }
+}

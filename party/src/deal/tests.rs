@@ -1,0 +1,339 @@
+//! Deals in one process: two parties on threads, real sockets, crashes where they hurt.
+
+use super::receive::segment_file;
+use super::*;
+use crate::exit::ExitCode;
+use crate::identity::Identity;
+use crate::transport::{Accept, Endpoint, Role};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{JoinHandle, spawn};
+use std::time::Duration;
+use tempfile::TempDir;
+use twoply_nn::{Graph, Input, Node, Normalise, Op, Options, Param, Source};
+use twoply_preprocessing::{KeyDir, KeySet};
+use twoply_primitives::{KeySetId, PartyId};
+
+/// `relu(W x)` on 4 values; `name` makes another plan.
+fn plan(name: &str) -> Plan {
+    let param = Param { name: "w".into(), shape: vec![3, 4], role: twoply_nn::Role::Weight };
+    let node = |name: &str, op, input| Node { name: name.into(), op, inputs: vec![input] };
+    let graph = Graph {
+        name: name.into(),
+        input: Input { name: "x".into(), shape: vec![4], normalise: Normalise::default() },
+        params: vec![param],
+        nodes: vec![
+            node("fc", Op::Linear { weight: 0, bias: None }, Source::Input),
+            node("relu", Op::Relu, Source::Node(0)),
+        ],
+    };
+    Plan::new(graph, Options::default(), None).unwrap()
+}
+
+/// 23 images in segments of 4.
+fn order(seeds: SeedSource) -> Order {
+    Order { plan: plan("a"), cut: Cut::new(23, 4).unwrap(), seeds }
+}
+
+fn quiet() -> impl FnMut(u64) {
+    |_| {}
+}
+
+fn set_of(folder: &Path, party: PartyId, id: KeySetId) -> KeySet {
+    let plan = plan("a");
+    let dir = KeyDir::open(folder, party).unwrap();
+    dir.key_set(id, plan.digest().unwrap(), plan.layout(), true).unwrap()
+}
+
+/// Both halves are whole.
+fn check(folders: [&Path; 2], id: KeySetId) {
+    for (folder, party) in folders.into_iter().zip(PartyId::BOTH) {
+        let results = set_of(folder, party, id).verify().unwrap();
+        assert_eq!(results.len(), 6, "{party}");
+        assert!(results.into_iter().all(|(_, result)| result.is_ok()), "{party}");
+    }
+}
+
+/// Segment names of both halves, from the headers.
+fn names(folder: &Path, id: KeySetId) -> Vec<[u8; 16]> {
+    let file = |s| fs::read(segment_file(&folder.join(id.to_string()), s)).unwrap();
+    (0..6).map(|s| file(s)[72..88].try_into().unwrap()).collect()
+}
+
+#[test]
+fn a_deal_into_a_folder_goes_on_where_it_stopped() {
+    let root = TempDir::new().unwrap();
+    let folder = root.path().join("keys");
+    let order = order(SeedSource::Os);
+    let mut seen = vec![];
+    let first = into_folder(&order, &folder, false, &mut |done| seen.push(done)).unwrap();
+    assert_eq!((first.new, first.old, &seen[..]), (6, 0, &[4, 8, 12, 16, 20, 23][..]));
+    let halves = [first.folders[0].as_path(), first.folders[1].as_path()];
+    check(halves, first.key_set);
+    let before = names(halves[0], first.key_set);
+
+    // Half of segment 2 is lost: both halves are dealt again, the others stay.
+    fs::remove_file(segment_file(&halves[1].join(first.key_set.to_string()), 2)).unwrap();
+    let second = into_folder(&order, &folder, true, &mut quiet()).unwrap();
+    assert_eq!((second.key_set, second.new, second.old), (first.key_set, 1, 5));
+    check(halves, first.key_set);
+    let after = names(halves[0], first.key_set);
+    assert_eq!(after, names(halves[1], first.key_set));
+    let changed: Vec<usize> = (0..6).filter(|&s| before[s] != after[s]).collect();
+    assert_eq!(changed, [2]);
+}
+
+#[test]
+fn what_was_killed_at_the_very_beginning_is_begun_again() {
+    let root = TempDir::new().unwrap();
+    let folder = root.path().join("keys");
+    let order = order(SeedSource::InsecureTest(5));
+    let first = into_folder(&order, &folder, false, &mut quiet()).unwrap();
+    // As if the process had died between the two halves of `SetWriter::create`.
+    fs::remove_dir_all(first.folders[1].join(first.key_set.to_string())).unwrap();
+    let second = into_folder(&order, &folder, true, &mut quiet()).unwrap();
+    assert_eq!((second.key_set, second.new), (first.key_set, 6));
+    assert_eq!(cut_of(&folder).unwrap(), order.cut);
+}
+
+#[test]
+fn another_deal_in_the_folder_is_refused() {
+    let root = TempDir::new().unwrap();
+    let folder = root.path().join("keys");
+    let order = order(SeedSource::Os);
+    let code = |order: &Order, folder: &Path, resume| {
+        into_folder(order, folder, resume, &mut quiet()).map(|dealt| dealt.new).map_err(|f| f.code())
+    };
+    assert_eq!(code(&order, &folder, true), Err(ExitCode::Usage), "nothing to resume");
+    assert_eq!(code(&order, &folder, false), Ok(6));
+    assert_eq!(code(&order, &folder, false), Err(ExitCode::System), "no second deal");
+    let other = Order { plan: plan("b"), ..order.clone() };
+    assert_eq!(code(&other, &folder, true), Err(ExitCode::PlanMismatch));
+    let other = Order { cut: Cut::new(24, 4).unwrap(), ..order.clone() };
+    assert_eq!(code(&other, &folder, true), Err(ExitCode::Usage));
+    let other = Order { seeds: SeedSource::InsecureTest(1), ..order.clone() };
+    assert_eq!(code(&other, &folder, true), Err(ExitCode::Usage));
+    fs::write(folder.join("deal.json"), "{").unwrap();
+    assert_eq!(code(&order, &folder, true), Err(ExitCode::System));
+}
+
+/// Machines of a deal over the network.
+struct World {
+    root: TempDir,
+    dealer: Arc<Identity>,
+    parties: [Arc<Identity>; 2],
+}
+
+/// How a party behaves.
+#[derive(Clone)]
+struct Party {
+    plan: Plan,
+    insecure: bool,
+    role: PartyId,
+    /// Panics when it has received so many bytes.
+    dies_at: u64,
+}
+
+impl Party {
+    fn pair() -> [Party; 2] {
+        PartyId::BOTH.map(|role| Party { plan: plan("a"), insecure: false, role, dies_at: u64::MAX })
+    }
+}
+
+type Outcome = Option<Result<Received, crate::exit::Failure>>;
+
+impl World {
+    fn new() -> World {
+        let key = || Arc::new(Identity::ephemeral().unwrap());
+        let world = World { root: TempDir::new().unwrap(), dealer: key(), parties: [key(), key()] };
+        world.folders().iter().for_each(|folder| fs::create_dir(folder).unwrap());
+        world
+    }
+    fn folders(&self) -> [PathBuf; 2] {
+        ["p0", "p1"].map(|name| self.root.path().join(name))
+    }
+    fn work(&self) -> PathBuf {
+        self.root.path().join("work")
+    }
+
+    /// A party that takes one delivery; its address, and how it ends (`None` if it panics).
+    fn party(&self, me: usize, party: Party) -> (String, JoinHandle<Outcome>) {
+        let role = [Role::P0, Role::P1][party.role.index()];
+        let accept = Accept::these([self.dealer.fingerprint()]);
+        let listen = Some(([127, 0, 0, 1], 0).into());
+        let endpoint = Endpoint::bind(self.parties[me].clone(), role, listen, accept).unwrap();
+        let address = endpoint.address().to_string();
+        let folder = self.folders()[me].clone();
+        let thread = spawn(move || {
+            let link = endpoint.accept(Duration::from_secs(60)).unwrap();
+            let keys = KeyDir::open(folder, party.role).unwrap();
+            let told = &mut |bytes: u64| assert!(bytes < party.dies_at, "killed by the test");
+            let run = || receive(link, &party.plan, &keys, party.insecure, told);
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).ok()
+        });
+        (address, thread)
+    }
+
+    /// One attempt at delivery.
+    fn deliver(
+        &self,
+        order: &Order,
+        resume: bool,
+        parties: [Party; 2],
+    ) -> (Result<Delivered, crate::exit::Failure>, [Outcome; 2]) {
+        let [zero, one] = parties;
+        let (zero, one) = (self.party(0, zero), self.party(1, one));
+        let peer =
+            |at: &(String, _), me: usize| Peer { address: at.0.clone(), key: self.parties[me].fingerprint() };
+        let peers = [peer(&zero, 0), peer(&one, 1)];
+        let route = Route { me: self.dealer.clone(), peers, within: Duration::from_secs(30) };
+        let done = to_parties(order, &self.work(), resume, &route, &mut quiet());
+        (done, [zero.1.join().unwrap(), one.1.join().unwrap()])
+    }
+}
+
+fn code<T>(outcome: &Result<T, crate::exit::Failure>) -> Option<ExitCode> {
+    outcome.as_ref().err().map(crate::exit::Failure::code)
+}
+
+#[test]
+fn a_delivery_leaves_all_with_the_parties_and_nothing_with_the_dealer() {
+    let world = World::new();
+    let (done, ends) = world.deliver(&order(SeedSource::Os), false, Party::pair());
+    let done = done.unwrap();
+    let id = done.key_set.unwrap();
+    let [a, b] = world.folders();
+    check([&a, &b], id);
+    assert_eq!(names(&a, id), names(&b, id));
+    for (end, bytes) in ends.into_iter().zip(done.bytes) {
+        let received = end.unwrap().unwrap();
+        assert_eq!((received.key_set, received.images, received.segments), (id, 23, 6));
+        assert_eq!(received.bytes, bytes);
+    }
+    assert!(!world.work().exists(), "the dealer keeps nothing");
+}
+
+#[test]
+fn a_delivery_that_was_cut_short_goes_on_and_sends_no_segment_twice() {
+    let world = World::new();
+    let order = order(SeedSource::Os);
+    let [zero, one] = Party::pair();
+    // P1 dies within its third segment.
+    let whole = order.plan.layout().file_bytes(PartyId::P1, 4).unwrap();
+    let dying = Party { dies_at: 2 * whole + 1, ..one.clone() };
+    let (done, ends) = world.deliver(&order, false, [zero.clone(), dying]);
+    assert_eq!(code(&done), Some(ExitCode::PeerFailed), "{done:?}");
+    assert!(ends[1].is_none());
+    assert_eq!(code(ends[0].as_ref().unwrap()), Some(ExitCode::PeerFailed), "P0 is told");
+    assert!(world.work().join("deal.json").exists());
+
+    let again = world.deliver(&order, false, [zero.clone(), one.clone()]).0;
+    assert_eq!(code(&again), Some(ExitCode::System), "without resume it is not touched");
+}
+
+#[test]
+fn resuming_completes_both_halves() {
+    let world = World::new();
+    let order = order(SeedSource::Os);
+    let [zero, one] = Party::pair();
+    let whole = order.plan.layout().file_bytes(PartyId::P1, 4).unwrap();
+    let dying = Party { dies_at: 2 * whole + 1, ..one.clone() };
+    world.deliver(&order, false, [zero.clone(), dying]).0.unwrap_err();
+    let (done, ends) = world.deliver(&order, true, [zero, one]);
+    let done = done.unwrap();
+    let id = done.key_set.unwrap();
+    let [a, b] = world.folders();
+    check([&a, &b], id);
+    assert_eq!(names(&a, id), names(&b, id));
+    // P0 had segment 2 already (its sending did not wait for P1), P1 had two.
+    assert_eq!(ends.map(|end| end.unwrap().unwrap().segments), [3, 4]);
+    assert!(!world.work().exists());
+}
+
+/// A party has used a segment before the delivery went on: its keys are spent, and its peer needs none.
+#[test]
+fn spent_segments_are_not_delivered_again() {
+    let world = World::new();
+    let order = order(SeedSource::Os);
+    let [zero, one] = Party::pair();
+    let whole = order.plan.layout().file_bytes(PartyId::P1, 4).unwrap();
+    let dying = Party { dies_at: 2 * whole + 1, ..one.clone() };
+    world.deliver(&order, false, [zero.clone(), dying]).0.unwrap_err();
+    let [a, b] = world.folders();
+    let id = KeyDir::open(&b, PartyId::P1).unwrap().key_sets().unwrap()[0];
+    let set = set_of(&a, PartyId::P0, id);
+    let mut ledger = set.ledger().unwrap();
+    ledger.advance_to(14).unwrap();
+    drop(ledger);
+    let (done, _) = world.deliver(&order, true, [zero, one]);
+    done.unwrap();
+    // Segments 0 to 2 are spent at P0; segment 3 holds image 14 and is needed.
+    assert!(!segment_file(&b.join(id.to_string()), 2).exists());
+    for folder in [&a, &b] {
+        assert!((3..6).all(|s| segment_file(&folder.join(id.to_string()), s).exists()));
+    }
+    assert_eq!(set.tally().unwrap().next, 14, "the ledger stays");
+}
+
+#[test]
+fn all_delivered_but_not_erased_is_erased_by_resuming() {
+    let root = TempDir::new().unwrap();
+    let order = order(SeedSource::Os);
+    let work = root.path().join("work");
+    into_folder(&order, &work, false, &mut quiet()).unwrap();
+    let text = fs::read_to_string(work.join("deal.json")).unwrap();
+    fs::write(work.join("deal.json"), text.replace("\"delivered\": false", "\"delivered\": true")).unwrap();
+    let key = Arc::new(Identity::ephemeral().unwrap());
+    let peer = || Peer { address: "127.0.0.1:1".into(), key: key.fingerprint() };
+    let route = Route { me: key.clone(), peers: [peer(), peer()], within: Duration::from_millis(1) };
+    let done = to_parties(&order, &work, true, &route, &mut quiet()).unwrap();
+    assert_eq!(done, Delivered { key_set: None, bytes: [0; 2], new: 0 });
+    assert!(!work.exists());
+}
+
+#[test]
+fn both_sides_learn_why_keys_are_refused() {
+    let [zero, one] = Party::pair();
+    let other = Party { plan: plan("b"), ..one.clone() };
+    let swapped = [Party { role: PartyId::P1, ..zero.clone() }, Party { role: PartyId::P0, ..one.clone() }];
+    let willing = Party { insecure: true, ..zero.clone() };
+    let cases = [
+        (SeedSource::Os, [zero.clone(), other], [ExitCode::PlanMismatch; 2]),
+        (SeedSource::InsecureTest(3), [willing, one.clone()], [ExitCode::KeysSpent; 2]),
+        (SeedSource::Os, swapped, [ExitCode::Config, ExitCode::PeerFailed]),
+    ];
+    for (seeds, parties, wanted) in cases {
+        let world = World::new();
+        let (done, ends) = world.deliver(&order(seeds), false, parties);
+        let refusing = ends.iter().flatten().filter_map(|end| end.as_ref().err()).map(|f| f.code());
+        assert_eq!(code(&done), Some(wanted[0]), "{done:?}");
+        assert!(refusing.into_iter().any(|code| code == wanted[1]), "{ends:?}");
+        let sets = KeyDir::open(&world.folders()[1], PartyId::P1).unwrap().key_sets().unwrap();
+        assert!(sets.is_empty(), "nothing is stored");
+    }
+}
+
+/// A party that was killed while it took `set.key` is begun again, one whose `set.key` vanished later is not: its
+/// ledger knows what is spent.
+#[test]
+fn a_key_set_without_set_key_is_begun_again_only_if_nothing_is_spent() {
+    let world = World::new();
+    let order = order(SeedSource::Os);
+    let [zero, one] = Party::pair();
+    let whole = order.plan.layout().file_bytes(PartyId::P1, 4).unwrap();
+    let dying = Party { dies_at: whole / 2, ..one.clone() };
+    world.deliver(&order, false, [zero.clone(), dying.clone()]).0.unwrap_err();
+    let [a, b] = world.folders();
+    let id = KeyDir::open(&b, PartyId::P1).unwrap().key_sets().unwrap()[0];
+    fs::remove_file(b.join(id.to_string()).join("set.key")).unwrap();
+    world.deliver(&order, true, [zero.clone(), dying]).0.unwrap_err();
+    assert!(b.join(id.to_string()).join("set.key").exists(), "begun again");
+
+    set_of(&b, PartyId::P1, id).ledger().unwrap().advance_to(1).unwrap();
+    fs::remove_file(b.join(id.to_string()).join("set.key")).unwrap();
+    let (done, ends) = world.deliver(&order, true, [zero, one]);
+    assert_eq!(code(&done), Some(ExitCode::PeerFailed));
+    assert_eq!(code(ends[1].as_ref().unwrap()), Some(ExitCode::KeysMissing));
+    assert!(a.join(id.to_string()).join("set.key").exists());
+}

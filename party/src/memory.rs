@@ -1,0 +1,63 @@
+//! Peak of this process's anonymous memory (heap and stacks, not mapped key files), by sampling.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+const EVERY: Duration = Duration::from_millis(20);
+
+/// Watches from its creation on; stops when dropped.
+pub struct Peak {
+    most: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+}
+
+impl Peak {
+    /// Starts watching.
+    pub fn watch() -> Self {
+        let (most, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (m, o) = (most.clone(), over.clone());
+        // A machine that starts no more threads has worse troubles than this figure.
+        let _ = std::thread::Builder::new().name("memory".into()).spawn(move || {
+            while !o.load(Ordering::Relaxed) {
+                m.fetch_max(anonymous().unwrap_or(0), Ordering::Relaxed);
+                std::thread::sleep(EVERY);
+            }
+        });
+        Peak { most, over }
+    }
+    /// The most seen so far, in bytes; `None` where the system does not tell.
+    pub fn bytes(&self) -> Option<u64> {
+        self.most.fetch_max(anonymous()?, Ordering::Relaxed);
+        Some(self.most.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Peak {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Resident anonymous memory now, in bytes.
+fn anonymous() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|k| k * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sees_what_was_allocated_and_freed() {
+        let peak = Peak::watch();
+        let before = peak.bytes().unwrap();
+        let block = vec![1u8; 64 << 20];
+        let with = peak.bytes().unwrap();
+        assert!(with >= before + (60 << 20), "{before} {with} {}", block[1]);
+        drop(block);
+        assert!(peak.bytes().unwrap() >= with);
+    }
+}

@@ -1,0 +1,176 @@
+//! One job: reserve, grant, run piece by piece, erase what is spent.
+
+use super::state::{Party, Waiting, Weights};
+use crate::exit::{ExitCode, Failure, Phase};
+use crate::jobs::{Grant, Reserved};
+use crate::transport::Link;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use twoply_nn::roles;
+use twoply_preprocessing::Lease;
+use twoply_primitives::session::Setup;
+use twoply_primitives::{Channel, Clock, Cpu, Error, Ring, Session};
+
+/// Most images in one request: bounds what a data owner can make a party reserve at once.
+pub const MOST_IMAGES: u64 = 4096;
+
+/// How a job ended, if the peer is still there.
+pub enum Outcome {
+    /// Done; the link is free for the next request.
+    Done(Link),
+    /// The data owner failed; its images are spent.
+    OwnerFailed(Link, Failure),
+}
+
+/// The weights, or what to do about it.
+pub fn weights<R: Ring>(party: &Party<R>) -> Result<Arc<Weights<R>>, Failure> {
+    party.weights().ok_or_else(|| {
+        Failure::new(ExitCode::KeysMissing, "this party has no weights yet")
+            .remedy("let the model owner run `twoply provision` first")
+    })
+}
+
+/// Reserves images durably, tells the peer, hears the same. Nothing that depends on their keys may leave before.
+pub fn reserve<R: Ring>(party: &Party<R>, peer: &mut Link, images: Range<u64>) -> Result<(), Failure> {
+    let pending = party.book().ledger.reserve(images)?;
+    peer.send_message(&Reserved(pending.claim()))?;
+    let Reserved(claim) = peer.recv_message()?;
+    let reservation = pending.acknowledged(&claim)?;
+    party.book().reserved.push_back(reservation);
+    Ok(())
+}
+
+/// Runs a job whose images are reserved.
+pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, client: Waiting) -> Result<Outcome, Failure> {
+    let mut link = client.link;
+    for lease in party.lease(client.job.images.into())? {
+        let segment = lease.segment();
+        let result = piece(party, peer, &mut link, lease);
+        erase(party, segment)?;
+        match result {
+            Ok(()) => {}
+            Err(Stop::Owner(failure)) => return Ok(Outcome::OwnerFailed(link, failure)),
+            Err(Stop::Peer(failure)) => {
+                let (reason, detail) = failure.reason();
+                link.abort(reason, detail);
+                return Err(failure);
+            }
+        }
+    }
+    Ok(Outcome::Done(link))
+}
+
+/// Whose fault it was.
+enum Stop {
+    Owner(Failure),
+    Peer(Failure),
+}
+
+fn piece<R: Ring>(party: &Party<R>, peer: &mut Link, link: &mut Link, lease: Lease) -> Result<(), Stop> {
+    let fatal = |e: Failure| Stop::Peer(e.during(Phase::Online));
+    let weights = weights(party).map_err(fatal)?;
+    let keys = party.set.open(lease).map_err(|e| fatal(e.into()))?;
+    let (images, segment) = (keys.images(), keys.origin().segment);
+    let start = party.set.cut().range(segment).map_or(0, |r| r.start) + u64::from(images.start);
+    let grant = Grant { key_set: party.set.id(), first: start, images: images.end - images.start };
+    let half = keys.segment_id().0;
+    let began = Instant::now();
+    let setup = Setup {
+        me: party.me,
+        dev: Cpu::<R>::new(),
+        seed: keys.seed().clone(),
+        origin: keys.origin(),
+        images: images.start as usize..images.end as usize,
+        peer,
+        keys: Arc::new(keys),
+        clock: Arc::new(Wall(began)),
+    };
+    let mut owner = Owner { link, grant, granted: false, failure: None };
+    let record = party.config.record_coins.is_some();
+    let ran =
+        roles::run::<R>(&party.program, &weights.wires, Session::new(setup), (&mut owner, half), record);
+    let owner_failure = owner.failure.take();
+    match ran {
+        Ok(ran) => {
+            let seconds = began.elapsed().as_secs_f64();
+            party.count(|t| super::count(t, grant.images as usize, &ran, seconds));
+            if let Some(path) = &party.config.record_coins {
+                append_coins(path, &ran.coins).map_err(fatal)?;
+            }
+            Ok(())
+        }
+        Err(twoply_nn::Error::Gate(Error::Owner(why))) => {
+            let failure = owner_failure.unwrap_or_else(|| Failure::new(ExitCode::PeerFailed, why));
+            Err(Stop::Owner(failure.during(Phase::Online)))
+        }
+        Err(e) => Err(fatal(e.into())),
+    }
+}
+
+/// Erases a segment all of whose images are spent.
+fn erase<R: Ring>(party: &Party<R>, segment: u32) -> Result<(), Failure> {
+    let end = party.set.cut().range(segment).map_or(u64::MAX, |r| r.end);
+    let book = party.book();
+    let reserved: u64 = book.reserved.iter().map(|r| r.left()).sum();
+    if book.ledger.tally().next - reserved >= end {
+        party.set.erase(segment, &book.ledger)?;
+    }
+    Ok(())
+}
+
+/// One JSON line per run: gate numbers with their coins.
+fn append_coins(path: &std::path::Path, coins: &[(u32, Vec<u64>)]) -> Result<(), Failure> {
+    use std::io::Write;
+    let line = serde_json::to_string(coins).map_err(|e| Failure::new(ExitCode::Internal, e.to_string()))?;
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    file.and_then(|mut f| writeln!(f, "{line}")).map_err(|e| Failure::io("write", path.display(), &e))
+}
+
+struct Wall(Instant);
+
+impl Clock for Wall {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// The data owner's link during one run: announces the images first, and takes masked values for these images only.
+struct Owner<'a> {
+    link: &'a mut Link,
+    grant: Grant,
+    granted: bool,
+    failure: Option<Failure>,
+}
+
+impl Owner<'_> {
+    fn keep(&mut self, e: Failure) -> Error {
+        let why = e.content().what.clone();
+        self.failure.get_or_insert(Failure::on_link(e, self.link));
+        Error::Owner(why)
+    }
+}
+
+impl Channel for Owner<'_> {
+    fn send(&mut self, bytes: &[u8]) -> twoply_primitives::Result<()> {
+        if !self.granted {
+            self.granted = true;
+            let grant = self.grant;
+            self.link.send_message(&grant).map_err(|e| self.keep(e.into()))?;
+        }
+        self.link.send(bytes).map_err(|e| self.keep(e.into()))
+    }
+    fn recv(&mut self, len: usize) -> twoply_primitives::Result<Vec<u8>> {
+        let theirs: Grant = self.link.recv_message().map_err(|e| self.keep(e.into()))?;
+        if theirs != self.grant {
+            let text = format!(
+                "masked input for images {}.. of key set {}, which are not the ones granted",
+                theirs.first, theirs.key_set
+            );
+            let failure =
+                Failure::new(ExitCode::KeysSpent, text).remedy("a granted image is used once: ask again");
+            return Err(self.keep(failure));
+        }
+        self.link.recv(len).map_err(|e| self.keep(e.into()))
+    }
+}

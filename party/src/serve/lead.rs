@@ -1,0 +1,82 @@
+//! P0: picks the next job and leads P1 through it.
+
+use super::job::{self, Outcome};
+use super::state::{Party, Waiting};
+use super::{Ended, Hooks, TICK};
+use crate::exit::{ExitCode, Failure, Phase};
+use crate::jobs::{Follow, Lead};
+use crate::transport::Link;
+use std::time::Duration;
+use twoply_primitives::Ring;
+
+/// Serves jobs over one link to the peer.
+pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, hooks: &Hooks) -> Result<Ended, Failure> {
+    loop {
+        if hooks.stopped() {
+            let _ = peer.send_message(&Lead::Bye);
+            return Ok(Ended::Stopped);
+        }
+        if let Some(failure) = party.door_failure() {
+            return Err(failure);
+        }
+        let heard =
+            peer.waiting(Duration::ZERO).and_then(|heard| if heard { peer.recv_message() } else { Ok(()) });
+        match heard {
+            Ok(()) => {}
+            Err(e) if super::left(&e) => return Ok(Ended::PeerLeft),
+            Err(e) => return Err(e.into()),
+        }
+        if let Some(client) = party.dequeue(TICK, |_| true) {
+            one(party, peer, client, hooks)?;
+        }
+    }
+}
+
+fn one<R: Ring>(party: &Party<R>, peer: &mut Link, client: Waiting, hooks: &Hooks) -> Result<(), Failure> {
+    let job = client.job;
+    let (weights, reserve) = match prepare(party, u64::from(job.images)) {
+        Ok(ready) => ready,
+        Err(failure) => {
+            hooks.refuse(client.link, failure);
+            return Ok(());
+        }
+    };
+    peer.send_message(&Lead::Job { job, client: client.link.peer(), weights, reserve })?;
+    match peer.recv_message()? {
+        Follow::Ready => {}
+        Follow::Refused(code) => {
+            let code = ExitCode::from_number(code).unwrap_or(ExitCode::PeerFailed);
+            let failure = Failure::new(code, "P1 cannot run this job").with_peer(peer.name());
+            hooks.refuse(client.link, failure);
+            return Ok(());
+        }
+    }
+    if let Some((from, to)) = reserve {
+        job::reserve(party, peer, from..to).map_err(|f| f.during(Phase::Reserve))?;
+    }
+    match job::run(party, peer, client)? {
+        Outcome::Done(link) => (hooks.back)(link),
+        Outcome::OwnerFailed(link, failure) => hooks.refuse(link, failure),
+    }
+    Ok(())
+}
+
+/// Digest of the weights, and what must be reserved for `images`.
+type Ready = ([u8; 32], Option<(u64, u64)>);
+
+fn prepare<R: Ring>(party: &Party<R>, images: u64) -> Result<Ready, Failure> {
+    let weights = job::weights(party)?.digest;
+    if images == 0 || images > job::MOST_IMAGES {
+        return Err(Failure::new(
+            ExitCode::Model,
+            format!("{images} images in one request; ask for 1 to {}", job::MOST_IMAGES),
+        ));
+    }
+    let missing = images.saturating_sub(party.reserved());
+    if missing == 0 {
+        return Ok((weights, None));
+    }
+    let book = party.book();
+    let range = book.ledger.propose(missing, party.set.dealt(book.ledger.tally().next))?;
+    Ok((weights, Some((range.start, range.end))))
+}

@@ -1,0 +1,105 @@
+//! Wires between processes: QUIC, with both ends known by their pinned public keys, and nothing else.
+//!
+//! The blocking side sees two types. An [`Endpoint`] is this process on the network: it listens, it dials.
+//! A [`Link`] is one peer, a [`twoply_primitives::Channel`] whose sends queue and whose receives have a
+//! deadline. Behind both, one thread per endpoint runs QUIC and nothing else, so that a party deep in a
+//! matrix product still answers keep-alives.
+//!
+//! On a link, one bidirectional stream carries frames (`frame.rs`); a link exists only after both ends have
+//! proved their keys and exchanged a preamble (`preamble.rs`), because a TLS 1.3 client that is about to be
+//! refused believes for half a round trip that it is connected.
+//!
+//! Memory per link is bounded: received bytes wait in an inbox of [`Limits::inbox`] bytes, beyond which the
+//! peer is held back by flow control; sent bytes wait in an outbox of [`Limits::outbox`] bytes, beyond which
+//! `send` reports a peer that does not read. As `send` never waits, both sides may send first, whatever the
+//! sizes of the inboxes.
+
+mod dial;
+mod endpoint;
+mod error;
+mod file;
+mod frame;
+mod greet;
+#[cfg(test)]
+mod hostile;
+mod inbox;
+mod link;
+mod outbox;
+mod preamble;
+mod pump;
+mod reason;
+mod socket;
+mod tls;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use dial::Dial;
+pub use endpoint::Endpoint;
+pub use error::Error;
+pub use frame::{CONTROL_CAP, PAYLOAD_CAP};
+pub use link::{Link, Traffic};
+pub use preamble::{Role, WIRE_VERSION};
+pub use reason::{Detail, Label, Reason};
+
+use crate::identity::Fingerprint;
+
+/// Result of this module.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Whose calls an endpoint takes.
+#[derive(Clone)]
+pub struct Accept(Arc<dyn Fn(&Fingerprint) -> bool + Send + Sync>);
+
+impl Accept {
+    /// Nobody's: an endpoint that only dials.
+    pub fn nobody() -> Self {
+        Self(Arc::new(|_| false))
+    }
+
+    /// Those whose keys are listed.
+    pub fn these(keys: impl IntoIterator<Item = Fingerprint>) -> Self {
+        let keys: HashSet<Fingerprint> = keys.into_iter().collect();
+        Self(Arc::new(move |key| keys.contains(key)))
+    }
+
+    /// Those of whom `rule` says yes. It runs on the QUIC thread: it must be quick and must not block.
+    pub fn by(rule: impl Fn(&Fingerprint) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(rule))
+    }
+
+    pub(crate) fn takes(&self, key: &Fingerprint) -> bool {
+        (self.0)(key)
+    }
+}
+
+/// Bounds on time and memory. The defaults suit two servers; tests make them small.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Silence after which a connection counts as dead. Keep-alives are sent at a quarter of it.
+    pub idle: Duration,
+    /// Time for one caller to finish its handshake with us.
+    pub handshake: Duration,
+    /// How long a new link's `recv` waits for a silent peer; see [`Link::set_patience`].
+    pub patience: Duration,
+    /// Received bytes held per link before the peer is held back.
+    pub inbox: usize,
+    /// Sent bytes held per link before `send` gives up on a peer that does not read.
+    pub outbox: usize,
+    /// Connections held at once, handshakes included; more callers are told to come back.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(20),
+            handshake: Duration::from_secs(10),
+            patience: Duration::from_secs(60),
+            inbox: 64 << 20,
+            outbox: 1 << 30,
+            connections: 64,
+        }
+    }
+}

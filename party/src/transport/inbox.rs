@@ -1,0 +1,251 @@
+//! Received bytes on their way from the QUIC thread to the blocking side.
+//!
+//! Only bytes that really arrived take memory: a length that a peer merely claims allocates nothing here.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::Error;
+
+/// Bytes are kept in blocks of this size, so that small packets pin no large buffers.
+const BLOCK: usize = 256 << 10;
+
+/// A bounded byte pipe: filled on the QUIC thread, drained by one blocking reader.
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    ready: Condvar,
+    room: Notify,
+    limit: usize,
+}
+
+struct State {
+    blocks: VecDeque<Vec<u8>>,
+    /// Bytes of the first block already taken.
+    taken: usize,
+    /// Bytes held.
+    held: usize,
+    /// Bytes for which the reader sleeps; fewer do not wake it.
+    wanted: usize,
+    end: Option<Error>,
+    heard: Instant,
+}
+
+/// Why the reader got nothing.
+pub(super) enum Dry {
+    /// The moment passed; nothing was taken since the last success.
+    TimedOut,
+    /// There will be no more.
+    Ended(Error),
+}
+
+impl Inbox {
+    pub(super) fn new(limit: usize) -> Self {
+        let state =
+            State { blocks: VecDeque::new(), taken: 0, held: 0, wanted: 0, end: None, heard: Instant::now() };
+        Self { state: Mutex::new(state), ready: Condvar::new(), room: Notify::new(), limit }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits (on the QUIC thread, without blocking it) until there is room.
+    pub(super) async fn until_room(&self) {
+        while self.state().held >= self.limit {
+            self.room.notified().await;
+        }
+    }
+
+    /// Appends what arrived and wakes the reader when it has enough.
+    pub(super) fn push(&self, chunks: &[Bytes]) {
+        let mut state = self.state();
+        state.heard = Instant::now();
+        for chunk in chunks {
+            state.append(chunk);
+        }
+        if state.wanted > 0 && state.held >= state.wanted {
+            self.ready.notify_one();
+        }
+    }
+
+    /// Says that nothing more will come, and why. The first reason stays.
+    pub(super) fn finish(&self, why: Error) {
+        let mut state = self.state();
+        state.end.get_or_insert(why);
+        self.ready.notify_one();
+    }
+
+    /// Why nothing more will come, if so. Bytes may still be held.
+    pub(super) fn end(&self) -> Option<Error> {
+        self.state().end.clone()
+    }
+
+    /// When the peer was last heard.
+    pub(super) fn heard(&self) -> Instant {
+        self.state().heard
+    }
+
+    /// Exactly `N` bytes, or none.
+    pub(super) fn take<const N: usize>(&self, until: Instant) -> Result<[u8; N], Dry> {
+        let mut state = self.wait(self.state(), N, until)?;
+        let mut bytes = [0; N];
+        let mut at = 0;
+        while at < N {
+            let part = state.first(N - at);
+            bytes[at..at + part.len()].copy_from_slice(part);
+            let count = part.len();
+            at += count;
+            state.drop_front(count);
+        }
+        self.room.notify_one();
+        Ok(bytes)
+    }
+
+    /// Whether there is anything to take before `until`.
+    pub(super) fn arrives(&self, until: Instant) -> Result<bool, Error> {
+        match self.wait(self.state(), 1, until) {
+            Ok(_) => Ok(true),
+            Err(Dry::TimedOut) => Ok(false),
+            Err(Dry::Ended(error)) => Err(error),
+        }
+    }
+
+    /// Appends exactly `count` bytes to `to`, emptying the pipe as they come. After an error some are gone.
+    pub(super) fn drain(&self, to: &mut Vec<u8>, mut count: usize, until: Instant) -> Result<(), Dry> {
+        while count > 0 {
+            let mut state = self.wait(self.state(), count.min(BLOCK).min(self.limit), until)?;
+            while count > 0 && state.held > 0 {
+                let part = state.first(count);
+                to.extend_from_slice(part);
+                let got = part.len();
+                count -= got;
+                state.drop_front(got);
+            }
+            self.room.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits for `wanted` bytes. At the end, fewer are as good as none.
+    fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        wanted: usize,
+        until: Instant,
+    ) -> Result<MutexGuard<'a, State>, Dry> {
+        while state.held < wanted {
+            if let Some(end) = &state.end {
+                return Err(Dry::Ended(end.clone()));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Dry::TimedOut);
+            }
+            state.wanted = wanted;
+            state = self.ready.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.wanted = 0;
+        }
+        Ok(state)
+    }
+}
+
+impl State {
+    fn append(&mut self, mut bytes: &[u8]) {
+        self.held += bytes.len();
+        while !bytes.is_empty() {
+            if self.blocks.back().is_none_or(|block| block.len() == BLOCK) {
+                self.blocks.push_back(Vec::with_capacity(BLOCK));
+            }
+            if let Some(block) = self.blocks.back_mut() {
+                let (now, later) = bytes.split_at(bytes.len().min(BLOCK - block.len()));
+                block.extend_from_slice(now);
+                bytes = later;
+            }
+        }
+    }
+
+    /// The longest contiguous part at the front, at most `most` bytes.
+    fn first(&self, most: usize) -> &[u8] {
+        let part = self.blocks.front().map_or(&[][..], |block| &block[self.taken..]);
+        &part[..part.len().min(most)]
+    }
+
+    /// Forgets the first `count` bytes, all of them in the first block. The last block is kept for reuse.
+    fn drop_front(&mut self, count: usize) {
+        self.held -= count;
+        self.taken += count;
+        if self.blocks.front().is_some_and(|block| block.len() == self.taken) {
+            self.taken = 0;
+            match self.blocks.len() {
+                1 => self.blocks[0].clear(),
+                _ => drop(self.blocks.pop_front()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    #[test]
+    fn bytes_come_out_as_they_went_in_whatever_the_cuts() {
+        let inbox = Inbox::new(64 << 20);
+        let bytes: Vec<u8> = (0..3 * BLOCK + 11).map(|i| (i % 251) as u8).collect();
+        for chunk in bytes.chunks(1237) {
+            inbox.push(&[Bytes::copy_from_slice(chunk)]);
+        }
+        let head: [u8; 5] = inbox.take(soon()).ok().unwrap();
+        let mut rest = head.to_vec();
+        for count in [0, 1, BLOCK - 7, 2 * BLOCK] {
+            inbox.drain(&mut rest, count, soon()).ok().unwrap();
+        }
+        inbox.drain(&mut rest, 12, soon()).ok().unwrap();
+        assert_eq!(rest, bytes);
+        assert_eq!(inbox.state().held, 0);
+        assert_eq!(inbox.state().blocks.len(), 1, "the last block is reused");
+    }
+
+    #[test]
+    fn waiting_ends_with_the_deadline_or_the_end_and_takes_nothing() {
+        let inbox = Inbox::new(1 << 20);
+        inbox.push(&[Bytes::from_static(b"abc")]);
+        let now = Instant::now();
+        assert!(matches!(inbox.take::<5>(now), Err(Dry::TimedOut)));
+        inbox.finish(Error::Shut);
+        inbox.finish(Error::Closed { peer: "x".into() });
+        assert!(matches!(inbox.take::<5>(soon()), Err(Dry::Ended(Error::Shut))));
+        assert_eq!(inbox.take::<3>(soon()).ok(), Some(*b"abc"), "held bytes outlive the end");
+    }
+
+    #[test]
+    fn a_reader_may_ask_for_more_than_the_limit() {
+        let inbox = Arc::new(Inbox::new(1000));
+        let filler = inbox.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                for _ in 0..500 {
+                    filler.until_room().await;
+                    assert!(filler.state().held < 1000);
+                    filler.push(&[Bytes::from(vec![7; 100])]);
+                }
+            });
+        });
+        let mut all = Vec::new();
+        inbox.drain(&mut all, 50_000, soon()).ok().unwrap();
+        assert_eq!(all, vec![7; 50_000]);
+        thread.join().unwrap();
+    }
+}

@@ -1,0 +1,386 @@
+//! One peer, as the blocking side sees it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use twoply_primitives::Channel;
+
+use super::frame::{
+    ABORT_CAP, CONTROL_CAP, HEADER, Kind, PAYLOAD_CAP, decode_abort, encode_abort, parse, pieces,
+};
+use super::inbox::{Dry, Inbox};
+use super::outbox::{Ending, Outbox};
+use super::preamble::Role;
+use super::reason::{Detail, Reason};
+use super::{Error, Limits, Result};
+use crate::exit::ExitCode;
+use crate::identity::Fingerprint;
+
+/// Slowest rate at which a long payload may arrive, in bytes per second: it prolongs a receive's deadline.
+const SLOWEST: u64 = 256 << 10;
+
+/// Payload bytes and messages over one link so far; frame headers, TLS and QUIC not included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Payload bytes queued for sending.
+    pub sent: u64,
+    /// Payload bytes received.
+    pub received: u64,
+    /// Messages queued for sending.
+    pub messages_sent: u64,
+    /// Messages received.
+    pub messages_received: u64,
+}
+
+/// A connected peer whose key is proved and whose role is claimed.
+///
+/// `send` queues and never waits. A receive waits at most the link's patience for a message to begin, and
+/// longer only in proportion to the message's own length. After an error other than [`Error::Silent`] the
+/// link is finished: every later call returns the same error.
+///
+/// End a link with [`Link::close`] or [`Link::abort`]; one that is merely dropped, as in a panic, tells the
+/// peer that this side failed.
+pub struct Link {
+    parts: Parts,
+    patience: Duration,
+    outbox_limit: usize,
+    traffic: Traffic,
+    fault: Option<Error>,
+    ended: bool,
+}
+
+/// What a link is made of.
+pub(super) struct Parts {
+    pub(super) peer: Fingerprint,
+    pub(super) role: Role,
+    pub(super) name: String,
+    pub(super) address: SocketAddr,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) outbox: Outbox,
+}
+
+impl Link {
+    pub(super) fn new(parts: Parts, limits: &Limits) -> Self {
+        Self {
+            parts,
+            patience: limits.patience,
+            outbox_limit: limits.outbox,
+            traffic: Traffic::default(),
+            fault: None,
+            ended: false,
+        }
+    }
+
+    /// The peer's key, proved by TLS.
+    pub fn peer(&self) -> Fingerprint {
+        self.parts.peer
+    }
+
+    /// The peer's role, as it claims.
+    pub fn role(&self) -> Role {
+        self.parts.role
+    }
+
+    /// Role and first characters of the key, for messages.
+    pub fn name(&self) -> &str {
+        &self.parts.name
+    }
+
+    /// The peer's address.
+    pub fn address(&self) -> SocketAddr {
+        self.parts.address
+    }
+
+    /// Payload bytes so far.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Time since the peer's last byte.
+    pub fn last_heard(&self) -> Duration {
+        self.parts.inbox.heard().elapsed()
+    }
+
+    /// Sets how long a receive waits for a message to begin.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// Whether the peer says something (anything) within this time. Takes nothing, and silence is no fault.
+    ///
+    /// # Errors
+    /// Whatever ended the link.
+    pub fn waiting(&mut self, within: Duration) -> Result<bool> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        self.parts.inbox.arrives(Instant::now() + within).map_err(|error| self.finish(error))
+    }
+
+    /// The error that finished this link, with more detail than [`Channel`]'s errors carry.
+    pub fn fault(&self) -> Option<&Error> {
+        self.fault.as_ref()
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.parts.inbox.end().is_none()
+    }
+
+    /// Sends one control message.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] over [`CONTROL_CAP`] bytes; otherwise as a link that is finished.
+    pub fn send_message<T: Serialize>(&mut self, message: &T) -> Result<()> {
+        let bytes = postcard::to_stdvec(message)
+            .map_err(|e| Error::System { what: "encode a message", why: e.to_string() })?;
+        if bytes.len() > CONTROL_CAP {
+            return Err(Error::TooLong { length: bytes.len(), cap: CONTROL_CAP });
+        }
+        self.send_frame(Kind::Control, &bytes)
+    }
+
+    /// Receives one control message of at most [`CONTROL_CAP`] bytes.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] over the cap or when it does not decode, [`Error::OutOfStep`] when data comes
+    /// instead, and whatever ends a link.
+    pub fn recv_message<T: DeserializeOwned>(&mut self) -> Result<T> {
+        self.recv_message_within(CONTROL_CAP)
+    }
+
+    /// [`Link::recv_message`] with another cap in bytes, at most [`CONTROL_CAP`].
+    ///
+    /// # Errors
+    /// As [`Link::recv_message`].
+    pub fn recv_message_within<T: DeserializeOwned>(&mut self, cap: usize) -> Result<T> {
+        let cap = cap.min(CONTROL_CAP);
+        let length = self.header(Kind::Control, || "a control message".to_owned())?;
+        if length > cap {
+            return Err(
+                self.malformed(format!("a control message of {length} bytes, over the limit of {cap}"))
+            );
+        }
+        let bytes = self.payload(length)?;
+        match postcard::take_from_bytes(&bytes) {
+            Ok((message, [])) => Ok(message),
+            Ok(_) => Err(self.malformed("a control message with bytes left over".into())),
+            Err(_) => Err(self.malformed("a control message that does not decode".into())),
+        }
+    }
+
+    /// Sends everything that is queued, tells the peer that this side is done, and waits until it has it all.
+    ///
+    /// # Errors
+    /// The link's own error when it had failed, [`Error::Silent`] when the peer does not acknowledge in time.
+    pub fn close(mut self, within: Duration) -> Result<()> {
+        self.ended = true;
+        if let Some(fault) = self.fault.take() {
+            // The peer learns nothing new: it caused this, or was told when it happened.
+            return if matches!(fault, Error::Closed { .. }) { Ok(()) } else { Err(fault) };
+        }
+        let (done, finished) = mpsc::sync_channel(1);
+        let frame: Bytes = pieces(Kind::Close, &[]).next().unwrap_or_default();
+        let sent = self.parts.outbox.last(frame, Ending::default(), done).is_ok();
+        let result =
+            if sent { finished.recv_timeout(within) } else { Err(mpsc::RecvTimeoutError::Disconnected) };
+        match result {
+            Ok(()) => Ok(()),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                self.parts.outbox.hurry(ending(Reason::Deadline, &Detail::None));
+                let peer = self.parts.name.clone();
+                Err(Error::Silent { peer, what: "acknowledgement", waited: within.into() })
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => self.closed_first(within),
+        }
+    }
+
+    /// The connection ended before our close was through. That is in order if the peer closed in order.
+    fn closed_first(&self, within: Duration) -> Result<()> {
+        let until = Instant::now() + within.min(Duration::from_secs(1));
+        loop {
+            match self.parts.inbox.end() {
+                Some(Error::Closed { .. }) => return Ok(()),
+                Some(error) => return Err(error),
+                None if Instant::now() > until => return Err(Error::Shut),
+                // The reader task reports the end a moment after the writer task has gone.
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
+    /// Tells the peer that this side stopped, and why. Best effort; does not wait.
+    pub fn abort(mut self, reason: Reason, detail: Detail) {
+        self.tell(reason, &detail);
+    }
+
+    /// Queues the ABORT and bounds the time it may take to get out.
+    fn tell(&mut self, reason: Reason, detail: &Detail) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let ending = ending(reason, detail);
+        let frame: Bytes = pieces(Kind::Abort, &ending.payload).next().unwrap_or_default();
+        let (done, _) = mpsc::sync_channel(1);
+        // If the writer is gone, the connection is, and nobody can be told.
+        let _ = self.parts.outbox.last(frame, ending.clone(), done);
+        self.parts.outbox.hurry(ending);
+    }
+
+    pub(super) fn send_frame(&mut self, kind: Kind, payload: &[u8]) -> Result<()> {
+        self.check()?;
+        if payload.len() > PAYLOAD_CAP {
+            return Err(Error::TooLong { length: payload.len(), cap: PAYLOAD_CAP });
+        }
+        let queued = self.parts.outbox.queued();
+        if queued + payload.len() > self.outbox_limit {
+            return Err(self.finish(Error::Stuck { peer: self.parts.name.clone(), queued }));
+        }
+        for piece in pieces(kind, payload) {
+            if self.parts.outbox.push(piece).is_err() {
+                let error = self.parts.inbox.end().unwrap_or(Error::Shut);
+                return Err(self.finish(error));
+            }
+        }
+        self.traffic.sent += payload.len() as u64;
+        self.traffic.messages_sent += 1;
+        Ok(())
+    }
+
+    /// Waits until fewer than `limit` bytes are queued.
+    pub(super) fn wait_below(&mut self, limit: usize) -> Result<()> {
+        self.check()?;
+        let until = Instant::now() + self.patience;
+        if self.parts.outbox.wait_below(limit, until).is_ok() {
+            return Ok(());
+        }
+        let queued = self.parts.outbox.queued();
+        let error = self.parts.inbox.end();
+        Err(self.finish(error.unwrap_or(Error::Stuck { peer: self.parts.name.clone(), queued })))
+    }
+
+    /// One data frame of exactly `length` bytes.
+    pub(super) fn recv_data(&mut self, length: usize) -> Result<Vec<u8>> {
+        let wanted = || format!("{length} bytes of data");
+        let found = self.header(Kind::Data, wanted)?;
+        if found != length {
+            return Err(self.out_of_step(wanted(), format!("{found} bytes of data")));
+        }
+        self.payload(length)
+    }
+
+    /// The next header, which must be of kind `wanted`; returns the length it claims.
+    fn header(&mut self, wanted: Kind, words: impl Fn() -> String) -> Result<usize> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        let header = match self.parts.inbox.take::<HEADER>(Instant::now() + self.patience) {
+            Ok(header) => header,
+            Err(Dry::Ended(error)) => return Err(self.finish(error)),
+            Err(Dry::TimedOut) => {
+                let (peer, waited) = (self.parts.name.clone(), self.patience.into());
+                let what = wanted.name();
+                return Err(Error::Silent { peer, what, waited });
+            }
+        };
+        match parse(header) {
+            (Some(kind), length) if kind == wanted => Ok(length),
+            (Some(Kind::Abort), length) => Err(self.aborted(length)),
+            (Some(Kind::Close), 0) => {
+                let peer = self.parts.name.clone();
+                Err(self.finish(Error::Closed { peer }))
+            }
+            (Some(kind), length) => {
+                Err(self.out_of_step(words(), format!("a {} frame of {length} bytes", kind.name())))
+            }
+            (None, _) => Err(self.out_of_step(words(), "a frame of no known kind".into())),
+        }
+    }
+
+    /// The payload after a header whose length the caller has checked against the plan or a cap.
+    fn payload(&mut self, length: usize) -> Result<Vec<u8>> {
+        let allowed = self.patience + Duration::from_secs(length as u64 / SLOWEST);
+        let mut bytes = Vec::with_capacity(length);
+        match self.parts.inbox.drain(&mut bytes, length, Instant::now() + allowed) {
+            Ok(()) => {
+                self.traffic.received += length as u64;
+                self.traffic.messages_received += 1;
+                Ok(bytes)
+            }
+            Err(Dry::Ended(error)) => Err(self.finish(error)),
+            Err(Dry::TimedOut) => {
+                // Half a message is gone: no later call could make sense of the rest.
+                let peer = self.parts.name.clone();
+                let error = Error::Lost {
+                    peer,
+                    why: format!("a message stopped half way for {} s", allowed.as_secs()),
+                };
+                self.tell(Reason::Deadline, &Detail::None);
+                Err(self.finish(error))
+            }
+        }
+    }
+
+    fn aborted(&mut self, length: usize) -> Error {
+        let bytes = if length <= ABORT_CAP { self.payload(length).unwrap_or_default() } else { Vec::new() };
+        let (reason, detail) = decode_abort(&bytes);
+        let peer = self.parts.name.clone();
+        self.fault = None;
+        self.finish(Error::PeerFailed { peer, reason, detail })
+    }
+
+    fn out_of_step(&mut self, wanted: String, found: String) -> Error {
+        self.tell(Reason::OutOfStep, &Detail::None);
+        self.finish(Error::OutOfStep { peer: self.parts.name.clone(), wanted, found })
+    }
+
+    fn malformed(&mut self, why: String) -> Error {
+        self.tell(Reason::OutOfStep, &Detail::None);
+        self.finish(Error::Malformed { peer: self.parts.name.clone(), why })
+    }
+
+    /// The error that finished the link, or the end that the QUIC thread has seen.
+    fn check(&mut self) -> Result<()> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        match self.parts.inbox.end() {
+            Some(error) => Err(self.finish(error)),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, error: Error) -> Error {
+        self.fault.get_or_insert(error).clone()
+    }
+}
+
+fn ending(reason: Reason, detail: &Detail) -> Ending {
+    Ending { code: reason.code(), payload: encode_abort(reason, detail) }
+}
+
+impl Channel for Link {
+    fn send(&mut self, bytes: &[u8]) -> twoply_primitives::Result<()> {
+        Ok(self.send_frame(Kind::Data, bytes)?)
+    }
+
+    fn recv(&mut self, len: usize) -> twoply_primitives::Result<Vec<u8>> {
+        Ok(self.recv_data(len)?)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.tell(Reason::Failed(ExitCode::Internal), &Detail::None);
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Link({} at {})", self.parts.name, self.parts.address)
+    }
+}

@@ -1,0 +1,61 @@
+//! Figures of the transport on loopback, for information: `cargo test --release --test figures -- --ignored
+//! --nocapture`. They assert contents, never times.
+
+mod common;
+
+use std::time::Instant;
+
+use common::{SOON, pair};
+use twoply_primitives::Channel;
+
+#[test]
+#[ignore = "a measurement"]
+fn round_trips_of_8_kb() {
+    const ROUNDS: usize = 5000;
+    let (_ends, mut zero, mut one) = pair();
+    let message = vec![3; 8192];
+    let mut times = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..ROUNDS {
+                let back = one.recv(8192).unwrap();
+                one.send(&back).unwrap();
+            }
+        });
+        for _ in 0..ROUNDS {
+            let start = Instant::now();
+            zero.send(&message).unwrap();
+            assert!(zero.recv(8192).unwrap() == message);
+            times.push(start.elapsed());
+        }
+    });
+    times.sort();
+    eprintln!("8 KB round trip: median {:?}, 90 % {:?}", times[ROUNDS / 2], times[ROUNDS * 9 / 10]);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn transfers_of_64_mb() {
+    let (_ends, mut zero, mut one) = pair();
+    let message = vec![5; 64 << 20];
+    for _ in 0..5 {
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| zero.send(&message).unwrap());
+            assert!(one.recv(64 << 20).unwrap() == message);
+        });
+        eprintln!("64 MB one way: {:?}", start.elapsed());
+    }
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| zero.send_file(&mut &message[..], 64 << 20, |_| {}).unwrap());
+        let mut received = Vec::with_capacity(64 << 20);
+        one.recv_to_file(&mut received, 64 << 20, |_| {}).unwrap();
+        assert!(received == message);
+    });
+    eprintln!("64 MB as a file: {:?}", start.elapsed());
+    std::thread::scope(|scope| {
+        scope.spawn(|| zero.close(SOON));
+        one.close(SOON).unwrap();
+    });
+}

@@ -1,0 +1,118 @@
+//! Bad networks: a relay between two endpoints that loses packets, or everything from some moment on.
+
+mod common;
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use common::{SOON, anywhere, identity, limits};
+use twoply_party::exit::{ExitCode, Failure};
+use twoply_party::transport::{Accept, Dial, Endpoint, Limits, Link, Role};
+use twoply_primitives::Channel;
+
+/// Two endpoints with a relay between them.
+struct Relayed {
+    zero: Link,
+    one: Link,
+    ends: (Endpoint, Endpoint),
+    /// One packet of this many is lost; 0 loses none, 1 all.
+    loss: Arc<AtomicU32>,
+    running: Arc<AtomicBool>,
+}
+
+fn relayed(limits: Limits) -> Relayed {
+    let (mine, theirs) = (identity(), identity());
+    let accept = Accept::these([mine.fingerprint()]);
+    let listener = Endpoint::bind_with(theirs, Role::P1, anywhere(), accept, limits.clone()).unwrap();
+    let front = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let back = UdpSocket::bind("127.0.0.1:0").unwrap();
+    back.connect(listener.address()).unwrap();
+    let address = front.local_addr().unwrap().to_string();
+    let (loss, running) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(true)));
+    spawn_relay(front, back, loss.clone(), running.clone());
+    let caller = Endpoint::bind_with(mine, Role::P0, None, Accept::nobody(), limits).unwrap();
+    let call = Dial::new(address, listener.fingerprint()).within(SOON);
+    let zero = caller.connect(&call).unwrap();
+    let one = listener.accept(SOON).unwrap();
+    Relayed { zero, one, ends: (caller, listener), loss, running }
+}
+
+/// Packets to `front` leave by `back` and the other way round, for one caller.
+fn spawn_relay(front: UdpSocket, back: UdpSocket, loss: Arc<AtomicU32>, running: Arc<AtomicBool>) {
+    let caller = Arc::new(std::sync::Mutex::new(None));
+    let pump = move |from: UdpSocket, to: UdpSocket, inward: bool| {
+        from.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let (loss, running, caller) = (loss.clone(), running.clone(), caller.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 65536];
+            let mut count = 0u32;
+            while running.load(Ordering::Relaxed) {
+                let Ok((length, sender)) = from.recv_from(&mut buffer) else { continue };
+                count += 1;
+                let one_in = loss.load(Ordering::Relaxed);
+                if one_in > 0 && count.is_multiple_of(one_in) {
+                    continue;
+                }
+                let packet = &buffer[..length];
+                // A full buffer on the way loses the packet too, as networks do.
+                let _ = if inward {
+                    *caller.lock().unwrap() = Some(sender);
+                    to.send(packet)
+                } else {
+                    let caller = *caller.lock().unwrap();
+                    caller.map_or(Ok(0), |caller| to.send_to(packet, caller))
+                };
+            }
+        });
+    };
+    let (front2, back2) = (front.try_clone().unwrap(), back.try_clone().unwrap());
+    pump(front, back, true);
+    pump(back2, front2, false);
+}
+
+#[test]
+fn lost_packets_cost_time_only() {
+    let Relayed { mut zero, mut one, ends, loss, running } = relayed(limits());
+    loss.store(17, Ordering::Relaxed);
+    let bytes: Vec<u8> = (0..2_000_000u32).map(|i| (i ^ (i >> 7)) as u8).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            zero.send(&bytes).unwrap();
+            assert!(zero.recv(bytes.len()).unwrap() == bytes);
+        });
+        one.send(&bytes).unwrap();
+        assert!(one.recv(bytes.len()).unwrap() == bytes);
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| zero.close(SOON).unwrap());
+        one.close(SOON).unwrap();
+    });
+    running.store(false, Ordering::Relaxed);
+    drop(ends);
+}
+
+/// What a killed machine or a pulled cable looks like: no goodbye, only silence.
+#[test]
+fn a_cut_cable_is_an_error_on_both_sides_before_their_patience_ends() {
+    let quick = Limits { idle: Duration::from_secs(1), ..limits() };
+    let Relayed { mut zero, mut one, ends, loss, running } = relayed(quick);
+    zero.send(b"hello").unwrap();
+    one.recv(5).unwrap();
+    loss.store(1, Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        for link in [&mut zero, &mut one] {
+            scope.spawn(move || {
+                let error = link.recv(8).unwrap_err();
+                let failure = Failure::on_link(error, link);
+                assert_eq!(failure.code(), ExitCode::Unreachable);
+                assert!(failure.content().what.contains("nothing was heard"), "{failure}");
+                assert!(failure.content().last_heard.is_some());
+            });
+        }
+    });
+    drop((zero, one));
+    running.store(false, Ordering::Relaxed);
+    drop(ends);
+}
