@@ -1,0 +1,184 @@
+//! Whole networks in one process: a dealer, two parties on threads and the data owner between them.
+
+use crate::memory::{Discard, Memory};
+use crate::{ORIGIN, cpu, seeds};
+use std::sync::Arc;
+use std::thread;
+use twoply_nn::graph::{Input, Node, Normalise, Op, Param, Role, Source};
+use twoply_nn::roles::{self, Answer};
+use twoply_nn::{Graph, Options, Plan, Program, Result, Weights};
+use twoply_primitives::channel::{Loopback, pair};
+use twoply_primitives::session::Setup;
+use twoply_primitives::{Channel, Cpu, Deal, KeySink, Mask, Masked, NoClock, PartyId, Ring, Session, Window};
+
+/// A graph and random weights while they grow; every node reads the one before it.
+struct Chain {
+    graph: Graph,
+    weights: Vec<Vec<f32>>,
+}
+
+impl Chain {
+    fn new(name: &str) -> Chain {
+        let input = Input { name: "x".into(), shape: vec![1, 28, 28], normalise: Normalise::default() };
+        Chain { graph: Graph { name: name.into(), input, params: vec![], nodes: vec![] }, weights: vec![] }
+    }
+    fn push(&mut self, op: Op) {
+        let i = self.graph.nodes.len();
+        let before = if i == 0 { Source::Input } else { Source::Node(i - 1) };
+        self.graph.nodes.push(Node { name: format!("n{i}"), op, inputs: vec![before] });
+    }
+    /// A parameter of values in `-scale..scale`; its index.
+    fn param(&mut self, shape: &[usize], role: Role, scale: f32) -> usize {
+        let (i, len) = (self.weights.len(), shape.iter().product());
+        self.graph.params.push(Param { name: format!("p{i}"), shape: shape.to_vec(), role });
+        let unit = |k: usize| ((k * 7919 + i * 104_729) % 1009) as f32 / 504.5 - 1.0;
+        self.weights.push((0..len).map(|k| unit(k) * scale).collect());
+        i
+    }
+    fn linear(&mut self, from: usize, to: usize) {
+        let weight = self.param(&[to, from], Role::Weight, (1.0 / from as f32).sqrt());
+        let bias = Some(self.param(&[to], Role::Bias, 0.1));
+        self.push(Op::Linear { weight, bias });
+    }
+    fn conv(&mut self, from: usize, to: usize) {
+        let weight = self.param(&[to, from, 5, 5], Role::Weight, (1.0 / (25 * from) as f32).sqrt());
+        let bias = Some(self.param(&[to], Role::Bias, 0.1));
+        self.push(Op::Conv2d { weight, bias, window: Window::square(5, 1), groups: 1 });
+    }
+}
+
+/// Fully connected 784-128-128-10 with a ReLU behind each layer (AriaNN's Network-1).
+pub fn network_1() -> (Graph, Weights) {
+    let mut c = Chain::new("network-1");
+    c.push(Op::Reshape(vec![784]));
+
+    for (from, to) in [(784, 128), (128, 128), (128, 10)] {
+        c.linear(from, to);
+        c.push(Op::Relu);
+    }
+    (c.graph, Weights(c.weights))
+}
+
+/// conv 1-20 5x5, pool 2, conv 20-50 5x5, pool 2, fc 800-500-10, ReLU behind pools and fully connected layers.
+pub fn lenet() -> (Graph, Weights) {
+    let mut c = Chain::new("lenet");
+    for (from, to) in [(1, 20), (20, 50)] {
+        c.conv(from, to);
+        c.push(Op::MaxPool(Window::square(2, 2)));
+        c.push(Op::Relu);
+    }
+    c.push(Op::Reshape(vec![800]));
+    for (from, to) in [(800, 500), (500, 10)] {
+        c.linear(from, to);
+        c.push(Op::Relu);
+    }
+    (c.graph, Weights(c.weights))
+}
+
+/// A network dealt into memory for one batch.
+pub struct Dealt<R: Ring> {
+    plan: Plan,
+    program: Program,
+    batch: usize,
+    masks: Vec<Mask<Cpu<R>>>,
+    weights: [Vec<Masked<Cpu<R>>>; 2],
+    memory: Arc<Memory>,
+    input: Vec<R>,
+}
+
+impl<R: Ring> Dealt<R> {
+    /// Plans, deals and provisions.
+    pub fn new((graph, weights): (Graph, Weights), options: Options, batch: usize) -> Result<Self> {
+        let plan = Plan::new(graph, options, None)?;
+        let (program, set, seeds) = (plan.program()?, ORIGIN.set, seeds());
+        let masks = roles::weight_masks::<R>(&program, set, &seeds);
+        let gates = plan.gates(batch)?;
+        let mut memory = Memory::new(gates.iter().map(|g| &g.cost));
+        deal(&program, &masks, batch, &mut memory)?;
+        let keys = [0, 1].map(|p| roles::weight_keys(&program, set, &seeds[p]));
+        let packed = roles::mask_weights::<R>(&program, &weights, [&keys[0], &keys[1]])?;
+        let side = |p: usize| roles::masked_weights::<R>(&program, set, &seeds[p], &packed);
+        let weights = [side(0)?, side(1)?];
+        let pixels: Vec<f32> = (0..batch * 784).map(|i| (i * 7919 % 1009) as f32 / 1009.0).collect();
+        let input = program.encode_input(&pixels)?;
+        Ok(Dealt { plan, program, batch, masks, weights, memory: Arc::new(memory), input })
+    }
+    /// The dealer's work; tiles are thrown away.
+    pub fn deal(&self) -> Result<()> {
+        deal(&self.program, &self.masks, self.batch, &mut Discard)
+    }
+    /// One run: both parties on threads, the data owner here.
+    pub fn run(&self) -> Result<Answer> {
+        let ((p0, p1), (o0, mut a0), (o1, mut a1)) = (pair(), pair(), pair());
+        thread::scope(|scope| {
+            let party = |me, peer, owner| scope.spawn(move || self.party(me, peer, owner));
+            let parties = [party(PartyId::P0, p0, o0), party(PartyId::P1, p1, o1)];
+            let answer = self.owner([&mut a0, &mut a1]);
+            for p in parties {
+                p.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
+            }
+            answer
+        })
+    }
+    fn party(&self, me: PartyId, mut peer: Loopback, mut owner: Loopback) -> Result<()> {
+        let session = Session::new(Setup {
+            me,
+            dev: cpu::<R>(),
+            seed: seeds()[me.index()].clone(),
+            origin: ORIGIN,
+            images: 0..self.batch,
+            peer: &mut peer,
+            keys: self.memory.half(me),
+            clock: Arc::new(NoClock),
+        });
+        let weights = &self.weights[me.index()];
+        roles::run(&self.program, weights, session, (&mut owner, [0; 16]), false).map(drop)
+    }
+    fn owner(&self, parties: [&mut Loopback; 2]) -> Result<Answer> {
+        let (mut keys, mut shares) = (vec![], vec![]);
+        let [a, b] = parties;
+        for p in [&mut *a, &mut *b] {
+            keys.push(p.recv(16 * self.batch)?.as_chunks().0.to_vec());
+        }
+        let packed = roles::mask_input(&self.program, &self.input, [&keys[0], &keys[1]])?;
+        let len = self.program.output(self.batch)?.0.packed_bytes() as usize;
+        a.send(&packed)?;
+        b.send(&packed)?;
+        for p in [a, b] {
+            shares.push(p.recv(len)?);
+        }
+        roles::join::<R>(&self.plan, &self.program, [&shares[0], &shares[1]], self.batch)
+    }
+}
+
+fn deal<R: Ring>(
+    program: &Program,
+    masks: &[Mask<Cpu<R>>],
+    batch: usize,
+    sink: &mut dyn KeySink,
+) -> Result<()> {
+    let mut deal = Deal::new(cpu::<R>(), seeds(), ORIGIN, batch, sink);
+    program.run(&mut deal, masks, batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twoply_nn::Evaluator;
+
+    /// What is timed is a correct run.
+    #[test]
+    fn the_timed_networks_compute_what_the_float_evaluator_does() {
+        for model in [network_1(), lenet()] {
+            let pixels: Vec<f32> = (0..2 * 784).map(|i| (i * 7919 % 1009) as f32 / 1009.0).collect();
+            let want = Evaluator::new(&model.0, &model.1).unwrap().run(&pixels).unwrap();
+            let dealt = Dealt::<u32>::new(model.clone(), Options::default(), 2).unwrap();
+            dealt.deal().unwrap();
+            let Answer::Logits(got) = dealt.run().unwrap() else { panic!("labels") };
+            assert!(want.concat().iter().any(|v| *v > 0.01), "not all zero");
+            for (g, w) in got.concat().iter().zip(want.concat()) {
+                assert!((g - w as f64).abs() < 0.02, "{g} {w}");
+            }
+        }
+    }
+}
