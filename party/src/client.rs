@@ -4,7 +4,7 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::{Fingerprint, Identity};
 use crate::jobs::{Grant, Job, Request};
 use crate::seen::Seen;
-use crate::transport::{Accept, Dial, Endpoint, Link, Role};
+use crate::transport::{Accept, Detail, Dial, Endpoint, Error, Link, Reason, Role};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use twoply_nn::roles::{self, Answer};
@@ -61,17 +61,37 @@ impl Parties {
                 Err(e) => return Err(self.explain(at, e)),
             }
         }
-        <[T; 2]>::try_from(out)
-            .map_err(|_| Failure::new(ExitCode::Internal, "two links gave not two answers"))
+        <[T; 2]>::try_from(out).map_err(|_| missing())
+    }
+    /// Waits for this client's turn at both parties. If one of them goes away, the other one waits for it, and this
+    /// client need not.
+    fn turn(&mut self) -> Result<(), Failure> {
+        let until = Instant::now() + TURN;
+        for at in 0..2 {
+            let [here, there] = self.links.get_disjoint_mut([at, 1 - at]).map_err(|_| missing())?;
+            while here.waiting(TICK).is_ok_and(|said| !said) && Instant::now() < until {
+                if !there.is_alive()
+                    && let Err(e) = there.recv_message::<Grant>()
+                {
+                    return Err(self.explain(1 - at, e.into()));
+                }
+            }
+        }
+        Ok(())
     }
     /// The other party may know better why this one failed.
     fn explain(&mut self, at: usize, failure: Failure) -> Failure {
         let failure = Failure::on_link(failure, &self.links[at]);
         let telling = |f: &Failure| f.code() == ExitCode::PeerFailed;
-        let other = &mut self.links[1 - at];
-        if telling(&failure) && !failure.content().what.contains("internal") {
+        // A party that only tells of the other one's failure knows less than that one.
+        let hearsay = matches!(
+            self.links[at].fault(),
+            Some(Error::PeerFailed { reason: Reason::Failed(ExitCode::Internal | ExitCode::PeerFailed), .. })
+        );
+        if telling(&failure) && !hearsay {
             return failure;
         }
+        let other = &mut self.links[1 - at];
         let more = match other.waiting(Duration::from_millis(500)) {
             Ok(true) => other.recv_message::<Grant>().err(),
             Ok(false) => None,
@@ -82,6 +102,37 @@ impl Parties {
             _ => failure,
         }
     }
+    /// A party that turned the request down: its kind of failure is this process's too, with what to do here.
+    pub fn refusal(&mut self, failure: Failure) -> Failure {
+        let mut best = None;
+        for link in &mut self.links {
+            // The second party's word comes a moment after the first one's.
+            if let Ok(true) = link.waiting(Duration::from_millis(500)) {
+                let _ = link.recv_message::<Grant>(); // for its fault
+            }
+            if let Some(Error::PeerFailed { reason: Reason::Failed(code), detail, .. }) = link.fault()
+                && REFUSALS.contains(code)
+                && best.as_ref().is_none_or(|(_, d, _)| *d == Detail::None)
+            {
+                best = Some((*code, detail.clone(), link.name().to_owned()));
+            }
+        }
+        let Some((code, detail, name)) = best else { return failure };
+        let what = format!("{name} refused: {}{detail}", code.name());
+        let refused = Failure::new(code, what).with_peer(name);
+        match (code, detail) {
+            (ExitCode::KeysMissing, Detail::Item(_)) => {
+                refused.remedy("let the model owner run `twoply provision` for both parties first")
+            }
+            (ExitCode::KeysMissing, Detail::Short(_, left)) => refused.remedy(format!(
+                "ask for at most {left} images, or have more keys dealt and both parties started again"
+            )),
+            (ExitCode::PlanMismatch, _) => {
+                refused.remedy("use the plan that the parties use, the same file everywhere")
+            }
+            _ => refused,
+        }
+    }
     /// Closes both links.
     pub fn close(self) {
         for link in self.links {
@@ -89,6 +140,24 @@ impl Parties {
         }
     }
 }
+
+/// How long parties that are alive may serve others first.
+const TURN: Duration = Duration::from_secs(300);
+const TICK: Duration = Duration::from_millis(20);
+
+fn missing() -> Failure {
+    Failure::new(ExitCode::Internal, "two links gave not two answers")
+}
+
+/// What a party turns a request down for, before anything was done.
+const REFUSALS: [ExitCode; 6] = [
+    ExitCode::Identity,
+    ExitCode::PlanMismatch,
+    ExitCode::KeysMissing,
+    ExitCode::KeysSpent,
+    ExitCode::Policy,
+    ExitCode::Model,
+];
 
 /// A data owner with a plan.
 pub struct Client<R> {
@@ -130,7 +199,8 @@ impl<R: Ring> Client<R> {
     /// One granted range: keys from both, masked values to both, shares from both.
     fn piece(&mut self, x: &[R]) -> Result<Answer, Failure> {
         let row = self.plan.graph.input.row();
-        let grants = self.parties.both(|l| Ok(l.recv_message::<Grant>()?))?;
+        let grants = self.parties.turn().and_then(|()| self.parties.both(|l| Ok(l.recv_message::<Grant>()?)));
+        let grants = grants.map_err(|f| self.parties.refusal(f).during(Phase::Reserve))?;
         let grant = self.check(grants, x.len() / row)?;
         let batch = grant.images as usize;
         let keys = self.parties.both(|l| Ok(l.recv(16 * batch)?))?;

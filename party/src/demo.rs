@@ -42,6 +42,12 @@ struct Id {
     fingerprint: String,
 }
 
+/// The answer of `twoply deal`.
+#[derive(Deserialize)]
+struct Dealt {
+    peak_anonymous_bytes: Option<u64>,
+}
+
 /// The answer of `twoply infer`.
 #[derive(Deserialize)]
 struct Inferred {
@@ -72,7 +78,8 @@ pub fn run(play: &Play, folder: &Path, stage: &Stage) -> Result<Report, Failure>
     let images = inputs.images.to_string();
 
     let dealing = Instant::now();
-    stage.act("dealer", &["deal", &plan_path, "--images", &images, "--out", &path("keys"), "--quiet"])?;
+    let dealt: Dealt = stage
+        .json("dealer", &["deal", &plan_path, "--images", &images, "--out", &path("keys"), "--quiet"])?;
     let deal = dealing.elapsed().as_secs_f64();
 
     let parties = start(&plan_path, &keys, folder, stage)?;
@@ -113,6 +120,7 @@ pub fn run(play: &Play, folder: &Path, stage: &Stage) -> Result<Report, Failure>
         report.correct_plain = Some(plain::correct(&plain, &truth));
     }
     let total = Some(began.elapsed().as_secs_f64());
+    report.memory.dealer = dealt.peak_anonymous_bytes;
     report.seconds = Seconds { deal: Some(deal), total, ..report.seconds };
     same_as_planned(&plan, &report, play.batch)?;
     Ok(report)

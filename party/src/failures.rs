@@ -4,13 +4,11 @@ use crate::exit::{ExitCode, Failure};
 use crate::transport::{Detail, Label};
 use twoply_nn::Error as Network;
 use twoply_preprocessing::{Blame, Error as Keys};
+use twoply_primitives::Error as Gate;
 
 impl From<Keys> for Failure {
     fn from(error: Keys) -> Self {
-        let text = error.to_string();
         let code = match error.blame() {
-            // Names the gate for the peer, and keeps the kind that the gate gave.
-            _ if matches!(error, Keys::Gate(_)) => return gate(error),
             Blame::Short => ExitCode::KeysMissing,
             Blame::Integrity => ExitCode::KeysSpent,
             Blame::Plan => ExitCode::PlanMismatch,
@@ -18,25 +16,32 @@ impl From<Keys> for Failure {
             Blame::Local => ExitCode::System,
             Blame::Bug => ExitCode::Internal,
         };
-        // These messages end with their remedy: it goes to its own line.
-        let (what, remedy) = split_remedy(&text);
-        let failure = Failure::new(code, what);
-        let failure = match &error {
-            Keys::Short { wanted, left } => failure.with_detail(Detail::Short(*wanted, *left)),
-            Keys::OtherPlan { .. } => failure.with_detail(Detail::Item(Label::new("plan of the keys"))),
-            _ => failure,
-        };
-        match remedy {
-            Some(remedy) => failure.remedy(remedy),
-            None => failure,
+        match error {
+            Keys::Gate(inner) => gate(inner),
+            Keys::Short { wanted, left } => {
+                worded(code, &error.to_string()).with_detail(Detail::Short(wanted, left))
+            }
+            Keys::OtherPlan { .. } => {
+                worded(code, &error.to_string()).with_detail(Detail::Item(Label::new("plan of the keys")))
+            }
+            _ => worded(code, &error.to_string()),
         }
     }
 }
 
-fn gate(error: Keys) -> Failure {
+/// The failure of a gate. A key store below it may have met a full disk, which is the local system's, not the gate's.
+fn gate(error: Gate) -> Failure {
     match error {
-        Keys::Gate(inner) => inner.into(),
-        other => Failure::new(ExitCode::Internal, other.to_string()),
+        Gate::Local(text) => worded(ExitCode::System, &text),
+        other => other.into(),
+    }
+}
+
+/// A failure from a message that ends with its remedy, which goes to its own line.
+fn worded(code: ExitCode, text: &str) -> Failure {
+    match split_remedy(text) {
+        (what, Some(remedy)) => Failure::new(code, what).remedy(remedy),
+        (what, None) => Failure::new(code, what),
     }
 }
 
@@ -52,7 +57,7 @@ impl From<Network> for Failure {
     fn from(error: Network) -> Self {
         match error {
             Network::Keys(keys) => keys.into(),
-            Network::Gate(gate) => gate.into(),
+            Network::Gate(inner) => gate(inner),
             Network::Ranges { n, f, faults } => ranges(n, f, &faults),
             Network::Import { .. } => Failure::new(ExitCode::Model, error.to_string())
                 .remedy("change the model where the list says so, and export it again"),
@@ -105,8 +110,8 @@ mod tests {
         assert_eq!(code(Keys::Version { path: path(), found: 2, known: 1 }), 7);
         assert_eq!(code(Keys::Locked { path: path() }), 16);
         assert_eq!(code(Keys::Layout { images: 0, why: "none" }), 1);
-        let gate = twoply_primitives::Error::PlanMismatch { at: 7, wanted: "a".into(), found: "b".into() };
-        let failure = Failure::from(Keys::Gate(gate));
+        let inner = Gate::PlanMismatch { at: 7, wanted: "a".into(), found: "b".into() };
+        let failure = Failure::from(Keys::Gate(inner));
         assert_eq!(failure.code() as u8, 6);
         assert_eq!(failure.reason().1, Detail::Gate(7));
     }
@@ -116,6 +121,15 @@ mod tests {
         let failure = Failure::from(Keys::Corrupt { path: "a".into(), what: "tile 3".into() });
         assert_eq!(failure.content().what, "a: tile 3 is corrupt");
         assert!(failure.content().remedy.starts_with("copy the file again"));
+    }
+
+    /// A dealer's disk that fills up while a gate writes its tiles once ended as a mistake in this program.
+    #[test]
+    fn repro_a_full_disk_below_a_gate_is_the_local_systems() {
+        let full = Keys::DiskFull { path: "keys/seg-00000.key".into(), need: 7 };
+        let failure = Failure::from(Network::Gate(full.into()));
+        assert_eq!(failure.code(), ExitCode::System);
+        assert!(failure.content().remedy.starts_with("free space"), "{failure}");
     }
 
     #[test]

@@ -91,6 +91,11 @@ impl Follow {
     }
 }
 
+/// Both ways, between two pieces of a job: whether the data owner was served. A data owner can be lost to one party
+/// while it sends its results, and the other must not go on alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served(pub bool);
+
 /// Both ways: RESERVED.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reserved(pub Claim);

@@ -154,11 +154,12 @@ impl Hello {
         note(a.truncation == b.truncation, Field::Truncation, &a.truncation, &b.truncation);
         note(a.graph == b.graph, Field::Graph, &Hex(&a.graph), &Hex(&b.graph));
         note(a.plan == b.plan, Field::Plan, &Hex(&a.plan), &Hex(&b.plan));
+        // Weights and their mask differ as a consequence.
+        note(a.key_set == b.key_set, Field::KeySet, &Hex(&a.key_set), &Hex(&b.key_set));
         // A side without weights yet waits for the model owner; every job compares again.
         let same = a.weights == b.weights || a.weights.is_none() || b.weights.is_none();
         note(same, Field::Weights, &optional(&a.weights), &optional(&b.weights));
         note(a.weight_mask == b.weight_mask, Field::WeightMask, &Hex(&a.weight_mask), &Hex(&b.weight_mask));
-        note(a.key_set == b.key_set, Field::KeySet, &Hex(&a.key_set), &Hex(&b.key_set));
         all
     }
 }

@@ -20,7 +20,8 @@ pub fn provision<R: Ring>(
     let (program, digest) = (plan.program()?, plan.digest()?);
     let params = program.params().len();
     parties.both(|l| Ok(l.send_message(&Request::Provision(digest.0))?)).map_err(during)?;
-    let grants = parties.both(|l| Ok(l.recv_message::<WeightGrant>()?)).map_err(during)?;
+    let grants = parties.both(|l| Ok(l.recv_message::<WeightGrant>()?));
+    let grants = grants.map_err(|f| during(parties.refusal(f)))?;
     if grants[0] != grants[1] {
         let text =
             format!("the parties use different key sets: {} and {}", grants[0].key_set, grants[1].key_set);
@@ -32,7 +33,7 @@ pub fn provision<R: Ring>(
     let bound = *blake3::hash(&packed).as_bytes();
     bind_weights(record, grants[0].key_set, &bound).map_err(during)?;
     parties.both(|l| Ok(l.send_message(&Provision::Bind(bound))?)).map_err(during)?;
-    hear(parties, Provision::Bound).map_err(during)?;
+    hear(parties, Provision::Bound).map_err(|f| during(parties.refusal(f)))?;
     parties.both(|l| Ok(l.send(&packed)?)).map_err(during)?;
     hear(parties, Provision::Stored).map_err(during)?;
     Ok(grants[0].key_set)

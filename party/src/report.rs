@@ -59,6 +59,15 @@ pub struct Opened {
     pub elements: u64,
 }
 
+/// Most anonymous memory (heap and stacks, not mapped key files) of the processes, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The dealer.
+    pub dealer: Option<u64>,
+    /// P0 and P1.
+    pub parties: [Option<u64>; 2],
+}
+
 /// A run's report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -86,6 +95,9 @@ pub struct Report {
     pub key_bytes: [Option<u64>; 2],
     /// Time of the phases.
     pub seconds: Seconds,
+    /// Peak memory.
+    #[serde(default)]
+    pub memory: Memory,
     /// Everything that was opened, and to whom.
     pub opened: Vec<Opened>,
     /// Gate by gate.
@@ -206,6 +218,7 @@ impl Report {
         pair(&mut self.bytes_sent, &other.bytes_sent);
         pair(&mut self.owner_bytes, &other.owner_bytes);
         pair(&mut self.key_bytes, &other.key_bytes);
+        pair(&mut self.memory.parties, &other.memory.parties);
         if self.layers.is_empty() {
             self.layers.clone_from(&other.layers);
             self.opened.clone_from(&other.opened);

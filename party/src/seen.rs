@@ -4,7 +4,7 @@
 use crate::exit::{ExitCode, Failure};
 use crate::jobs::Grant;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -26,12 +26,19 @@ fn corrupt(path: &Path, line: usize) -> Failure {
 fn open(path: &Path) -> Result<(File, Vec<String>), Failure> {
     let io = |e| Failure::io("open", path.display(), &e);
     let file = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path).map_err(io)?;
-    let lines = BufReader::new(&file).lines().collect::<Result<_, _>>().map_err(io)?;
+    let mut bytes = vec![];
+    (&file).read_to_end(&mut bytes).map_err(io)?;
+    // A line without its end was torn by a crash before anything was done on its strength.
+    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    if whole < bytes.len() {
+        file.set_len(whole as u64).map_err(io)?;
+    }
+    let lines = BufReader::new(&bytes[..whole]).lines().collect::<Result<_, _>>().map_err(io)?;
     Ok((file, lines))
 }
 
 fn append(file: &mut File, path: &Path, line: &str) -> Result<(), Failure> {
-    writeln!(file, "{line}")
+    file.write_all(format!("{line}\n").as_bytes())
         .and_then(|()| file.sync_data())
         .map_err(|e| Failure::io("write", path.display(), &e))
 }
@@ -130,6 +137,23 @@ mod tests {
         for text in ["x\n", "a 1\n", "a 3 3\n", "a 1 2 3\n", "a -1 2\n"] {
             std::fs::write(&path, text).unwrap();
             assert!(Seen::open(&path).is_err(), "{text}");
+        }
+    }
+
+    /// A crash in the middle of writing a line must not lock the owner out, nor run into the next line.
+    #[test]
+    fn repro_a_torn_last_line_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("seen");
+        let grant = |first| Grant { key_set: SET, first, images: 10 };
+        Seen::open(&path).unwrap().grant(&grant(0)).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for torn in ["0", "05050505 1", "05050505050505050505050505050505 10 2"] {
+            std::fs::write(&path, [&whole, torn.as_bytes()].concat()).unwrap();
+            let mut seen = Seen::open(&path).unwrap();
+            assert_eq!(seen.grant(&grant(5)).unwrap_err().code(), ExitCode::KeysSpent);
+            seen.grant(&grant(10)).unwrap();
+            assert_eq!(Seen::open(&path).unwrap().ranges.len(), 2);
         }
     }
 }

@@ -157,6 +157,7 @@ fn meet<R: Ring>(party: &Party<R>, endpoint: &Endpoint, hooks: &Hooks) -> Result
             PartyId::P0 => party.peer_link(TICK),
             PartyId::P1 => dial(party, endpoint)?,
         };
+        party.reap();
         if link.is_some() {
             return Ok(link);
         }

@@ -1,5 +1,5 @@
-//! Figures of the transport on loopback, for information: `cargo test --release --test figures -- --ignored
-//! --nocapture`. They assert contents, never times.
+//! Figures of the transport on loopback, for information: `TWOPLY_FULL=1 cargo test --release -p twoply-party --test
+//! figures -- --nocapture`; without the variable, few rounds. They assert contents, never times.
 
 mod common;
 
@@ -8,21 +8,24 @@ use std::time::Instant;
 use common::{SOON, pair};
 use twoply_primitives::Channel;
 
+fn full() -> bool {
+    std::env::var_os("TWOPLY_FULL").is_some()
+}
+
 #[test]
-#[ignore = "a measurement"]
 fn round_trips_of_8_kb() {
-    const ROUNDS: usize = 5000;
+    let rounds = if full() { 5000 } else { 50 };
     let (_ends, mut zero, mut one) = pair();
     let message = vec![3; 8192];
     let mut times = Vec::new();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for _ in 0..ROUNDS {
+            for _ in 0..rounds {
                 let back = one.recv(8192).unwrap();
                 one.send(&back).unwrap();
             }
         });
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             let start = Instant::now();
             zero.send(&message).unwrap();
             assert!(zero.recv(8192).unwrap() == message);
@@ -30,15 +33,14 @@ fn round_trips_of_8_kb() {
         }
     });
     times.sort();
-    eprintln!("8 KB round trip: median {:?}, 90 % {:?}", times[ROUNDS / 2], times[ROUNDS * 9 / 10]);
+    eprintln!("8 KB round trip: median {:?}, 90 % {:?}", times[rounds / 2], times[rounds * 9 / 10]);
 }
 
 #[test]
-#[ignore = "a measurement"]
 fn transfers_of_64_mb() {
     let (_ends, mut zero, mut one) = pair();
     let message = vec![5; 64 << 20];
-    for _ in 0..5 {
+    for _ in 0..if full() { 5 } else { 1 } {
         let start = Instant::now();
         std::thread::scope(|scope| {
             scope.spawn(|| zero.send(&message).unwrap());

@@ -252,6 +252,14 @@ impl Lease {
     pub fn images(&self) -> Range<u32> {
         self.images.clone()
     }
+    /// One lease of both, if `next` goes on where this one ends; else both back.
+    pub fn join(self, next: Lease) -> std::result::Result<Lease, (Lease, Lease)> {
+        let same = self.key_set == next.key_set && self.segment == next.segment;
+        match same && self.images.end == next.images.start {
+            true => Ok(Lease { images: self.images.start..next.images.end, ..self }),
+            false => Err((self, next)),
+        }
+    }
 }
 
 #[cfg(test)]

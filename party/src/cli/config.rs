@@ -29,8 +29,6 @@ pub struct Party {
     pub clients: Option<Vec<String>>,
     /// Fingerprints of model owners that may provision.
     pub owners: Option<Vec<String>>,
-    /// Fingerprint of the dealer that may bring keys.
-    pub dealer: Option<String>,
     /// Refuse plans that reveal more than labels.
     pub labels_only: Option<bool>,
     /// Seconds the other party may take to appear.
@@ -42,7 +40,7 @@ pub struct Party {
 }
 
 /// The keys, as in the file.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 13] = [
     "role",
     "plan",
     "keys",
@@ -52,7 +50,6 @@ const KEYS: [&str; 14] = [
     "peer_key",
     "clients",
     "owners",
-    "dealer",
     "labels_only",
     "patience",
     "threads",
@@ -138,7 +135,6 @@ impl Party {
             "peer_key" => self.peer_key = Some(value),
             "clients" => self.clients = list(&value),
             "owners" => self.owners = list(&value),
-            "dealer" => self.dealer = Some(value),
             "labels_only" => self.labels_only = Some(parse(name, &value)?),
             "patience" => self.patience = Some(parse(name, &value)?),
             "threads" => self.threads = Some(parse(name, &value)?),
@@ -175,21 +171,11 @@ impl Party {
             peer_key: self.peer_key.or(lower.peer_key),
             clients: self.clients.or(lower.clients),
             owners: self.owners.or(lower.owners),
-            dealer: self.dealer.or(lower.dealer),
             labels_only: self.labels_only.or(lower.labels_only),
             patience: self.patience.or(lower.patience),
             threads: self.threads.or(lower.threads),
             insecure_test_seed: self.insecure_test_seed.or(lower.insecure_test_seed),
         }
-    }
-
-    /// The failure for a setting that nobody has made.
-    pub fn missing(key: &str) -> Failure {
-        let flag = key.replace('_', "-");
-        bad(format!("`{key}` is not set")).remedy(format!(
-            "add --{flag}, set {PREFIX}{}, or write it into the file of --config",
-            key.to_ascii_uppercase()
-        ))
     }
 }
 
@@ -291,7 +277,7 @@ mod tests {
     #[test]
     fn every_key_has_its_variable() {
         let text = "role = 1\nplan = '1'\nkeys = '1'\nkey = '1'\nlisten = '1'\npeer = '1'\npeer_key = '1'\n\
-                    clients = ['1']\nowners = ['1']\ndealer = '1'\nlabels_only = true\npatience = 1\nthreads = 1\n\
+                    clients = ['1']\nowners = ['1']\nlabels_only = true\npatience = 1\nthreads = 1\n\
                     insecure_test_seed = true\n";
         let file = Party::from_toml(text).unwrap();
         let value =

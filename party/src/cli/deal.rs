@@ -5,6 +5,7 @@ use crate::deal::{self, Order, Peer, Route};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files;
 use crate::identity::Identity;
+use crate::memory::Peak;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -83,6 +84,8 @@ struct Shown {
     /// Where the halves are; null when they were delivered.
     folders: Option<[PathBuf; 2]>,
     seconds: f64,
+    /// Most anonymous memory this process held.
+    peak_anonymous_bytes: Option<u64>,
     insecure_test_seed: Option<u64>,
 }
 
@@ -91,6 +94,7 @@ struct Shown {
 /// # Errors
 /// 16 for disks and folders, 4 to 7 and 14 for the parties, 6 for another plan: each named by its cause.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    let memory = Peak::watch();
     let plan = files::read_plan(&args.plan)?;
     let place = place(&args, out)?;
     let cut = match args.images {
@@ -105,8 +109,8 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     }
     let order = Order { plan, cut, seeds };
     let work = || match &args.network.p0 {
-        Some(_) => to_network(&args, &order, &place, out),
-        None => to_folder(&args, &order, &place, out),
+        Some(_) => to_network(&args, &order, &place, (&memory, out)),
+        None => to_folder(&args, &order, &place, (&memory, out)),
     };
     match args.threads {
         None => work(),
@@ -126,7 +130,12 @@ fn place(args: &Args, out: &Output) -> Result<PathBuf, Failure> {
     }
 }
 
-fn to_folder(args: &Args, order: &Order, place: &Path, out: &Output) -> Result<(), Failure> {
+fn to_folder(
+    args: &Args,
+    order: &Order,
+    place: &Path,
+    (memory, out): (&Peak, &Output),
+) -> Result<(), Failure> {
     let start = Instant::now();
     let mut progress = out.progress("dealt images", order.cut.images());
     let dealt = deal::into_folder(order, place, args.resume, &mut |done| progress.at(done))?;
@@ -153,10 +162,16 @@ fn to_folder(args: &Args, order: &Order, place: &Path, out: &Output) -> Result<(
          --peer-key P0_FINGERPRINT --client CLIENT_FINGERPRINT --owner OWNER_FINGERPRINT{test}"
     ));
     let shown = shown(order, (Some(dealt.key_set.to_string()), dealt.new, dealt.bytes), seconds);
-    out.result_json(&Shown { folders: Some(dealt.folders), ..shown })
+    let peak_anonymous_bytes = memory.bytes();
+    out.result_json(&Shown { folders: Some(dealt.folders), peak_anonymous_bytes, ..shown })
 }
 
-fn to_network(args: &Args, order: &Order, place: &Path, out: &Output) -> Result<(), Failure> {
+fn to_network(
+    args: &Args,
+    order: &Order,
+    place: &Path,
+    (memory, out): (&Peak, &Output),
+) -> Result<(), Failure> {
     let route = route(&args.network, out).map_err(|failure| failure.during(Phase::Start))?;
     let start = Instant::now();
     let mut progress = out.progress("delivered images", order.cut.images());
@@ -178,7 +193,8 @@ fn to_network(args: &Args, order: &Order, place: &Path, out: &Output) -> Result<
     }
     let [a, b] = delivered.bytes;
     out.line(format_args!("sent now: {} to P0, {} to P1; nothing is kept here", bytes(a), bytes(b)))?;
-    out.result_json(&shown(order, (key_set, delivered.new, delivered.bytes), start.elapsed().as_secs_f64()))
+    let shown = shown(order, (key_set, delivered.new, delivered.bytes), start.elapsed().as_secs_f64());
+    out.result_json(&Shown { peak_anonymous_bytes: memory.bytes(), ..shown })
 }
 
 fn shown(order: &Order, (key_set, dealt, bytes): (Option<String>, u32, [u64; 2]), seconds: f64) -> Shown {
@@ -191,6 +207,7 @@ fn shown(order: &Order, (key_set, dealt, bytes): (Option<String>, u32, [u64; 2])
         bytes,
         folders: None,
         seconds,
+        peak_anonymous_bytes: None,
         insecure_test_seed: match order.seeds {
             SeedSource::Os => None,
             SeedSource::InsecureTest(number) => Some(number),

@@ -1,6 +1,6 @@
 //! `twoply demo`: private inference on this machine, all roles as real processes.
 
-use super::output::Output;
+use super::output::{Output, bytes};
 use crate::demo::cast::Stage;
 use crate::demo::{self, Play};
 use crate::exit::{ExitCode, Failure};
@@ -172,6 +172,9 @@ fn show(r: &Report, out: &Output) -> Result<(), Failure> {
         seconds(s.online),
         seconds(s.total)
     ))?;
+    let mb = |v: Option<u64>| v.map_or("-".into(), bytes);
+    let (dealer, [p0, p1]) = (mb(r.memory.dealer), r.memory.parties.map(mb));
+    out.line(format_args!("peak memory: dealer {dealer}, P0 {p0}, P1 {p1}"))?;
     out.line("every counter is what the plan promised")?;
     out.result_json(r)
 }

@@ -86,6 +86,9 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         let text = format!("{} labels for {} images", l.len(), inputs.images);
         return Err(Failure::new(ExitCode::Model, text).during(Phase::Import));
     }
+    // All of it before anyone is called: a value that does not fit must not cost the images before it.
+    let program = plan.program()?;
+    with_ring!(plan.options.fixed.n, R => program.encode_input::<R>(&inputs.values).map(drop)?);
     let weights = args.weights.as_ref().map(|path| read_weights(path, &plan.graph)).transpose()?;
     let identity = Arc::new(Identity::load(&out.key_file(args.key.as_ref())?)?);
     let seen = match &args.seen {

@@ -122,14 +122,14 @@ impl Output {
         say(&format_args!("warning: {text}"));
     }
 
-    /// Progress of something that has `total` steps: a bar on a terminal, else a line every 10 s.
+    /// Progress of something that has `total` steps (0 if that is not known): a bar on a terminal, else a line every 10 s.
     pub fn progress(&self, what: impl Into<String>, total: u64) -> Progress {
         let what = what.into();
         let drawn = !self.quiet && io::stderr().is_terminal();
         let bar = drawn.then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{msg} {bar:30} {pos}/{len}, {eta} left");
-            if let Ok(style) = style {
+            let form = if total == 0 { "{msg}: {pos}" } else { "{msg} {bar:30} {pos}/{len}, {eta} left" };
+            if let Ok(style) = ProgressStyle::with_template(form) {
                 bar.set_style(style);
             }
             bar.set_message(what.clone());
@@ -181,7 +181,8 @@ impl Progress {
         } else if !self.quiet && self.told.elapsed() >= EVERY {
             self.told = Instant::now();
             let seconds = self.start.elapsed().as_secs();
-            say(&format_args!("{}: {done} of {}, {seconds} s", self.what, self.total));
+            let of = if self.total == 0 { String::new() } else { format!(" of {}", self.total) };
+            say(&format_args!("{}: {done}{of}, {seconds} s", self.what));
         }
     }
 }

@@ -84,7 +84,6 @@ impl Args {
             peer_key: self.peer_key.clone(),
             clients: list(&self.clients),
             owners: list(&self.owners),
-            dealer: None,
             labels_only: self.labels_only.then_some(true),
             patience: self.patience,
             threads: self.threads,
@@ -103,8 +102,6 @@ struct Result_<'a> {
     images_left: u64,
     /// Images spent without being used: retries and crashes.
     images_burnt: u64,
-    /// Most anonymous memory this process held.
-    peak_anonymous_bytes: Option<u64>,
     /// Weak modes that were on.
     insecure: Vec<&'static str>,
 }
@@ -133,17 +130,12 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     insecure.iter().for_each(|mode| out.warn(format_args!("--{mode} is on: nothing here is private")));
     let say = |text: &str| out.note(text);
     let served: Served = with_ring!(n, R => serve::<R>(setup, &stop, &say)?);
-    let report = served.tally.report(me.index());
+    let mut report = served.tally.report(me.index());
+    report.memory.parties[me.index()] = memory.bytes();
     out.line(report.table())?;
     out.line(report.opened_lines())?;
     out.line(format_args!("{} images left, {} spent without being used", served.left, served.burnt))?;
-    let result = Result_ {
-        report: &report,
-        images_left: served.left,
-        images_burnt: served.burnt,
-        peak_anonymous_bytes: memory.bytes(),
-        insecure,
-    };
+    let result = Result_ { report: &report, images_left: served.left, images_burnt: served.burnt, insecure };
     out.result_json(&result)
 }
 

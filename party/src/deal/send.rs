@@ -175,9 +175,12 @@ impl Line {
         let wanted = [Role::P0, Role::P1][party.index()];
         if link.role() != wanted {
             let what = format!("{} is {}, not {wanted}", peer.address, link.role());
-            return Err(Failure::new(ExitCode::Config, what)
+            let failure = Failure::new(ExitCode::Config, what)
                 .with_peer(link.name())
-                .remedy("exchange --p0 and --p1 with their keys, or the role of that party"));
+                .remedy("exchange --p0 and --p1 with their keys, or the role of that party");
+            let (reason, detail) = failure.reason();
+            link.abort(reason, detail);
+            return Err(failure);
         }
         link.set_patience(PATIENCE);
         Ok(Line { party, link, held: Vec::new(), bytes: 0 })

@@ -25,6 +25,10 @@ impl From<Primitive> for Failure {
             Primitive::Keys(_) => ExitCode::KeysMissing,
             Primitive::Integrity(_) => ExitCode::KeysSpent,
             Primitive::Channel(_) => ExitCode::Unreachable,
+            Primitive::Local(_) => ExitCode::System,
+            Primitive::Owner(_) => {
+                return Failure::new(ExitCode::PeerFailed, error.to_string()).with_peer("the data owner");
+            }
             Primitive::PeerFailed { peer, .. } => {
                 let peer = peer.clone();
                 return Failure::new(ExitCode::PeerFailed, error.to_string()).with_peer(peer);

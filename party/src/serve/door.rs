@@ -31,6 +31,10 @@ pub fn watch<'s, 'e, R: Ring>(
             Err(e @ (Error::Uninvited { .. } | Error::Unwanted { .. })) => {
                 say(&format!("refused a caller: {e}"))
             }
+            // Another version of a data owner is that owner's trouble; of the peer, everybody's.
+            Err(Error::Version { peer, theirs }) if peer != party.config.peer.short() => {
+                say(&format!("refused a caller: {}", Error::Version { peer, theirs }));
+            }
             Err(e) => return party.door_failed(e.into()),
         }
     }

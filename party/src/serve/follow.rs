@@ -25,7 +25,7 @@ pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, hooks: &Hooks) -> Result<
         let heard =
             peer.waiting(TICK).and_then(|heard| if heard { peer.recv_message().map(Some) } else { Ok(None) });
         match heard {
-            Ok(None) => {}
+            Ok(None) => party.reap(),
             Ok(Some(Lead::Job { job, client, weights, reserve })) => {
                 one(party, peer, (job, client, weights, reserve), hooks)?;
             }

@@ -2,8 +2,9 @@
 
 use super::state::{Party, Waiting, Weights};
 use crate::exit::{ExitCode, Failure, Phase};
-use crate::jobs::{Grant, Reserved};
-use crate::transport::Link;
+use crate::jobs::{Grant, Reserved, Served};
+use crate::transport::{Detail, Label, Link};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,15 @@ use twoply_primitives::{Channel, Clock, Cpu, Error, Ring, Session};
 
 /// Most images in one request: bounds what a data owner can make a party reserve at once.
 pub const MOST_IMAGES: u64 = 4096;
+
+/// How long a data owner that holds up both parties may be silent.
+const OWNER: Duration = Duration::from_secs(20);
+
+/// How long the peer may be silent, beside the time that a data owner may take with it.
+const PEER: Duration = Duration::from_secs(60);
+
+/// Slowest upload of a masked input, in bytes per second; links allow for it by themselves.
+const SLOWEST: u64 = 256 << 10;
 
 /// How a job ended, if the peer is still there.
 pub enum Outcome {
@@ -28,6 +38,7 @@ pub fn weights<R: Ring>(party: &Party<R>) -> Result<Arc<Weights<R>>, Failure> {
     party.weights().ok_or_else(|| {
         Failure::new(ExitCode::KeysMissing, "this party has no weights yet")
             .remedy("let the model owner run `twoply provision` first")
+            .with_detail(Detail::Item(Label::new("masked weights")))
     })
 }
 
@@ -44,21 +55,58 @@ pub fn reserve<R: Ring>(party: &Party<R>, peer: &mut Link, images: Range<u64>) -
 /// Runs a job whose images are reserved.
 pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, client: Waiting) -> Result<Outcome, Failure> {
     let mut link = client.link;
-    for lease in party.lease(client.job.images.into())? {
-        let segment = lease.segment();
+    link.set_patience(OWNER);
+    let leases = party.lease(client.job.images.into())?;
+    let mut unserved = u64::from(client.job.images);
+    let mut segments: VecDeque<u32> = leases.iter().map(Lease::segment).collect();
+    for lease in leases {
+        let images = lease.images().len() as u64;
+        // This party may be done with the data owner long before the peer is.
+        let upload = images * party.plan.graph.input.row() as u64 * u64::from(R::BITS / 8);
+        peer.set_patience(PEER + 2 * OWNER + Duration::from_secs(upload / SLOWEST));
         let result = piece(party, peer, &mut link, lease);
-        erase(party, segment)?;
-        match result {
-            Ok(()) => {}
-            Err(Stop::Owner(failure)) => return Ok(Outcome::OwnerFailed(link, failure)),
-            Err(Stop::Peer(failure)) => {
-                let (reason, detail) = failure.reason();
-                link.abort(reason, detail);
-                return Err(failure);
+        if let Some(segment) = segments.pop_front()
+            && !segments.contains(&segment)
+        {
+            erase(party, segment)?;
+        }
+        let failed = match result {
+            Ok(()) => {
+                unserved -= images;
+                None
             }
+            Err(Stop::Owner(failure)) => Some(failure),
+            Err(Stop::Peer(failure)) => return Err(tell(link, failure)),
+        };
+        let failed = match segments.is_empty() {
+            true => failed,
+            false => match in_step(peer, failed) {
+                Ok(failed) => failed,
+                Err(failure) => return Err(tell(link, failure)),
+            },
+        };
+        if let Some(failure) = failed {
+            segments.into_iter().try_for_each(|segment| erase(party, segment))?;
+            party.waste(unserved);
+            return Ok(Outcome::OwnerFailed(link, failure));
         }
     }
     Ok(Outcome::Done(link))
+}
+
+/// Ends a data owner's link because of what ends this process.
+fn tell(link: Link, failure: Failure) -> Failure {
+    let (reason, detail) = failure.reason();
+    link.abort(reason, detail);
+    failure
+}
+
+/// Neither party begins the next piece unless both have served the data owner. Returns why not.
+fn in_step(peer: &mut Link, failed: Option<Failure>) -> Result<Option<Failure>, Failure> {
+    peer.send_message(&Served(failed.is_none()))?;
+    let Served(theirs) = peer.recv_message()?;
+    let lost = || Failure::new(ExitCode::PeerFailed, "the other party lost the data owner");
+    Ok(failed.or_else(|| (!theirs).then(lost)))
 }
 
 /// Whose fault it was.

@@ -5,7 +5,7 @@ use super::state::{Party, Waiting};
 use super::{Ended, Hooks, TICK};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::jobs::{Follow, Lead};
-use crate::transport::Link;
+use crate::transport::{Link, Reason};
 use std::time::Duration;
 use twoply_primitives::Ring;
 
@@ -26,29 +26,43 @@ pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, hooks: &Hooks) -> Result<
             Err(e) if super::left(&e) => return Ok(Ended::PeerLeft),
             Err(e) => return Err(e.into()),
         }
-        if let Some(client) = party.dequeue(TICK, |_| true) {
-            one(party, peer, client, hooks)?;
+        if let Some(client) = party.dequeue(TICK, |_| true)
+            && let Some(ended) = one(party, peer, client, hooks)?
+        {
+            return Ok(ended);
         }
     }
 }
 
-fn one<R: Ring>(party: &Party<R>, peer: &mut Link, client: Waiting, hooks: &Hooks) -> Result<(), Failure> {
+/// One job; says if the peer left before anything was reserved for it.
+fn one<R: Ring>(
+    party: &Party<R>,
+    peer: &mut Link,
+    client: Waiting,
+    hooks: &Hooks,
+) -> Result<Option<Ended>, Failure> {
     let job = client.job;
     let (weights, reserve) = match prepare(party, u64::from(job.images)) {
         Ok(ready) => ready,
         Err(failure) => {
             hooks.refuse(client.link, failure);
-            return Ok(());
+            return Ok(None);
         }
     };
-    peer.send_message(&Lead::Job { job, client: client.link.peer(), weights, reserve })?;
-    match peer.recv_message()? {
-        Follow::Ready => {}
-        Follow::Refused(code) => {
+    let order = Lead::Job { job, client: client.link.peer(), weights, reserve };
+    match peer.send_message(&order).and_then(|()| peer.recv_message()) {
+        Ok(Follow::Ready) => {}
+        // It was stopped while the order was on its way.
+        Err(e) if super::left(&e) => {
+            hooks.refuse(client.link, Failure::from(e).told_as(Reason::Interrupted));
+            return Ok(Some(Ended::PeerLeft));
+        }
+        Err(e) => return Err(e.into()),
+        Ok(Follow::Refused(code)) => {
             let code = ExitCode::from_number(code).unwrap_or(ExitCode::PeerFailed);
             let failure = Failure::new(code, "P1 cannot run this job").with_peer(peer.name());
             hooks.refuse(client.link, failure);
-            return Ok(());
+            return Ok(None);
         }
     }
     if let Some((from, to)) = reserve {
@@ -58,7 +72,7 @@ fn one<R: Ring>(party: &Party<R>, peer: &mut Link, client: Waiting, hooks: &Hook
         Outcome::Done(link) => (hooks.back)(link),
         Outcome::OwnerFailed(link, failure) => hooks.refuse(link, failure),
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Digest of the weights, and what must be reserved for `images`.

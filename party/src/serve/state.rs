@@ -7,14 +7,15 @@ use crate::report::Tally;
 use crate::transport::{Detail, Link, Reason};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use twoply_nn::{Plan, Program, Reveal, roles};
 use twoply_preprocessing::{FileLog, KeyDir, KeySet, Lease, Ledger, PlanDigest, Reservation};
 use twoply_primitives::{Cpu, Masked, PartyId, Ring};
 
-/// How long a job that only one party has heard of is kept.
-const ORPHAN: Duration = Duration::from_secs(30);
+/// How long a data owner may wait for its turn; beyond it, the peer may never have heard of its job.
+const ORPHAN: Duration = Duration::from_secs(600);
 
 /// Who may speak to a party, and how.
 #[derive(Clone, Debug)]
@@ -81,6 +82,12 @@ pub struct Waiting {
     since: Instant,
 }
 
+impl Waiting {
+    fn hopeless(&self) -> bool {
+        self.since.elapsed() >= ORPHAN || !self.link.is_alive()
+    }
+}
+
 /// The opened weights.
 pub struct Weights<R: Ring> {
     /// As wires.
@@ -110,6 +117,7 @@ pub struct Party<R: Ring> {
     door: Mutex<Option<Failure>>,
     bell: Condvar,
     tally: Mutex<Tally>,
+    wasted: AtomicU64,
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -134,6 +142,7 @@ impl<R: Ring> Party<R> {
         let layout = setup.plan.layout();
         let set = dir.key_set(id, digest, layout, setup.insecure_test_seed).map_err(|e| start(e.into()))?;
         let ledger = set.ledger().map_err(|e| start(e.into()))?;
+        set.gc(&ledger).map_err(|e| start(e.into()))?; // what a crash kept from being erased
         let party = Party {
             me: setup.me,
             plan: setup.plan,
@@ -148,6 +157,7 @@ impl<R: Ring> Party<R> {
             door: Mutex::default(),
             bell: Condvar::new(),
             tally: Mutex::default(),
+            wasted: AtomicU64::new(0),
         };
         party.load_weights().map_err(start)?;
         Ok(party)
@@ -205,18 +215,31 @@ impl<R: Ring> Party<R> {
     pub fn account(&self) -> Result<(u64, u64), Failure> {
         self.forget_reservations();
         let book = self.book();
-        Ok((book.ledger.remaining(), book.ledger.tally().burnt()))
+        let wasted = self.wasted.load(Ordering::Relaxed);
+        Ok((book.ledger.remaining(), book.ledger.tally().burnt() + wasted))
     }
-    /// The next `images` of what is reserved.
+    /// Leased images whose data owner failed: the ledger takes them for used.
+    pub fn waste(&self, images: u64) {
+        self.wasted.fetch_add(images, Ordering::Relaxed);
+    }
+    /// The next `images` of what is reserved: at most one lease for each segment, wherever reservations end.
     pub fn lease(&self, images: u64) -> Result<Vec<Lease>, Failure> {
         let mut book = self.book();
-        let (mut wanted, mut leases) = (images, vec![]);
+        let (mut wanted, mut leases) = (images, Vec::<Lease>::new());
         while wanted > 0 {
             let Some(front) = book.reserved.front_mut() else {
                 return Err(Failure::new(ExitCode::KeysMissing, format!("{wanted} images are not reserved")));
             };
             let now = front.left().min(wanted);
-            leases.extend(front.take(now)?);
+            for next in front.take(now)? {
+                match leases.pop() {
+                    None => leases.push(next),
+                    Some(last) => match last.join(next) {
+                        Ok(joined) => leases.push(joined),
+                        Err((last, next)) => leases.extend([last, next]),
+                    },
+                }
+            }
             wanted -= now;
             if front.left() == 0
                 && let Some(done) = book.reserved.pop_front()
@@ -241,7 +264,7 @@ impl<R: Ring> Party<R> {
         let until = Instant::now() + within;
         let mut queue = lock(&self.waiting);
         loop {
-            while let Some(at) = queue.iter().position(|w| w.since.elapsed() >= ORPHAN) {
+            while let Some(at) = queue.iter().position(Waiting::hopeless) {
                 if let Some(orphan) = queue.remove(at) {
                     orphan.link.abort(Reason::Deadline, Detail::None);
                 }
@@ -255,6 +278,10 @@ impl<R: Ring> Party<R> {
             }
             queue = self.bell.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+    /// Lets go of data owners who have left or waited too long.
+    pub fn reap(&self) {
+        let _ = self.dequeue(Duration::ZERO, |_| false);
     }
     /// The peer called.
     pub fn peer_called(&self, link: Link) {

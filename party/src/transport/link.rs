@@ -127,7 +127,8 @@ impl Link {
         self.fault.as_ref()
     }
 
-    pub(super) fn is_alive(&self) -> bool {
+    /// Whether more may come over the connection; what came before its end may still wait to be received.
+    pub fn is_alive(&self) -> bool {
         self.parts.inbox.end().is_none()
     }
 

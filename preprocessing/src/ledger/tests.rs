@@ -103,6 +103,22 @@ fn runs_take_the_next_images_and_cross_segments_in_pieces() {
     assert_eq!((images.taken(), images.left()), (114, 6));
 }
 
+/// Two reservations that met within a segment once made two pieces of one job; the segment was erased between them.
+#[test]
+fn repro_leases_that_meet_within_a_segment_join() {
+    let mut disk = disk();
+    let mut ledger = open(&mut disk).unwrap();
+    let (mut first, mut second) = (reserve(&mut ledger, 0..50), reserve(&mut ledger, 50..120));
+    let [a] = <[Lease; 1]>::try_from(first.take(50).unwrap()).unwrap();
+    let [b, c] = <[Lease; 2]>::try_from(second.take(70).unwrap()).unwrap();
+    let joined = a.join(b).unwrap();
+    assert_eq!((joined.segment(), joined.images()), (0, 0..100));
+    let (joined, c) = joined.join(c).unwrap_err();
+    assert_eq!((joined.images(), c.segment()), (0..100, 1));
+    let (c, joined) = c.join(joined).unwrap_err();
+    assert_eq!((c.images(), joined.images()), (0..20, 0..100));
+}
+
 #[test]
 fn burnt_images_are_those_spent_and_not_used() {
     let mut disk = disk();

@@ -68,14 +68,16 @@ impl Gate for AvgPool {
         let [r] = take(Self::NAME, r)?;
         let [sum, scale] = self.maps(r.form())?;
         let dev = d.dev.clone();
-        self.truncate().deal(d, &[&Mask::local(&dev, &scale, &[&Mask::local(&dev, &sum, &[r])?])?])
+        let r = Mask::local(&dev, &scale, &[&Mask::local(&dev, &sum, &[r])?])?;
+        self.truncate().deal_as(Self::NAME, d, &r)
     }
 
     fn eval<B: Backend>(&self, s: &mut Session<B>, x: &[&Masked<B>]) -> Result<Share<B>> {
         let [x] = take(Self::NAME, x)?;
         let [sum, scale] = self.maps(x.form())?;
         let dev = s.dev.clone();
-        self.truncate().eval(s, &[&Masked::local(&dev, &scale, &[&Masked::local(&dev, &sum, &[x])?])?])
+        let x = Masked::local(&dev, &scale, &[&Masked::local(&dev, &sum, &[x])?])?;
+        self.truncate().eval_as(Self::NAME, s, &x)
     }
 
     fn cost(&self, n: u32, x: &[&Form]) -> Result<Cost> {

@@ -2,7 +2,7 @@
 //! with the bytes in the store; for all images that were dealt and for some in the middle.
 
 use super::{Cost, Gate};
-use crate::channel::{Recorded, Recording, pair};
+use crate::channel::pair;
 use crate::prg::{KeySetId, Origin, Stream};
 use crate::session::Setup;
 use crate::*;
@@ -48,10 +48,6 @@ pub struct Outcome<R> {
     pub clear: Vec<R>,
     /// Coins that P1 recorded.
     pub coins: Option<Vec<u64>>,
-    /// Everything that passed, per party.
-    pub log: [Recording; 2],
-    /// Each party's public values and mask shares of the result.
-    pub views: [(Vec<R>, Vec<R>); 2],
 }
 
 const SET: KeySetId = KeySetId([3; 16]);
@@ -85,6 +81,7 @@ pub fn run<R: Ring, G: Gate>(
     let forms: Vec<&Form> = operands.iter().map(|o| &o.0).collect();
     assert_eq!(*out_mask.form(), gate.output(R::BITS, &forms).unwrap(), "mask's form");
     stored_as_billed(&mut memory, &gate.cost(R::BITS, &forms).unwrap(), operands.len() as u32);
+    assert!(memory.tiles.values().all(|t| t.0 == G::NAME), "tiles carry the name that plans give the gate");
 
     // operands as the parties of this run see them
     let rows: Vec<Range<usize>> = operands
@@ -107,12 +104,10 @@ pub fn run<R: Ring, G: Gate>(
         })
         .collect();
     let (a, b) = pair();
-    let ends = [Recorded::new(a), Recorded::new(b)];
-    let logs = [ends[0].log(), ends[1].log()];
     let sides: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = PartyId::BOTH
             .into_iter()
-            .zip(ends)
+            .zip([a, b])
             .map(|(me, mut peer)| {
                 let keys = Arc::new(Side(memory.clone(), me.index()));
                 let seed = seeds[me.index()].clone();
@@ -175,8 +170,7 @@ pub fn run<R: Ring, G: Gate>(
     assert_eq!(r, shares, "the parties' mask shares are the dealer's");
     let clear = out0.value.iter().zip(&r).map(|(v, r)| v.sub(*r).and(ones)).collect();
     let coins = sides[1].2.first().map(|c| c.1.clone());
-    let views = [0, 1].map(|p| (sides[p].0.value.clone(), sides[p].0.share.clone()));
-    Outcome { clear, coins, log: logs.map(|l| l.lock().unwrap().clone()), views }
+    Outcome { clear, coins }
 }
 
 /// The store holds exactly the tiles that the bill announces.

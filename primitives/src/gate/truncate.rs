@@ -84,11 +84,38 @@ impl Gate for Truncate {
 
     fn deal<B: Backend>(&self, d: &mut Deal<B>, r: &[&Mask<B>]) -> Result<Mask<B>> {
         let [r] = take(Self::NAME, r)?;
+        self.deal_as(Self::NAME, d, r)
+    }
+
+    fn eval<B: Backend>(&self, s: &mut Session<B>, x: &[&Masked<B>]) -> Result<Share<B>> {
+        let [x] = take(Self::NAME, x)?;
+        self.eval_as(Self::NAME, s, x)
+    }
+
+    fn cost(&self, n: u32, x: &[&Form]) -> Result<Cost> {
+        let form = self.output(n, x)?;
+        let mut cost = Cost { parts: vec![self.part(&form)], ..Cost::default() };
+        if let Some(p) = self.predicate() {
+            p.bill(&mut cost, form.len());
+        }
+        cost.result(&form);
+        Ok(cost)
+    }
+}
+
+impl Truncate {
+    /// Deals keys under the name of the gate that this truncation is a part of.
+    pub(super) fn deal_as<B: Backend>(
+        &self,
+        name: &'static str,
+        d: &mut Deal<B>,
+        r: &Mask<B>,
+    ) -> Result<Mask<B>> {
         let n = B::Ring::BITS;
         let form = self.output(n, &[r.form()])?;
         let (dev, out, predicate) = (d.dev.clone(), d.fresh(0, &form), self.predicate());
         let r = r.sum(&dev);
-        d.tiles(Self::NAME, 0, &self.part(&form), |t| {
+        d.tiles(name, 0, &self.part(&form), |t| {
             let r = t.part_of(&r);
             let masks = predicate.as_ref().map(|p| p.deal(t, &r));
             t.word(R, &dev.shift(&r, 0, self.cut, n - self.cut), n);
@@ -100,15 +127,20 @@ impl Gate for Truncate {
         Ok(out)
     }
 
-    fn eval<B: Backend>(&self, s: &mut Session<B>, x: &[&Masked<B>]) -> Result<Share<B>> {
-        let [x] = take(Self::NAME, x)?;
+    /// Evaluates with keys dealt under this name.
+    pub(super) fn eval_as<B: Backend>(
+        &self,
+        name: &'static str,
+        s: &mut Session<B>,
+        x: &Masked<B>,
+    ) -> Result<Share<B>> {
         let form = self.output(B::Ring::BITS, &[x.form()])?;
         let (dev, one, cut) = (s.dev.clone(), B::Ring::ONE, self.cut);
         let (fields, row) = (self.part(&form).fields, form.shape.row());
         let part = |r: &std::ops::Range<usize>| dev.slice(&x.value, r.start, r.len());
         let z = match self.predicate() {
             Some(p) => {
-                let decided = p.eval(s, (Self::NAME, 0, &fields), row, &x.value)?;
+                let decided = p.eval(s, (name, 0, &fields), row, &x.value)?;
                 each(decided, |d| {
                     let x = part(&d.range);
                     self.exact(d, &x)
@@ -118,21 +150,11 @@ impl Gate for Truncate {
                 if !s.me.is_p0() {
                     s.coin(|dev| dev.download(&x.value).iter().map(|v| v.low() & ones(cut)).collect());
                 }
-                s.tiles(Self::NAME, 0, &fields, row, |mut key, range| self.rounded(&mut key, &part(&range)))?
+                s.tiles(name, 0, &fields, row, |mut key, range| self.rounded(&mut key, &part(&range)))?
             }
         };
         let mask = s.fresh(0, &form);
         let buf = dev.lin(&[(one, &dev.concat(z)), (one, &mask)], form.bits);
         Ok(Share { form, buf, mask })
-    }
-
-    fn cost(&self, n: u32, x: &[&Form]) -> Result<Cost> {
-        let form = self.output(n, x)?;
-        let mut cost = Cost { parts: vec![self.part(&form)], ..Cost::default() };
-        if let Some(p) = self.predicate() {
-            p.bill(&mut cost, form.len());
-        }
-        cost.result(&form);
-        Ok(cost)
     }
 }

@@ -131,21 +131,29 @@ impl<G: Gate> Case<G> {
         let mut v = View::default();
         for (p, part) in dealt.cost.parts.iter().enumerate() {
             let site = Site { gate: dealt.gate, part: p as u32 };
-            for (i, (width, values)) in stored(&dealt.store, site, part, party).iter().enumerate() {
-                v.see(&format!("part {p} field {i}"), planes(values, *width, part.elements / self.images()));
+            let fields = stored(&dealt.store, site, part, party);
+            // tables and their one-bit products come first
+            let words = fields.iter().rposition(|f| f.0 == 1).map_or(0, |last| last + 1);
+            for (i, (width, values)) in fields.iter().enumerate() {
+                let bits = planes(values, *width, part.elements / self.images());
+                let range = v.see(&format!("part {p} field {i}"), bits);
+                v.triple(range.clone(), *width);
+                if i >= words {
+                    v.stress(range);
+                }
             }
         }
         for o in dealt.operands.iter().filter(|o| !self.is_weight(&o.form)) {
-            v.see(
-                "own share of the mask",
-                ring_planes(&o.shares[party.index()], o.form.bits, o.form.shape.row()),
-            );
+            let bits = ring_planes(&o.shares[party.index()], o.form.bits, o.form.shape.row());
+            v.see("own share of the mask", bits);
         }
         v
     }
     fn masked<R: Ring>(&self, v: &mut View, dealt: &Dealt<R>, x: &[Vec<R>]) {
         for (o, x) in dealt.operands.iter().zip(x).filter(|(o, _)| !self.is_weight(&o.form)) {
-            v.see("masked operand", ring_planes(&o.hide(x), o.form.bits, o.form.shape.row()));
+            let range = v.see("masked operand", ring_planes(&o.hide(x), o.form.bits, o.form.shape.row()));
+            v.stress(range.clone());
+            v.triple(range, o.form.bits);
         }
     }
     fn heard(&self, v: &mut View, log: &Recording) {
@@ -154,8 +162,12 @@ impl<G: Gate> Case<G> {
             for (name, width, lanes, got, opened) in
                 m.read(&format!("message {i}"), &log.sent[i], &log.received[i], self.images())
             {
-                v.see(&format!("{name} received"), planes(&got, width, lanes));
-                v.see(&format!("{name} opened"), planes(&opened, width, lanes));
+                let range = v.see(&format!("{name} received"), planes(&got, width, lanes));
+                v.stress(range);
+                // what came and what was opened differ by the party's own message: no triple has both
+                let range = v.see(&format!("{name} opened"), planes(&opened, width, lanes));
+                v.stress(range.clone());
+                v.triple(range, width);
             }
         }
     }
@@ -171,13 +183,21 @@ pub fn ring_planes<R: Ring>(v: &[R], bits: u32, lanes: usize) -> Vec<Plane> {
     planes(&v.iter().map(|v| v.low() as u128).collect::<Vec<_>>(), bits, lanes)
 }
 
-/// All pairs of bits, held against all secrets in the full size. Else against some, and of a large view only the pairs of
-/// its last bits: what came and what was opened, and the words before them.
+/// All pairs of bits, held against all secrets in the full size; of a large view against some. Otherwise against some, and
+/// of a large view without the comparison's tables and the own shares of masks.
 fn pair(v: &mut View) {
-    let from = if full() || v.len() <= 450 { 0 } else { v.len() - 450 };
-    v.thin(if full() { 1 } else { 16 });
-    v.pair(from..v.len());
-    v.triple_edges(if full() { 120 } else { 60 });
+    match (full(), v.len() <= 450) {
+        (true, true) => v.pair_all(),
+        (true, false) | (false, true) => {
+            v.thin(16);
+            v.pair_all();
+        }
+        (false, false) => {
+            v.thin(32);
+            v.pair_stressed();
+        }
+    }
+    v.thin_triples(if full() { 150 } else { 90 });
 }
 
 /// Views of a gate, tested for both parties.
@@ -306,31 +326,26 @@ fn truncations_and_lift() {
 
 #[test]
 fn max_pool_and_argmax() {
-    let pairs = |x: &[Vec<u32>], bits: u32| {
-        let x = x[0].clone();
-        sign_planes(
-            x.chunks_exact(2).map(|p| signed(p[0].wrapping_sub(p[1]), bits)).collect::<Vec<_>>().into_iter(),
-            2,
-        )
+    // signs of the first level's differences: of elements 0 and 1, and 2 and 3 of every image
+    let pairs = |x: &[Vec<u32>], bits: u32, per_image: usize| {
+        let images = x[0].chunks_exact(per_image).flat_map(|i| i[..4].chunks_exact(2));
+        sign_planes(images.map(|p| signed(p[0].wrapping_sub(p[1]), bits)), 2)
     };
     let level = |lanes| [merge(19, None, lanes), B { planes: 1, lanes }, words(20, lanes)];
     let gate = MaxPool { scheme: DIGITS, window: Window::square(2, 2) };
     let forms = vec![Form::new([KEYS, 1, 2, 2], 20)];
     let case = Case { gate, forms, limit: (1 << 18) - 1, messages: [level(2), level(1)].concat() };
     joint::<u32, _>(&case);
-    held_against_masks::<u32, _>(&case, Some(1), |x, _| pairs(x, 20));
+    held_against_masks::<u32, _>(&case, Some(1), |x, _| pairs(x, 20, 4));
 
-    let first = [merge(31, None, 2), B { planes: 1, lanes: 2 }, W { widths: vec![32, 2], lanes: 2 }];
-    let last = [merge(31, None, 1), B { planes: 1, lanes: 1 }, words(2, 1)];
-    let forms = vec![Form::new([KEYS, 4], 32)];
-    let case = Case {
-        gate: Argmax { scheme: DIGITS },
-        forms,
-        limit: (1 << 30) - 1,
-        messages: [first, last].concat(),
-    };
+    // five candidates: a level whose indices are public, one whose indices are masked, and the last, without values
+    let level = |result, lanes| [merge(31, None, lanes), B { planes: 1, lanes }, result];
+    let both = |lanes| W { widths: vec![32, 3], lanes };
+    let messages = [level(both(2), 2), level(both(1), 1), level(words(3, 1), 1)].concat();
+    let forms = vec![Form::new([KEYS, 5], 32)];
+    let case = Case { gate: Argmax { scheme: DIGITS }, forms, limit: (1 << 30) - 1, messages };
     joint::<u32, _>(&case);
-    held_against_masks::<u32, _>(&case, Some(1), |x, _| pairs(x, 32));
+    held_against_masks::<u32, _>(&case, Some(1), |x, _| pairs(x, 32, 5));
 }
 
 #[test]

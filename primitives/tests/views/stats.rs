@@ -19,10 +19,10 @@ pub struct View {
     planes: Vec<(String, Plane)>,
     groups: Vec<Vec<usize>>,
     secrets: Vec<(String, Plane)>,
-    /// The lowest and highest bit of everything that was added.
+    /// Bits of which all pairs are tested even where the view is large.
+    stressed: Vec<usize>,
+    /// Bits of which all triples are tested.
     edges: Vec<usize>,
-    /// Of how many of the last edges all triples are tested.
-    triples: usize,
     /// Secrets that pairs and triples are held against; all if empty.
     for_pairs: Vec<usize>,
 }
@@ -59,8 +59,6 @@ impl View {
     pub fn see(&mut self, name: &str, planes: Vec<Plane>) -> std::ops::Range<usize> {
         let from = self.planes.len();
         self.planes.extend(planes.into_iter().enumerate().map(|(i, p)| (format!("{name}[{i}]"), p)));
-        self.edges.extend([from, self.planes.len() - 1]);
-        self.edges.dedup();
         from..self.planes.len()
     }
     /// Adds bits of which all pairs are tested too.
@@ -76,10 +74,23 @@ impl View {
     pub fn pair_all(&mut self) {
         self.pair(0..self.planes.len());
     }
-    /// All triples of the lowest and highest bits of what was added last are tested: a mask that serves twice may show
-    /// only together with a bit that all know.
-    pub fn triple_edges(&mut self, last: usize) {
-        self.triples = last;
+    /// Marks bits for [`View::pair_stressed`].
+    pub fn stress(&mut self, bits: std::ops::Range<usize>) {
+        self.stressed.extend(bits);
+    }
+    /// All pairs of the marked bits are tested.
+    pub fn pair_stressed(&mut self) {
+        self.groups.push(self.stressed.clone());
+    }
+    /// All triples of the lowest and highest bits of such values of `width` bits are tested: a mask that serves twice may
+    /// show only together with a bit that all know.
+    pub fn triple(&mut self, bits: std::ops::Range<usize>, width: u32) {
+        self.edges.extend(bits.step_by(width as usize).flat_map(|low| [low, low + width as usize - 1]));
+        self.edges.dedup();
+    }
+    /// Tests triples of the last so many edges only.
+    pub fn thin_triples(&mut self, last: usize) {
+        self.edges.drain(..self.edges.len().saturating_sub(last));
     }
     /// Adds bits of a secret.
     pub fn keep(&mut self, name: &str, planes: Vec<Plane>) {
@@ -112,7 +123,7 @@ impl View {
             };
             g[i + 1..].iter().map(pair)
         });
-        let edges = &self.edges[self.edges.len().saturating_sub(self.triples)..];
+        let edges = &self.edges;
         let seconds: Vec<[usize; 2]> = (0..edges.len()).flat_map(|i| (0..i).map(move |j| [i, j])).collect();
         let triples = seconds.into_par_iter().flat_map_iter(|[i, j]| {
             let two = xor(&self.planes[edges[i]].1, &self.planes[edges[j]].1);
@@ -230,9 +241,10 @@ fn counts_and_scores_are_right() {
     pair.pair_all();
     pair.worst().caught("a secret shared between two bits");
     let mut triple = v.clone();
-    triple.see("third", vec![xor(&random(3, 100), &xor(&a, &b))]);
+    let third = triple.see("third", vec![xor(&random(3, 100), &xor(&a, &b))]);
     triple.pair_all();
     triple.worst().clean("a triple that is not tested");
-    triple.triple_edges(3);
+    triple.triple(0..2, 2);
+    triple.triple(third, 1);
     triple.worst().caught("a secret shared between three bits");
 }

@@ -1,0 +1,123 @@
+//! The binary as its users meet it: every verb, and the wrong ways; exit codes, JSON, what is left behind.
+
+mod deals;
+mod keys;
+mod lab;
+mod models;
+
+use lab::Lab;
+use std::fs::OpenOptions;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+#[test]
+fn help_is_a_result_and_nonsense_is_a_mistake() {
+    let lab = Lab::new();
+    for good in [&["--help"][..], &["--version"], &["help", "plan"], &["keys", "--help"]] {
+        let out = lab.run(good);
+        assert_eq!((out.code, out.stderr.as_str()), (0, ""), "{good:?}");
+        assert!(!out.stdout.is_empty());
+    }
+    for bad in [
+        &[][..],
+        &["nonsense"],
+        &["id", "--nonsense"],
+        &["id", "--format", "xml"],
+        &["id", "-v", "--quiet"],
+        &["plan"],
+        &["deal", "p", "--images", "0", "--out", "k"],
+        &["deal", "p", "--images", "1"],
+        &[
+            "deal", "p", "--images", "1", "--out", "k", "--p0", "h:1", "--p0-key", "x", "--p1", "h:2",
+            "--p1-key", "y",
+        ],
+        &["deal", "p", "--images", "1", "--p0", "h:1"],
+        &["keys"],
+        &["keys", "ls", "--keys", "k", "--party", "2"],
+    ] {
+        let out = lab.run(bad);
+        assert_eq!((out.code, out.stdout.as_str()), (2, ""), "{bad:?}");
+        assert!(out.stderr.contains("Usage") || out.stderr.contains("--help"), "{bad:?}: {}", out.stderr);
+    }
+}
+
+#[test]
+fn an_identity_is_made_on_request_and_never_replaced() {
+    let lab = Lab::new();
+    let out = lab.run(&["id"]);
+    assert_eq!((out.code, out.stdout.as_str()), (3, ""));
+    assert!(out.stderr.contains("twoply id --new"), "{}", out.stderr);
+
+    let made = lab.ok(&["id", "--new"]);
+    let fingerprint = made.stdout.trim().to_owned();
+    assert!(fingerprint.starts_with("tp1-") && made.stdout.lines().count() == 1, "{}", made.stdout);
+    assert!(made.stderr.contains(&format!("--peer-key {fingerprint}")), "{}", made.stderr);
+    let key = lab.path("home/identity.key");
+    assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(lab.path("home").metadata().unwrap().permissions().mode() & 0o777, 0o700);
+
+    let before = std::fs::read(&key).unwrap();
+    assert_eq!(lab.run(&["id", "--new"]).code, 3);
+    assert_eq!(std::fs::read(&key).unwrap(), before);
+
+    let shown = lab.json(&["id"]);
+    assert_eq!((&shown["fingerprint"], &shown["created"]), (&fingerprint.clone().into(), &false.into()));
+    let quiet = lab.ok(&["id", "--quiet"]);
+    assert_eq!((quiet.stdout.trim(), quiet.stderr.as_str()), (fingerprint.as_str(), ""));
+    let other = lab.ok(&["id", "--new", "--key", "other.key", "-q"]);
+    assert_ne!(other.stdout.trim(), fingerprint);
+    let elsewhere = lab.run(&["id", "--home", "elsewhere"]);
+    assert_eq!(elsewhere.code, 3);
+
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let out = lab.run(&["id"]);
+    assert_eq!(out.code, 3);
+    assert!(out.stderr.contains("chmod 600"), "{}", out.stderr);
+}
+
+#[test]
+fn failures_are_json_too_when_results_are() {
+    let lab = Lab::new();
+    let out = lab.run(&["id", "--format", "json"]);
+    assert_eq!((out.code, out.stdout.as_str()), (3, ""));
+    let failure = out.failure();
+    assert_eq!((&failure["code"], &failure["phase"]), (&3.into(), &"start".into()));
+    assert!(failure["remedy"].as_str().unwrap().contains("--new"), "{failure}");
+}
+
+#[test]
+fn a_full_disk_below_standard_output_is_a_failure_and_a_reader_that_left_is_none() {
+    let lab = Lab::new();
+    lab.ok(&["id", "--new"]);
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = lab.command(&["id"]).stdout(full).stderr(Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(16));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = lab.command(&["id"]).stdout(writer).stderr(Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+/// Standard error may be gone altogether.
+#[test]
+fn nobody_listening_on_standard_error_changes_nothing() {
+    let lab = Lab::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = lab.command(&["id", "--new"]).stdout(Stdio::null()).stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn an_unknown_key_of_the_configuration_is_named_with_a_suggestion() {
+    let lab = Lab::new();
+    std::fs::write(lab.path("party.toml"), "role = 0\nlissten = '127.0.0.1:0'\n").unwrap();
+    let out = lab.run(&["party", "--config", "party.toml"]);
+    assert_eq!(out.code, 3, "{}", out.stderr);
+    assert!(out.stderr.contains("did you mean `listen`?"), "{}", out.stderr);
+    let out = lab.run(&["party", "--config", "none.toml"]);
+    assert_eq!(out.code, 3, "{}", out.stderr);
+    let out = lab.command(&["party"]).env("TWOPLY_LISTN", "x").output().unwrap();
+    assert_eq!(out.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("did you mean `TWOPLY_LISTEN`?"));
+}

@@ -1,0 +1,166 @@
+//! `import` and `plan`.
+
+use crate::lab::{Lab, WEIGHTS, digits};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn import_splits_a_model_and_never_overwrites_by_accident() {
+    let lab = Lab::new();
+    let model = digits("digits.onnx");
+    let summary = lab.json(&["import", &model, "--scale", "0.0625", "--mean", "0.3125", "--std", "0.5"]);
+    assert_eq!((&summary["name"], &summary["parameters"]), (&"digits".into(), &3658.into()));
+    assert_eq!(summary["input"], serde_json::json!([1, 8, 8]));
+    assert_eq!(summary["output"], serde_json::json!([10]));
+    assert_eq!(summary["layers"].as_array().unwrap().len(), 10);
+    let weights = lab.path(WEIGHTS);
+    assert_eq!(weights.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let graph = fs::read_to_string(lab.path("digits.graph.json")).unwrap();
+    assert!(graph.contains("0.3125"), "normalisation is public");
+
+    let before = fs::read(&weights).unwrap();
+    let cause = lab.fails(16, &["import", &model]);
+    assert!(cause.contains("digits.graph.json"), "{cause}");
+    assert_eq!(fs::read(&weights).unwrap(), before);
+    lab.ok(&["import", &model, "--force"]);
+    assert_ne!(fs::read(&weights).unwrap(), before, "bound to another graph");
+
+    let said = lab.ok(&["import", &model, "--out", "other name"]);
+    assert!(said.stderr.contains("twoply plan 'other name.graph.json'"), "{}", said.stderr);
+    assert!(said.stdout.contains("10 layers, 3658 parameters"), "{}", said.stdout);
+}
+
+#[test]
+fn models_that_cannot_be_used_are_named_with_every_obstacle() {
+    let lab = Lab::new();
+    assert!(lab.fails(15, &["import", "none.onnx"]).contains("none.onnx"));
+    fs::write(lab.path("garbage.onnx"), b"GIF89a").unwrap();
+    assert!(lab.fails(15, &["import", "garbage.onnx"]).contains("garbage.onnx"));
+    fs::write(lab.path("two.onnx"), onnx_with(&["Sin", "Loop"])).unwrap();
+    let cause = lab.fails(15, &["import", "two.onnx"]);
+    assert!(cause.contains("Sin") && cause.contains("Loop"), "{cause}");
+    let cause = lab.fails(15, &["import", &digits("digits.onnx"), "--mean", "0.1,0.2,0.3"]);
+    assert!(cause.contains("mean"), "{cause}");
+    assert_eq!(lab.run(&["import", &digits("digits.onnx"), "--scale", "1/0"]).code, 2);
+    assert_eq!(lab.run(&["import", &digits("digits.onnx"), "--out", "no/such/folder/x"]).code, 16);
+    let left = fs::read_dir(lab.path(".")).unwrap().map(|e| e.unwrap().file_name());
+    assert!(left.into_iter().all(|name| name.to_str().unwrap().ends_with(".onnx")), "nothing is written");
+}
+
+/// The bytes of a model with one node of each type, in a chain.
+fn onnx_with(types: &[&str]) -> Vec<u8> {
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
+    }
+    let node = |(i, op): (usize, &&str)| {
+        let (from, to) = (format!("t{i}"), format!("t{}", i + 1));
+        let parts = [
+            field(1, from.as_bytes()),
+            field(2, to.as_bytes()),
+            field(3, to.as_bytes()),
+            field(4, op.as_bytes()),
+        ];
+        field(1, &parts.concat())
+    };
+    let nodes: Vec<u8> = types.iter().enumerate().flat_map(node).collect();
+    // A float tensor of shape [1, 4].
+    let dims = [field(1, &[8, 1]), field(1, &[8, 4])].concat();
+    let kind = field(1, &[&[8, 1][..], &field(2, &dims)].concat());
+    let value = |name: String| [field(1, name.as_bytes()), field(2, &kind)].concat();
+    let (input, output) = (field(11, &value("t0".into())), field(12, &value(format!("t{}", types.len()))));
+    let graph = field(7, &[nodes, field(2, b"g"), input, output].concat());
+    [&[8, 8][..], &field(8, &[16, 13]), &graph].concat()
+}
+
+fn plan<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["plan", "digits.graph.json", "--weights", WEIGHTS][..], more].concat()
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+#[test]
+fn a_plan_is_a_bill() {
+    let lab = Lab::new();
+    lab.import();
+    let samples = digits("calibration-images.idx");
+    let bill = lab.json(&plan(&["--samples", &samples, "--images", "300", "--batch", "100"]));
+    assert_eq!((number(&bill["images"]), number(&bill["batch"])), (300, 100));
+    let layers = bill["layers"].as_array().unwrap();
+    for field in ["comparisons", "rounds"] {
+        assert_eq!(layers.iter().map(|l| number(&l[field])).sum::<u64>(), number(&bill[field]), "{field}");
+    }
+    for field in ["bytes_sent", "key_bytes"] {
+        for party in [0, 1] {
+            let sum: u64 = layers.iter().map(|l| number(&l[field][party])).sum();
+            assert_eq!(sum, number(&bill[field][party]), "{field} {party}");
+        }
+    }
+    assert_eq!(number(&bill["comparisons"]), 300 * 800);
+    // Batches of 100 over segments of 128: 100, 28 + 72, 56 + 44.
+    let once = lab.json(&plan(&["--samples", &samples, "--out", "once.plan.json"]));
+    assert_eq!(number(&bill["rounds"]), 5 * number(&once["rounds"]));
+    assert!(number(&bill["key_file_bytes"][1]) > number(&bill["key_bytes"][1]));
+    for unknown in ["agree", "correct_private", "worst_ulp", "wraps"] {
+        assert!(bill[unknown].is_null(), "{unknown}");
+    }
+    assert!(layers.iter().all(|l| l["seconds"].is_null()));
+    let opened = bill["opened"].as_array().unwrap();
+    assert!(opened.iter().any(|o| o["to"] == "the data owner"));
+    let ranges = bill["ranges"].as_array().unwrap();
+    assert!(ranges.iter().all(|r| r["observed"].as_f64().unwrap() <= r["bound"].as_f64().unwrap()));
+
+    assert!(lab.fails(16, &plan(&["--samples", &samples])).contains("digits.plan.json"));
+    let said = lab.ok(&plan(&["--samples", &samples, "--force", "--reveal", "label", "--ring", "64"]));
+    assert!(
+        said.stdout.contains("argmax") && said.stdout.contains("ring 64 bits, fraction 16"),
+        "{}",
+        said.stdout
+    );
+    assert!(said.stderr.contains("twoply deal digits.plan.json"), "{}", said.stderr);
+}
+
+#[test]
+fn ranges_that_are_unknown_or_too_wide_are_exit_10_with_a_way_out() {
+    let lab = Lab::new();
+    lab.import();
+    let samples = digits("calibration-images.idx");
+    let cause = lab.fails(10, &["plan", "digits.graph.json"]);
+    assert!(cause.contains("unknown"), "{cause}");
+    let said = lab.run(&plan(&["--format", "json"]));
+    assert_eq!(said.code, 10);
+    assert_eq!(said.failure()["layer"], "conv1");
+    assert!(said.failure()["remedy"].as_str().unwrap().contains("--samples"));
+    let said = lab.run(&plan(&["--samples", &samples, "--margin", "20"]));
+    assert_eq!(said.code, 10);
+    assert!(said.stderr.contains("`fc2`") && said.stderr.contains("--ring 64"), "{}", said.stderr);
+    assert!(!lab.path("digits.plan.json").exists());
+    // Bounds are proof enough where they fit.
+    let said = lab.ok(&plan(&["--fraction", "8", "--out", "bounds.json"]));
+    assert!(said.stderr.contains("proven bounds"), "{}", said.stderr);
+    let said = lab.ok(&["plan", "digits.graph.json", "--unchecked-ranges", "--quiet"]);
+    assert!(said.stderr.contains("unchecked"), "a warning is not silenced: {}", said.stderr);
+    let written: Value = serde_json::from_slice(&fs::read(lab.path("digits.plan.json")).unwrap()).unwrap();
+    assert!(written["ranges"].is_null());
+}
+
+#[test]
+fn wrong_inputs_of_plan_are_told_apart() {
+    let lab = Lab::new();
+    lab.import();
+    let samples = digits("calibration-images.idx");
+    lab.fails(2, &plan(&["--samples", &samples, "--fraction", "20"]));
+    lab.fails(2, &plan(&["--samples", &samples, "--margin", "0.5"]));
+    assert_eq!(lab.run(&plan(&["--samples", &samples, "--ring", "48"])).code, 2);
+    assert!(lab.fails(15, &["plan", "none.json", "--unchecked-ranges"]).contains("none.json"));
+    assert!(lab.fails(15, &plan(&["--samples", "none.idx"])).contains("none.idx"));
+    let cause = lab.fails(15, &plan(&["--samples", &digits("digits-labels.idx")]));
+    assert!(cause.contains("digits-labels.idx"), "{cause}");
+    lab.ok(&["import", &digits("digits.onnx"), "--out", "other"]);
+    let cause = lab.fails(15, &["plan", "digits.graph.json", "--weights", "other.weights.safetensors"]);
+    assert!(cause.contains("other.weights.safetensors"), "{cause}");
+    fs::write(lab.path("cut.json"), &fs::read(lab.path("digits.graph.json")).unwrap()[..100]).unwrap();
+    lab.fails(15, &["plan", "cut.json", "--unchecked-ranges"]);
+}

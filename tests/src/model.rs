@@ -1,0 +1,104 @@
+//! The digits network with its plans, images, float labels and fixed-point oracle; read once per test binary.
+
+use crate::binary::root;
+use std::sync::OnceLock;
+use twoply_nn::engine::Clear;
+use twoply_nn::import::onnx;
+use twoply_nn::{
+    Evaluator, Floats, Graph, Images, Normalise, Options, Plan, Ranges, Reveal, Weights, calibrate,
+};
+use twoply_primitives::compare::Scheme;
+use twoply_primitives::gate::Rounding;
+use twoply_primitives::{Fixed, Ring, ring};
+
+/// Choices of a plan.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kind {
+    /// Ring bits.
+    pub n: u32,
+    /// Comparison.
+    pub compare: Scheme,
+    /// Rounding.
+    pub rounding: Rounding,
+    /// What the data owner gets.
+    pub reveal: Reveal,
+}
+
+/// What `twoply plan` takes without being told.
+pub const PLAIN: Kind =
+    Kind { n: 32, compare: Scheme::Digits, rounding: Rounding::PublicCoin, reveal: Reveal::Logits };
+
+/// The network with its data.
+pub struct Digits {
+    /// Structure.
+    pub graph: Graph,
+    /// Values.
+    pub weights: Weights,
+    /// Images, as the network takes them.
+    pub inputs: Vec<f32>,
+    /// The float network's labels.
+    pub labels: Vec<usize>,
+    ranges: Ranges,
+}
+
+fn read(name: &str) -> Vec<u8> {
+    let path = root().join("examples/digits").join(name);
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn images(name: &str, graph: &Graph) -> Vec<f32> {
+    let (images, _) = Images::read(&read(name)).expect("images");
+    images.inputs(&graph.input, Floats::Raw).expect("images that fit")
+}
+
+/// The digits network.
+pub fn digits() -> &'static Digits {
+    static DIGITS: OnceLock<Digits> = OnceLock::new();
+    DIGITS.get_or_init(|| {
+        let normalise = Normalise { scale: 0.0625, mean: vec![0.3125], std: vec![0.5] };
+        let model = onnx::import(&read("digits.onnx"), Some("model"), Some(normalise)).expect("a model");
+        let (graph, weights) = (model.graph, model.weights);
+        let samples = images("calibration-images.idx", &graph);
+        let ranges = calibrate(&graph, &weights, &samples, &graph.input.byte_range()).expect("ranges");
+        let inputs = images("digits-images.idx", &graph);
+        let labels = Evaluator::new(&graph, &weights).and_then(|e| e.labels(&inputs)).expect("labels");
+        Digits { graph, weights, inputs, labels, ranges }
+    })
+}
+
+/// Bytes of an IDX file with some of the images.
+pub fn idx(images: std::ops::Range<usize>) -> Vec<u8> {
+    let all = read("digits-images.idx");
+    let count = (images.len() as u32).to_be_bytes();
+    [&all[..4], &count, &all[8..16], &all[16 + 64 * images.start..16 + 64 * images.end]].concat()
+}
+
+impl Digits {
+    /// A plan of this kind.
+    pub fn plan(&self, kind: Kind) -> Plan {
+        let fixed = Fixed { n: kind.n, f: if kind.n == 32 { 12 } else { 16 } };
+        let Kind { compare, rounding, reveal, .. } = kind;
+        let options = Options { fixed, compare, rounding, reveal, ..Options::default() };
+        Plan::new(self.graph.clone(), options, Some(self.ranges.clone())).expect("a plan")
+    }
+    /// The weights as a file.
+    pub fn weights_file(&self) -> Vec<u8> {
+        self.weights.to_safetensors(&self.graph).expect("weights")
+    }
+    /// Values of the images `images`.
+    pub fn images(&self, images: std::ops::Range<usize>) -> &[f32] {
+        &self.inputs[64 * images.start..64 * images.end]
+    }
+}
+
+/// What two parties must give for `inputs`, in units of 2^-fraction, with P1's coins; and the fraction bits.
+pub fn oracle<R: Ring>(plan: &Plan, inputs: &[f32], coins: Vec<(u32, Vec<u64>)>) -> (Vec<i64>, u32) {
+    let program = plan.program().expect("a program");
+    let encoded = program.encode::<R>(&digits().weights).expect("weights");
+    let params: Vec<_> = program.params().into_iter().zip(encoded).collect();
+    let batch = inputs.len() / 64;
+    let mut clear = Clear::with_coins(program.encode_input::<R>(inputs).expect("inputs"), coins);
+    program.run(&mut clear, &params, batch).expect("the oracle runs");
+    let (form, fraction) = program.output(batch).expect("an output");
+    (clear.output.iter().map(|v| ring::sign_extend(v.low(), form.bits)).collect(), fraction)
+}

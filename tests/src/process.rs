@@ -1,0 +1,152 @@
+//! A process of the program: what it says is kept, waiting for it has a deadline, and it does not outlive its test.
+
+use crate::binary::twoply;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A running process.
+pub struct Proc {
+    name: String,
+    child: Child,
+    out: Option<JoinHandle<String>>,
+    err: Option<JoinHandle<String>>,
+    lines: Receiver<String>,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Exit code; `None` when it was killed.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Proc {
+    /// Starts `twoply` with these arguments and nothing of the environment's `TWOPLY_*`.
+    pub fn start<S: AsRef<OsStr>>(name: &str, args: &[S]) -> Proc {
+        let mut command = Command::new(twoply());
+        for (key, _) in std::env::vars_os().filter(|(k, _)| k.to_string_lossy().starts_with("TWOPLY_")) {
+            command.env_remove(key);
+        }
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let (tell, lines) = channel();
+        let (mut stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+        let out = std::thread::spawn(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).expect("output is text");
+            text
+        });
+        let err = std::thread::spawn(move || {
+            let mut all = String::new();
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                all.push_str(&line);
+                all.push('\n');
+                let _ = tell.send(line); // nobody may listen any more
+            }
+            all
+        });
+        Proc { name: name.into(), child, out: Some(out), err: Some(err), lines }
+    }
+
+    /// Waits until it says a line with `text` on standard error; `None` if it ends before.
+    pub fn hear(&self, text: &str, within: Duration) -> Option<String> {
+        let until = Instant::now() + within;
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(text) => return Some(line),
+                Ok(_) => {}
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return None,
+                Err(e) => panic!("{} did not say `{text}`: {e}", self.name),
+            }
+        }
+    }
+
+    /// Waits for its end; a process that is still there after `within` fails the test, with all it said.
+    pub fn wait(mut self, within: Duration) -> Ended {
+        let until = Instant::now() + within;
+        let status = loop {
+            match self.child.try_wait().expect("a child can be waited for") {
+                Some(status) => break Some(status),
+                None if Instant::now() >= until => break None,
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        let _ = self.child.kill();
+        let join = |t: Option<JoinHandle<String>>| t.map_or(String::new(), |t| t.join().expect("it reads"));
+        let (out, err) = (join(self.out.take()), join(self.err.take()));
+        let Some(status) = status else {
+            panic!("{} still runs after {within:?}; it said:\n{err}", self.name)
+        };
+        let ended = Ended { code: status.code(), out, err };
+        assert!(!ended.err.contains("a mistake in twoply"), "{}: {}", self.name, ended.err);
+        ended
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill(); // it may have ended by itself
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).stderr(Stdio::null()).status();
+        assert!(sent.is_ok(), "there is no `kill`");
+    }
+
+    /// Whether it runs.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Proc {
+    /// Ends it; in a test that fails, shows what it had said.
+    fn drop(&mut self) {
+        self.kill();
+        if let Some(err) = self.err.take()
+            && std::thread::panicking()
+        {
+            eprintln!("{} had said:\n{}", self.name, err.join().unwrap_or_default());
+        }
+    }
+}
+
+impl Ended {
+    /// Its JSON result, after success.
+    pub fn json(&self) -> serde_json::Value {
+        self.is(0);
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}", self.out))
+    }
+    /// It ended with this code, and a failure names cause and remedy.
+    pub fn is(&self, code: i32) -> &Self {
+        self.is_one_of(&[code])
+    }
+    /// It ended with one of these codes, and a failure names cause and remedy.
+    pub fn is_one_of(&self, codes: &[i32]) -> &Self {
+        let code = self.code.unwrap_or(-1);
+        assert!(codes.contains(&code), "exit {code}, wanted {codes:?}:\n{}\n{}", self.out, self.err);
+        if code > 2 {
+            for part in ["error: ", "\n  remedy: ", &format!("\n  exit {code}: ")] {
+                assert!(self.err.contains(part), "no {part:?} in:\n{}", self.err);
+            }
+        }
+        self
+    }
+    /// Its messages say all of this.
+    pub fn says(&self, words: &[&str]) -> &Self {
+        for word in words {
+            assert!(self.err.contains(word), "no {word:?} in:\n{}", self.err);
+        }
+        self
+    }
+}

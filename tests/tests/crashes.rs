@@ -1,0 +1,146 @@
+//! `kill -9` anywhere, and key folders restored from copies: the survivor ends in time, a restart serves again, and no
+//! image is granted twice.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+use twoply_tests::model::PLAIN;
+use twoply_tests::{Dice, IDLE, SOON, World};
+
+/// Silence, the patience of five seconds with a peer that left, and a busy machine.
+const SURVIVE: Duration = Duration::from_secs(IDLE.as_secs() + 40);
+
+/// One pair of homes, several crashes. A client that was granted an image twice would exit with 9.
+fn rounds(seed: u64, count: u32) {
+    let world = World::dealt(PLAIN, 600, 40);
+    let mut dice = Dice::new(seed);
+    let pair = world.parties();
+    world.provision(&pair, &[]).is(0);
+    pair.stop();
+    for round in 0..count {
+        let mut pair = world.parties();
+        let client = world.asking("client", &pair, 0..40, &["--batch", "3"]);
+        if dice.below(4) > 0 {
+            client.hear("connected to both parties", SOON);
+        }
+        std::thread::sleep(Duration::from_millis(dice.below(700)));
+        let victim = dice.below(2) as usize;
+        pair.procs[victim].kill();
+        client.wait(SOON).is_one_of(&[0, 4, 14]);
+        let survivor = pair.procs.swap_remove(1 - victim);
+        let ended = survivor.wait(SURVIVE);
+        eprintln!("seed {seed}, round {round}: P{victim} killed, survivor exits {:?}", ended.code);
+        ended.is_one_of(&[4, 14]);
+    }
+    let pair = world.parties();
+    world.infer_right(&pair, 0..5);
+    let reports = pair.stop();
+    disjoint(&world, &reports);
+}
+
+/// No image was granted twice, and none beyond what both parties' ledgers call spent.
+fn disjoint(world: &World, reports: &[serde_json::Value; 2]) {
+    let mut seen = world.seen("client");
+    seen.sort_unstable();
+    assert!(seen.windows(2).all(|w| w[0].1 <= w[1].0), "granted twice: {seen:?}");
+    let last = seen.last().unwrap().1;
+    for report in reports {
+        let spent = 600 - report["images_left"].as_u64().unwrap();
+        assert!(last <= spent, "image {} was granted, {spent} are spent", last - 1);
+    }
+}
+
+#[test]
+fn parties_killed_at_random_points() {
+    let rounds_each = if std::env::var_os("TWOPLY_FULL").is_some() { 12 } else { 2 };
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (1..=4).map(|seed| scope.spawn(move || rounds(seed, rounds_each))).collect();
+        for run in runs {
+            run.join().unwrap();
+        }
+    });
+}
+
+fn ledgers(world: &World) -> [PathBuf; 2] {
+    [0, 1].map(|me| world.set(me).join("ledger"))
+}
+
+/// One party restored from a copy catches up with the other; both restored are stopped by the client's own record.
+#[test]
+fn ledgers_restored_from_copies() {
+    let world = World::dealt(PLAIN, 40, 40);
+    let pair = world.parties();
+    world.provision(&pair, &[]).is(0);
+    world.infer_right(&pair, 0..3);
+    pair.stop();
+    let copies = ledgers(&world).map(|path| fs::read(path).unwrap());
+    let run = || {
+        let pair = world.parties();
+        let ended = world.infer(&pair, 0..3);
+        pair.stop();
+        ended
+    };
+    run().is(0);
+    for (path, copy) in ledgers(&world).iter().zip(&copies) {
+        fs::write(path, copy).unwrap();
+        run().is(0);
+        let seen = world.seen("client");
+        assert!(seen.windows(2).all(|w| w[0].1 <= w[1].0), "granted twice: {seen:?}");
+    }
+    for (path, copy) in ledgers(&world).iter().zip(&copies) {
+        fs::write(path, copy).unwrap();
+    }
+    let before = world.seen("client");
+    run().is(9).says(&["again", "restored from a backup", "deal a new one"]);
+    assert_eq!(world.seen("client"), before);
+    // A damaged ledger is no empty one, and a missing one neither.
+    fs::write(&ledgers(&world)[0], &copies[0][..100]).unwrap();
+    fs::write(&ledgers(&world)[1], []).unwrap();
+    for me in 0..2 {
+        let (party, _) = world.party(me, "127.0.0.1:9", &["--patience", "1"]);
+        let ended = party.wait(SOON);
+        // A torn last record (of P0) is what a crash leaves; then nobody is there to talk to.
+        ended.is_one_of(if me == 0 { &[4] } else { &[9] });
+    }
+    fs::remove_file(&ledgers(&world)[1]).unwrap();
+    world.party(1, "127.0.0.1:9", &["--patience", "1"]).0.wait(SOON).is(8).says(&["deal keys"]);
+}
+
+#[test]
+fn two_processes_on_one_ledger() {
+    let world = World::dealt(PLAIN, 4, 4);
+    let (_first, _) = world.party(0, "", &[]);
+    // The ledger is locked a moment after the port is open.
+    std::thread::sleep(Duration::from_secs(1));
+    world.party(0, "", &[]).0.wait(SOON).is(16).says(&["ledger"]);
+}
+
+/// A dealer that is killed goes on where it was; no segment is dealt in halves that do not fit.
+#[test]
+fn a_dealer_that_is_killed() {
+    let world = World::new(PLAIN);
+    let mut dealer = world.deal_args("keys", "plan.json", 400, 4, &[]);
+    let segment = PathBuf::from(world.path("keys/p1"));
+    let began = std::time::Instant::now();
+    let some = || {
+        let sets = fs::read_dir(&segment).into_iter().flatten().flatten();
+        sets.flat_map(|set| fs::read_dir(set.path()).into_iter().flatten().flatten()).count() > 6
+    };
+    while dealer.runs() && !some() {
+        assert!(began.elapsed() < SOON);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    dealer.kill();
+    let resumed = world.deal_args("keys", "plan.json", 400, 4, &["--resume", "--format", "json"]).wait(SOON);
+    let json = resumed.json();
+    assert!(json["dealt"].as_u64() < Some(100), "some were there already: {json}");
+    for me in ["0", "1"] {
+        let (keys, plan) = (world.path(&format!("keys/p{me}")), world.path("plan.json"));
+        let args = ["keys", "verify", "--keys", &keys, "--party", me, "--plan", &plan, "--format", "json"];
+        twoply_tests::Proc::start("verify", &args).wait(SOON).is(0);
+    }
+    let pair = world.parties();
+    world.provision(&pair, &[]).is(0);
+    world.infer_right(&pair, 0..9);
+    pair.stop();
+}
