@@ -44,6 +44,14 @@ fn parties_that_agree_learn_each_other_s_cursor_and_nonce() {
     assert_eq!(there.unwrap(), sample(Role::P0));
 }
 
+/// A side without weights yet waits for the model owner; jobs compare again.
+#[test]
+fn weights_that_are_not_there_yet_are_no_difference() {
+    let (here, there) = exchange(|theirs| theirs.weights = None);
+    assert_eq!(here.unwrap().weights, None);
+    assert!(there.unwrap().weights.is_some());
+}
+
 #[test]
 fn each_difference_is_named_on_both_sides() {
     type Change = fn(&mut Hello);
@@ -57,7 +65,7 @@ fn each_difference_is_named_on_both_sides() {
         ("truncation", ExitCode::PlanMismatch, |h| h.truncation = "local".into()),
         ("graph", ExitCode::PlanMismatch, |h| h.graph = [9; 32]),
         ("plan", ExitCode::PlanMismatch, |h| h.plan = [9; 32]),
-        ("masked weights", ExitCode::PlanMismatch, |h| h.weights = None),
+        ("masked weights", ExitCode::PlanMismatch, |h| h.weights = Some([9; 32])),
         ("weight mask", ExitCode::PlanMismatch, |h| h.weight_mask = [9; 16]),
         ("key set", ExitCode::PlanMismatch, |h| h.key_set = [9; 16]),
     ];

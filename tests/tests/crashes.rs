@@ -12,40 +12,44 @@ const SURVIVE: Duration = Duration::from_secs(IDLE.as_secs() + 40);
 
 /// One pair of homes, several crashes. A client that was granted an image twice would exit with 9.
 fn rounds(seed: u64, count: u32) {
-    let world = World::dealt(PLAIN, 600, 40);
+    let dealt = 300 * u64::from(count);
+    let world = World::dealt(PLAIN, dealt, 40);
     let mut dice = Dice::new(seed);
     let pair = world.parties();
     world.provision(&pair, &[]).is(0);
     pair.stop();
     for round in 0..count {
         let mut pair = world.parties();
-        let client = world.asking("client", &pair, 0..40, &["--batch", "3"]);
+        let client = world.asking("client", &pair, 0..200, &["--batch", "1"]);
         if dice.below(4) > 0 {
             client.hear("connected to both parties", SOON);
         }
-        std::thread::sleep(Duration::from_millis(dice.below(700)));
+        std::thread::sleep(Duration::from_millis(dice.below(400)));
         let victim = dice.below(2) as usize;
         pair.procs[victim].kill();
         client.wait(SOON).is_one_of(&[0, 4, 14]);
         let survivor = pair.procs.swap_remove(1 - victim);
         let ended = survivor.wait(SURVIVE);
-        eprintln!("seed {seed}, round {round}: P{victim} killed, survivor exits {:?}", ended.code);
+        eprintln!(
+            "seed {seed}, round {round}: P{victim} killed, survivor: {}",
+            ended.err.lines().find(|l| l.contains("where:")).unwrap_or_default()
+        );
         ended.is_one_of(&[4, 14]);
     }
     let pair = world.parties();
     world.infer_right(&pair, 0..5);
     let reports = pair.stop();
-    disjoint(&world, &reports);
+    disjoint(&world, dealt, &reports);
 }
 
 /// No image was granted twice, and none beyond what both parties' ledgers call spent.
-fn disjoint(world: &World, reports: &[serde_json::Value; 2]) {
+fn disjoint(world: &World, dealt: u64, reports: &[serde_json::Value; 2]) {
     let mut seen = world.seen("client");
     seen.sort_unstable();
     assert!(seen.windows(2).all(|w| w[0].1 <= w[1].0), "granted twice: {seen:?}");
     let last = seen.last().unwrap().1;
     for report in reports {
-        let spent = 600 - report["images_left"].as_u64().unwrap();
+        let spent = dealt - report["images_left"].as_u64().unwrap();
         assert!(last <= spent, "image {} was granted, {spent} are spent", last - 1);
     }
 }
