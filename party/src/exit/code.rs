@@ -110,9 +110,9 @@ impl ExitCode {
             ExitCode::Range => "rescale the input or recalibrate with more bits",
             ExitCode::Policy => "allow this opening in the configuration if it is meant",
             ExitCode::Budget => "raise the budget, or choose a smaller model or batch",
-            ExitCode::Device => "see `twoply doctor`, or run on the CPU",
+            ExitCode::Device => "run on the CPU",
             ExitCode::PeerFailed => "see the peer's own message: the cause is there",
-            ExitCode::Model => "see `twoply check` for everything that stands in the way",
+            ExitCode::Model => "the message names what stands in the way: mend it in the model or data file",
             ExitCode::System => "free the resource named above and start again",
         }
     }
