@@ -2,7 +2,7 @@
 
 mod cpu;
 
-pub use cpu::Cpu;
+pub use cpu::{Cpu, Isa};
 
 use crate::bits::Bits;
 use crate::prg::{Stream, TreeHash};

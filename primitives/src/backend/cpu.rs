@@ -2,8 +2,11 @@
 
 mod digits;
 mod dpf;
+mod isa;
 mod matmul;
 mod product;
+
+pub use isa::Isa;
 
 use super::{Backend, DpfTile, Packed, Product};
 use crate::bits::{Bits, pack, read_word};
