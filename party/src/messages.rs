@@ -11,7 +11,7 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::transport::{Detail, Error, Label, Link, Role};
 
 /// Version of the messages and of their order. Both sides must have the same.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// What one party is about to run. Everything but `cursor` and `nonce` must agree, roles by being opposite.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -82,6 +82,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// The inverse of `pack`; words of at most n bits.
     fn unpack(&self, p: &Packed) -> Self::Buf;
 
+    /// Adds packed words to the elements from `from` on, mod 2^width; in place, as openings are the largest buffers.
+    fn add_packed(&self, x: &mut Self::Buf, from: usize, p: &Packed);
+
     /// Half-tree keys for `alpha`, `w` bits each: `16 (w - 6)` bytes per element in blocks (see [`crate::compare`]).
     fn dpf_generate(&self, hash: &TreeHash, w: u32, roots: [&[u128]; 2], alpha: &Self::Buf) -> Vec<u8>;
     /// This party's bits of `[alpha <= x]` on elements `from..` of a tile of `tile_len`, whose words are `words`.

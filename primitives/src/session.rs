@@ -1,20 +1,66 @@
 //! One party online: who, device, peer, keys. Blocking; everything from outside is passed in.
 
+mod grow;
+mod talk;
 mod tile;
 
+pub(crate) use grow::Target;
+pub use talk::PIECE;
+pub(crate) use talk::{Round, Talk};
 pub use tile::TileKey;
 
-use crate::bits::Bits;
 use crate::deal::{FRESH, input_share};
 use crate::prg::{Field, Origin, Stream, image_key};
-use crate::{
-    Backend, BitShare, Channel, Clock, Error, Form, KeySource, Masked, PartyId, Result, Ring, Seed, Share,
-};
+use crate::{Backend, Channel, Clock, Error, Form, KeySource, Masked, PartyId, Result, Ring, Seed, Share};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+/// Tiles of a wave: computed in parallel, then sent, before the next wave begins.
+const WAVE: usize = 16;
+
+/// Elements added up at once while a result is opened.
+const OPENED: usize = 1 << 16;
+
+/// Which stored keys a part of a gate uses.
+pub(crate) struct Stored {
+    /// Name of the gate they were dealt for.
+    pub name: &'static str,
+    /// Part of the gate.
+    pub part: u32,
+    /// Widths per party.
+    pub fields: [Vec<u32>; 2],
+    /// Elements per image.
+    pub per_image: usize,
+}
+
+/// Runs items wave by wave: `before` hears what the peer has to say of each, `work` computes all of a wave in
+/// parallel, `after` says what came of it. So the peer's pieces of later waves travel while this one computes.
+pub(crate) fn in_waves<'a, I: Send, M: Send, T: Send>(
+    talk: &mut Talk<'a>,
+    items: Vec<I>,
+    mut before: impl FnMut(&mut Talk<'a>, &I) -> Result<M>,
+    work: impl Fn(I, M) -> Result<T> + Sync,
+    mut after: impl FnMut(&mut Talk<'a>, T) -> Result<()>,
+) -> Result<()> {
+    let mut items = items.into_iter().peekable();
+    while items.peek().is_some() {
+        let mut wave = Vec::with_capacity(WAVE);
+        for item in items.by_ref().take(WAVE) {
+            let heard = before(talk, &item)?;
+            wave.push((item, heard));
+        }
+        // one tile alone stays on this thread: a pool would cost more than it gives
+        let done: Result<Vec<T>> = match wave.len() {
+            1 => wave.into_iter().map(|(i, m)| work(i, m)).collect(),
+            _ => wave.into_par_iter().map(|(i, m)| work(i, m)).collect(),
+        };
+        done?.into_iter().try_for_each(|t| after(talk, t))?;
+    }
+    Ok(())
+}
 
 /// What one gate did, counted while it ran. Traffic and keys are this party's own.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -61,6 +107,15 @@ pub struct Setup<'a, B: Backend> {
     pub clock: Arc<dyn Clock>,
 }
 
+/// Where the result of a gate goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outlet {
+    /// Both parties open it: what is computed may leave for the peer at once.
+    Open,
+    /// It stays a share, for an owner.
+    Owner,
+}
+
 /// One run of one party: some images of one segment through the program.
 pub struct Session<'a, B: Backend> {
     /// Which party this is.
@@ -70,15 +125,13 @@ pub struct Session<'a, B: Backend> {
     seed: Seed,
     origin: Origin,
     images: Range<usize>,
-    peer: &'a mut dyn Channel,
     keys: Arc<dyn KeySource>,
-    clock: Arc<dyn Clock>,
+    pub(crate) talk: Talk<'a>,
     gate: u32,
-    now: GateStats,
+    outlet: Outlet,
     began: Duration,
     key_bits: AtomicU64,
     stats: Vec<GateStats>,
-    transcript: blake3::Hasher,
     coins: Option<Vec<(u32, Vec<u64>)>>,
 }
 
@@ -86,26 +139,21 @@ impl<'a, B: Backend> Session<'a, B> {
     /// A session before its first gate.
     pub fn new(s: Setup<'a, B>) -> Self {
         // Parties on other images would open the same garbage: what a run is of belongs to the transcript.
-        let mut transcript = blake3::Hasher::new_derive_key("twoply 2026-11 transcript v1");
-        transcript.update(&s.origin.set.0).update(&s.origin.segment.to_le_bytes());
-        transcript
-            .update(&(s.images.start as u64).to_le_bytes())
-            .update(&(s.images.end as u64).to_le_bytes());
+        let images = [s.images.start as u64, s.images.end as u64].map(u64::to_le_bytes);
+        let about: [&[u8]; 3] = [&s.origin.set.0, &s.origin.segment.to_le_bytes(), images.as_flattened()];
         Session {
             me: s.me,
             dev: s.dev,
             seed: s.seed,
             origin: s.origin,
             images: s.images,
-            peer: s.peer,
             keys: s.keys,
-            clock: s.clock,
+            talk: Talk::new(s.me, s.peer, s.clock, &about),
             gate: 0,
-            now: GateStats::default(),
+            outlet: Outlet::Open,
             began: Duration::ZERO,
             key_bits: AtomicU64::new(0),
             stats: vec![],
-            transcript,
             coins: None,
         }
     }
@@ -130,28 +178,32 @@ impl<'a, B: Backend> Session<'a, B> {
 
     /// Starts the clock of a gate, and enters it into the transcript: two gates of one shape in another order open the
     /// same values on both sides, so values alone do not show it.
-    pub fn begin_gate(&mut self, layer: &str, gate: &'static str) {
-        for name in [layer, gate] {
-            self.transcript.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
-        }
-        self.now = GateStats { layer: layer.into(), gate, ..GateStats::default() };
-        self.began = self.clock.now();
+    pub fn begin_gate(&mut self, layer: &str, gate: &'static str, outlet: Outlet) {
+        [layer, gate].into_iter().for_each(|name| self.talk.about(name));
+        self.talk.now = GateStats { layer: layer.into(), gate, ..GateStats::default() };
+        self.outlet = outlet;
+        self.began = self.talk.time();
     }
     /// Ends a gate and moves on to the next number.
     pub fn end_gate(&mut self) {
-        self.now.total = self.clock.now().saturating_sub(self.began);
-        self.now.key_bits = std::mem::take(self.key_bits.get_mut());
-        self.stats.push(std::mem::take(&mut self.now));
+        let mut now = std::mem::take(&mut self.talk.now);
+        now.total = self.talk.time().saturating_sub(self.began);
+        now.key_bits = std::mem::take(self.key_bits.get_mut());
+        self.stats.push(now);
         self.gate += 1;
+    }
+    /// Where the result of this gate goes.
+    pub(crate) fn outlet(&self) -> Outlet {
+        self.outlet
     }
     /// What every gate did so far.
     pub fn stats(&self) -> &[GateStats] {
         &self.stats
     }
-    /// Hash of the images, the gates by name and everything opened so far; equal on both sides if they ran the same
-    /// program on the same images.
+    /// Hash of the images, the gates by name and everything both parties said so far; equal on both sides if they ran
+    /// the same program on the same images.
     pub fn transcript(&self) -> [u8; 32] {
-        *self.transcript.finalize().as_bytes()
+        self.talk.transcript()
     }
 
     /// This party's share of the mask that [`crate::Deal::fresh`] drew.
@@ -168,47 +220,32 @@ impl<'a, B: Backend> Session<'a, B> {
         (input_share(&self.dev, &self.seed, self.origin, at, images, form), keys)
     }
 
-    /// Runs `f` on this run's slots of every tile of one part, in parallel. `f` gets the tile's key by value and the
-    /// run's elements it covers.
+    /// Runs `work` on this run's slots of every tile of one part, wave by wave, the tiles of a wave in parallel, and
+    /// hands what it gave to `after`, in order. `work` gets the tile's key by value and the run's elements it covers.
     pub(crate) fn tiles<T: Send>(
-        &self,
-        name: &'static str,
-        part: u32,
-        fields: &[Vec<u32>; 2],
-        per_image: usize,
-        f: impl Fn(TileKey<B>, Range<usize>) -> Result<T> + Sync,
-    ) -> Result<Vec<T>> {
-        let run = self.images.start * per_image..self.images.end * per_image;
+        &mut self,
+        at: &Stored,
+        work: impl Fn(TileKey<B>, Range<usize>) -> Result<T> + Sync,
+        after: impl FnMut(&mut Talk<'a>, T) -> Result<()>,
+    ) -> Result<()> {
+        let run = self.images.start * at.per_image..self.images.end * at.per_image;
+        let fields = &at.fields[self.me.index()];
+        let mine: u64 = fields.iter().map(|&w| w as u64).sum();
+        self.key_bits.fetch_add(mine * run.len() as u64, Ordering::Relaxed);
         let place = tile::Place {
             dev: &self.dev,
             me: self.me,
             seed: &self.seed,
             origin: self.origin,
-            site: crate::Site { gate: self.gate, part },
-            fields: &fields[self.me.index()],
+            site: crate::Site { gate: self.gate, part: at.part },
+            fields,
         };
-        let mine: u64 = place.fields.iter().map(|&w| w as u64).sum();
-        self.key_bits.fetch_add(mine * run.len() as u64, Ordering::Relaxed);
-        let tiles: Vec<usize> = tile::covering(&run).collect();
         let keys = self.keys.as_ref();
-        let one = |t: &usize| {
-            let (key, slots) = place.tile(name, *t, &run, keys)?;
-            f(key, slots.start - run.start..slots.end - run.start)
+        let one = |tile: usize, ()| {
+            let (key, slots) = place.tile(at.name, tile, &run, keys)?;
+            work(key, slots.start - run.start..slots.end - run.start)
         };
-        tiles.par_iter().map(one).collect()
-    }
-    pub(crate) fn count_comparisons(&mut self, n: usize) {
-        self.now.comparisons += n as u64;
-    }
-
-    fn exchange(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
-        self.now.bytes += bytes.len() as u64;
-        self.now.rounds += 1;
-        self.peer.send(bytes)?;
-        let start = self.clock.now();
-        let theirs = self.peer.recv(bytes.len());
-        self.now.wait += self.clock.now().saturating_sub(start);
-        theirs
+        in_waves(&mut self.talk, tile::covering(&run).collect(), |_, _| Ok(()), one, after)
     }
 
     /// Opens a gate's result: the only way from a share to a value both parties hold.
@@ -217,37 +254,40 @@ impl<'a, B: Backend> Session<'a, B> {
         all.pop().ok_or_else(|| Error::shape("open", "nothing to open"))
     }
     /// Opens several shares in one message.
-    pub(crate) fn open_together(&mut self, shares: Vec<Share<B>>) -> Result<Vec<Masked<B>>> {
-        let parts: Vec<Vec<u8>> = shares.iter().map(|s| self.dev.pack(&s.buf, s.form.bits)).collect();
-        let theirs = self.exchange(&parts.concat())?;
-        let mut from = 0;
+    pub(crate) fn open_together(&mut self, mut shares: Vec<Share<B>>) -> Result<Vec<Masked<B>>> {
+        let mut round = match &mut shares[..] {
+            [s] if s.begun.is_some() => s.begun.take(),
+            _ => None,
+        };
+        if round.is_none() {
+            let bytes: u64 = shares.iter().map(|s| s.form.packed_bytes()).sum();
+            let mut r = self.talk.round(bytes as usize * 8);
+            for s in &shares {
+                let packed = self.dev.pack(&s.buf, s.form.bits);
+                self.talk.say(&mut r, &packed, packed.len() * 8)?;
+            }
+            round = Some(r);
+        }
+        let Some(mut round) = round else { return Err(Error::shape("open", "nothing to open")) };
         let mut out = Vec::with_capacity(shares.len());
-        for (s, mine) in shares.into_iter().zip(&parts) {
-            let bytes = &theirs[from..from + mine.len()];
-            from += mine.len();
-            let packed =
-                crate::backend::Packed { bytes: bytes.into(), at: 0, width: s.form.bits, len: s.form.len() };
-            let one = B::Ring::ONE;
-            let value = self.dev.lin(&[(one, &s.buf), (one, &self.dev.unpack(&packed))], s.form.bits);
-            self.transcript.update(&self.dev.pack(&value, s.form.bits));
-            self.now.opened += s.form.len() as u64;
-            out.push(Masked { form: s.form, value, share: s.mask });
+        for Share { form, mut buf, mask, .. } in shares {
+            for from in (0..form.len()).step_by(OPENED) {
+                let len = OPENED.min(form.len() - from);
+                let theirs = self.talk.hear(&mut round, form.bits, len)?;
+                self.dev.add_packed(&mut buf, from, &theirs);
+            }
+            round.align();
+            self.talk.now.opened += form.len() as u64;
+            out.push(Masked { form, value: buf, share: mask });
         }
         Ok(out)
-    }
-    /// Opens masked bits.
-    pub(crate) fn open_bits(&mut self, s: BitShare) -> Result<Bits> {
-        let theirs = self.exchange(&s.0.to_bytes())?;
-        let opened = s.0.xor(&Bits::read(&theirs, 0, s.0.len()));
-        self.transcript.update(&opened.to_bytes());
-        self.now.opened += opened.len() as u64;
-        Ok(opened)
     }
     /// A result for its owner, unopened: `s_b - [r_out]_b`, packed at the width of the wire. To be sent to the owner
     /// over this party's own channel, never through the peer.
     pub fn for_owner(&mut self, s: Share<B>) -> Vec<u8> {
+        debug_assert!(s.begun.is_none(), "an owner's result does not leave for the peer");
         let minus = B::Ring::ZERO.sub(B::Ring::ONE);
-        self.now.to_owner += s.form.len() as u64;
+        self.talk.now.to_owner += s.form.len() as u64;
         let clear = self.dev.lin(&[(B::Ring::ONE, &s.buf), (minus, &s.mask)], s.form.bits);
         self.dev.pack(&clear, s.form.bits)
     }
@@ -255,17 +295,16 @@ impl<'a, B: Backend> Session<'a, B> {
     pub fn deliver(&mut self, x: Masked<B>) -> Vec<u8> {
         let buf =
             if self.me.is_p0() { x.value } else { self.dev.lin(&[(B::Ring::ZERO, &x.value)], x.form.bits) };
-        self.for_owner(Share { form: x.form, buf, mask: x.share })
+        self.for_owner(Share { form: x.form, buf, mask: x.share, begun: None })
     }
     /// Reveals a masked wire to both parties: the one deliberate disclosure. Not used by inference.
     pub fn reveal(&mut self, x: Masked<B>) -> Result<Vec<B::Ring>> {
-        let theirs = self.exchange(&self.dev.pack(&x.share, x.form.bits))?;
-        let packed =
-            crate::backend::Packed { bytes: theirs.into(), at: 0, width: x.form.bits, len: x.form.len() };
+        let (len, bits) = (x.form.len(), x.form.bits);
+        let mut round = self.talk.round(len * bits as usize);
+        self.talk.say(&mut round, &self.dev.pack(&x.share, bits), len * bits as usize)?;
         let minus = B::Ring::ZERO.sub(B::Ring::ONE);
-        let other = self.dev.unpack(&packed);
-        let clear =
-            self.dev.lin(&[(B::Ring::ONE, &x.value), (minus, &x.share), (minus, &other)], x.form.bits);
+        let other = self.dev.unpack(&self.talk.hear(&mut round, bits, len)?);
+        let clear = self.dev.lin(&[(B::Ring::ONE, &x.value), (minus, &x.share), (minus, &other)], bits);
         Ok(self.dev.download(&clear))
     }
     /// Tells the peer whether this party has what it needs, and which half of which segment it runs on; hears the same.
@@ -274,8 +313,7 @@ impl<'a, B: Backend> Session<'a, B> {
     /// must not be mixed. Control traffic, before the first gate: not part of any bill.
     pub fn agree(&mut self, mine: std::result::Result<(), String>, half: [u8; 16]) -> Result<()> {
         let message = |ok: bool| [&[ok as u8], &half[..]].concat();
-        self.peer.send(&message(mine.is_ok()))?;
-        let theirs = self.peer.recv(1 + half.len())?;
+        let theirs = self.talk.swap(&message(mine.is_ok()))?;
         mine.map_err(Error::Owner)?;
         if theirs[0] == 0 {
             return Err(Error::Owner("the other party did not receive it".into()));
@@ -290,8 +328,7 @@ impl<'a, B: Backend> Session<'a, B> {
     /// Compares transcripts with the peer.
     pub fn finish(&mut self) -> Result<()> {
         let mine = self.transcript();
-        self.peer.send(&mine)?;
-        if self.peer.recv(mine.len())? != mine {
+        if self.talk.swap(&mine)? != mine {
             return Err(Error::Transcript { at: self.gate });
         }
         Ok(())

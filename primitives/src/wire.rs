@@ -15,6 +15,7 @@
 //! ```
 
 use crate::bits::Bits;
+use crate::session::Round;
 use crate::{Backend, Form, Local, Result, Ring};
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +112,8 @@ pub struct Share<B: Backend> {
     pub(crate) form: Form,
     pub(crate) buf: B::Buf,
     pub(crate) mask: B::Buf,
+    /// The opening that has begun already, if the gate let its result leave while it grew.
+    pub(crate) begun: Option<Round>,
 }
 
 /// One party's XOR share of masked bits; travels at one bit each.

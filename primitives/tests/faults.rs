@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use twoply_primitives::channel::{Recorded, pair};
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::*;
-use twoply_primitives::session::Setup;
+use twoply_primitives::session::{Outlet, Setup};
 use twoply_primitives::*;
 
 type Wire = Masked<Cpu<u32>>;
@@ -64,7 +64,7 @@ impl Two {
 }
 
 fn step<G: Gate>(s: &mut Session<Cpu<u32>>, layer: &str, gate: &G, x: &Wire) -> Result<()> {
-    s.begin_gate(layer, G::NAME);
+    s.begin_gate(layer, G::NAME, Outlet::Open);
     let share = gate.eval(s, &[x])?;
     s.open(share)?;
     s.end_gate();

@@ -79,7 +79,9 @@ fn ours<R: Ring>(scheme: Scheme, w: u32, pairs: &[(u64, u64)]) -> Vec<bool> {
     let gate = Relu { scheme, shift: 0, out: R::BITS };
     let dealt = deal_at(&gate, &r, m, 9 + w as u64);
     let log = &dealt.play_masked(&gate, std::slice::from_ref(&x)).logs[0];
-    let at = log.sent.len() - 3; // before the result and the transcript
+    let (sent, received) = (log.sent.concat(), log.received.concat());
+    // before the result and the transcript
+    let at = sent.len() - 32 - pairs.len() * R::BITS as usize / 8 - pairs.len().div_ceil(8);
     // the parties' own bits of the field that masks the sign, `gate/predicate.rs`
     let own = [0, 1].map(|p| {
         let stream = Stream::new(&dealt.seeds[p], ORIGIN, Field { gate: dealt.gate, part: 0, field: 0x100 });
@@ -88,7 +90,7 @@ fn ours<R: Ring>(scheme: Scheme, w: u32, pairs: &[(u64, u64)]) -> Vec<bool> {
     let bit = |b: &[u8], i: usize| b[i / 8] >> (i % 8) & 1;
     let sign = |i: usize| {
         let rho = bit(&own[0], i) ^ bit(&own[1], i) ^ (r[i].low() >> w) as u8;
-        bit(&log.sent[at], i) ^ bit(&log.received[at], i) ^ rho
+        bit(&sent[at..], i) ^ bit(&received[at..], i) ^ rho
     };
     (0..pairs.len()).map(|i| sign(i) ^ (x[i].low() >> w) as u8 ^ (r[i].low() >> w) as u8 == 1).collect()
 }

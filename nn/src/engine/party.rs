@@ -1,6 +1,7 @@
 //! Masked values: a party's reading. The owner is reached over a channel of its own.
 
 use super::Engine;
+use twoply_primitives::session::Outlet;
 use twoply_primitives::{Backend, Channel, Form, Gate, Local, Masked, Result, Session};
 
 /// Payload bytes between this party and the data owner.
@@ -51,7 +52,7 @@ impl<B: Backend> Engine for Party<'_, B> {
         self.layer = name.into();
     }
     fn gate<G: Gate>(&mut self, g: &G, x: &[&Masked<B>]) -> Result<Masked<B>> {
-        self.session.begin_gate(&self.layer, G::NAME);
+        self.session.begin_gate(&self.layer, G::NAME, Outlet::Open);
         let share = g.eval(&mut self.session, x)?;
         let z = self.session.open(share)?;
         self.session.end_gate();
@@ -61,7 +62,7 @@ impl<B: Backend> Engine for Party<'_, B> {
         Masked::local(&self.session.dev, f, x)
     }
     fn input(&mut self, form: &Form) -> Result<Masked<B>> {
-        self.session.begin_gate(&self.layer, "input");
+        self.session.begin_gate(&self.layer, "input", Outlet::Owner);
         let (share, keys) = self.session.input(form);
         self.tell_owner(keys.as_flattened());
         let packed = self.owner.recv(form.packed_bytes() as usize);
@@ -73,7 +74,7 @@ impl<B: Backend> Engine for Party<'_, B> {
         Ok(x)
     }
     fn output<G: Gate>(&mut self, g: &G, x: &[&Masked<B>]) -> Result<()> {
-        self.session.begin_gate(&self.layer, G::NAME);
+        self.session.begin_gate(&self.layer, G::NAME, Outlet::Owner);
         let share = g.eval(&mut self.session, x)?;
         let bytes = self.session.for_owner(share);
         self.session.end_gate();
@@ -81,7 +82,7 @@ impl<B: Backend> Engine for Party<'_, B> {
         Ok(())
     }
     fn deliver(&mut self, x: &Masked<B>) -> Result<()> {
-        self.session.begin_gate(&self.layer, "deliver");
+        self.session.begin_gate(&self.layer, "deliver", Outlet::Owner);
         let bytes = self.session.deliver(x.clone());
         self.session.end_gate();
         self.tell_owner(&bytes);

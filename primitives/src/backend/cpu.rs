@@ -130,6 +130,12 @@ impl<R: Ring> Backend for Cpu<R> {
         (0..p.len).map(word).collect()
     }
 
+    fn add_packed(&self, x: &mut Vec<R>, from: usize, p: &Packed) {
+        let mask = R::ones(p.width);
+        let part = &mut x[from..from + p.len];
+        part.iter_mut().zip(self.unpack(p)).for_each(|(x, y)| *x = x.add(y).and(mask));
+    }
+
     fn dpf_generate(&self, hash: &TreeHash, w: u32, roots: [&[u128]; 2], alpha: &Vec<R>) -> Vec<u8> {
         dpf::generate(hash, w, roots, alpha)
     }

@@ -3,12 +3,13 @@
 //! Ties go to the lower index: the earlier operand wins where the difference is zero. Both lanes use one masked sign.
 //! The last level opens only the index. Values are compared on all n bits, so logits need no truncation.
 
-use super::predicate::{Decided, Predicate, each};
+use super::predicate::{Decided, Predicate};
 use super::select::{Select, choose};
 use super::{Coins, Cost, Gate, take};
 use crate::bits::Bits;
 use crate::compare::Scheme;
 use crate::deal::TileDeal;
+use crate::session::Stored;
 use crate::{Backend, Deal, Error, Form, Local, Mask, Masked, Part, Result, Ring, Session, Shape, Share};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -199,16 +200,25 @@ impl Argmax {
         let (dev, n, one) = (s.dev.clone(), B::Ring::BITS, B::Ring::ONE);
         let (value_form, index_form, lanes, layout) = self.level(n, s.batch(), k, first);
         let ((dv, bv), (di, bi)) = (compare_pairs(&dev, k, value)?, compare_pairs(&dev, k, index)?);
-        let at = (Self::NAME, part, &layout.fields);
-        let decided = self.predicate(n).eval(s, at, k / 2, &dv.value)?;
-        let tiles = each(decided, |d| lanes.eval(d, &dv, &di))?;
-        let (values, indices): (Vec<_>, Vec<_>) = tiles.into_iter().unzip();
+        let at = Stored { name: Self::NAME, part, fields: layout.fields, per_image: k / 2 };
+        let (mut values, mut indices) = (vec![], vec![]);
+        self.predicate(n).eval(
+            s,
+            &at,
+            &dv.value,
+            |d| lanes.eval(d, &dv, &di),
+            |_, (value, index)| {
+                values.push(value);
+                indices.push(index);
+                Ok(())
+            },
+        )?;
         let public = if s.me.is_p0() { one } else { B::Ring::ZERO };
         let share = |form: Form, part, z: Vec<B::Buf>, b: &Masked<B>| {
             let fresh = s.fresh(part, &form);
             let buf = dev.lin(&[(one, &dev.concat(z)), (one, &fresh), (public, &b.value)], form.bits);
             let mask = dev.lin(&[(one, &b.share), (one, &fresh)], form.bits);
-            Share { form, buf, mask }
+            Share { form, buf, mask, begun: None }
         };
         let mut out = Vec::with_capacity(2);
         if lanes.value.is_some() {

@@ -8,6 +8,7 @@
 use super::{Coins, Cost, Gate};
 use crate::backend::Product;
 use crate::ring::ones;
+use crate::session::Stored;
 use crate::{
     Backend, Cpu, Deal, Error, Form, Mask, Masked, Part, Result, Ring, Session, Shape, Share, Window,
 };
@@ -193,8 +194,17 @@ impl<G: Bilinear> Gate for G {
             false => dev.lin(&[(minus, &v.share)], n),
         };
         let product = |a: &B::Buf, b: &B::Buf| dev.product(&self.product(), [forms[0], forms[1]], a, b);
-        let fields = [vec![], vec![n]];
-        let c = s.tiles(<G as Bilinear>::NAME, 0, &fields, form.shape.row(), |mut key, _| key.word(C, n))?;
+        let (fields, per_image) = ([vec![], vec![n]], form.shape.row());
+        let at = Stored { name: <G as Bilinear>::NAME, part: 0, fields, per_image };
+        let mut c = vec![];
+        s.tiles(
+            &at,
+            |mut key, _| key.word(C, n),
+            |_, tile| {
+                c.push(tile);
+                Ok(())
+            },
+        )?;
         let (online, before) = (product(&x[0].value, &own(x[1])), product(&x[0].share, &x[1].value));
         let mut z = dev.lin(&[(one, &online), (minus, &before), (one, &dev.concat(c))], n);
         if let Some(bias) = x.get(2) {
@@ -205,7 +215,7 @@ impl<G: Bilinear> Gate for G {
             s.coin(|dev| dev.download(&z).iter().map(|v| v.low() & ones(cut)).collect());
         }
         let up = if p0 { 0 } else { ones(cut) };
-        Ok(Share { buf: dev.shift(&z, up, cut, form.bits), mask: s.fresh(0, &form), form })
+        Ok(Share { buf: dev.shift(&z, up, cut, form.bits), mask: s.fresh(0, &form), form, begun: None })
     }
 
     fn cost(&self, n: u32, x: &[&Form]) -> Result<Cost> {

@@ -4,7 +4,7 @@
 use super::{Cost, Gate};
 use crate::channel::pair;
 use crate::prg::{KeySetId, Origin, Stream};
-use crate::session::Setup;
+use crate::session::{Outlet, Setup};
 use crate::*;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -140,7 +140,7 @@ pub fn run<R: Ring, G: Gate>(
                         s.end_gate();
                     }
                     s.record_coins();
-                    s.begin_gate("test", G::NAME);
+                    s.begin_gate("test", G::NAME, Outlet::Open);
                     let share = gate.eval(&mut s, &values.iter().collect::<Vec<_>>()).unwrap();
                     let out = s.open(share).unwrap();
                     s.end_gate();

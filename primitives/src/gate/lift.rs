@@ -6,7 +6,7 @@
 
 use super::{Coins, Cost, Gate, take};
 use crate::ring::sign_extend;
-use crate::session::TileKey;
+use crate::session::{Stored, Target, TileKey};
 use crate::{Backend, Deal, Error, Form, Mask, Masked, Part, Result, Ring, Session, Share};
 use serde::{Deserialize, Serialize};
 
@@ -69,16 +69,19 @@ impl Gate for Lift {
         let (n, m, one) = (B::Ring::BITS, x.form.bits, B::Ring::ONE);
         let form = self.output(n, &[x.form()])?;
         let (dev, minus) = (s.dev.clone(), B::Ring::ZERO.sub(one));
-        let z =
-            s.tiles(Self::NAME, 0, &Self::part(n, x.form()).fields, form.shape.row(), |mut key, range| {
-                let part = |v: &B::Buf| dev.slice(v, range.start, range.len());
-                let (wrap, msb) = (key.word(WRAP, n - m)?, key.word(MSB, n - m)?);
-                let public = extend(&key, &part(&x.value), m, &msb);
-                Ok(dev.lin(&[(one, &public), (minus, &part(&x.share)), (one.shl(m), &wrap)], n))
-            })?;
-        let mask = s.fresh(0, &form);
-        let buf = dev.lin(&[(one, &dev.concat(z)), (one, &mask)], n);
-        Ok(Share { form, buf, mask })
+        let fields = Self::part(n, x.form()).fields;
+        let at = Stored { name: Self::NAME, part: 0, fields, per_image: form.shape.row() };
+        let target = Target::new(form, s.outlet());
+        let mut out = target.grow(&mut s.talk);
+        let tile = |mut key: TileKey<B>, range: std::ops::Range<usize>| {
+            let part = |v: &B::Buf| dev.slice(v, range.start, range.len());
+            let (wrap, msb) = (key.word(WRAP, n - m)?, key.word(MSB, n - m)?);
+            let (public, mask) = (extend(&key, &part(&x.value), m, &msb), key.fresh(n));
+            let terms = [(one, &public), (minus, &part(&x.share)), (one.shl(m), &wrap), (one, &mask)];
+            Ok(target.piece(&dev, dev.lin(&terms, n), mask))
+        };
+        s.tiles(&at, tile, |talk, piece| out.push(&dev, talk, piece))?;
+        Ok(out.whole(&dev))
     }
 
     fn cost(&self, n: u32, x: &[&Form]) -> Result<Cost> {

@@ -4,11 +4,12 @@
 //! A result is masked by `R_b + r_out`, so it feeds the next level as it is. Padded positions are left out of the tree
 //! (shapes are public): they count as minus infinity. Exact while `|a - b| < 2^(bits-1)`.
 
-use super::predicate::{Decided, Predicate, each};
+use super::predicate::{Decided, Predicate};
 use super::select::Select;
 use super::{Coins, Cost, Gate, take};
 use crate::compare::Scheme;
 use crate::ring::sign_extend;
+use crate::session::{Outlet, Stored, Target};
 use crate::{
     Backend, Deal, Error, Form, Local, Mask, Masked, Part, Result, Ring, Session, Shape, Share, Window,
 };
@@ -128,8 +129,10 @@ impl Gate for MaxPool {
         let (shape, levels) = self.levels(x.form())?;
         let mut wires = vec![x.clone()];
         for (part, level) in levels.iter().enumerate() {
-            let share = self.level(s, part as u32, level, &wires)?;
-            if part + 1 == levels.len() {
+            let last = part + 1 == levels.len();
+            let outlet = if last { s.outlet() } else { Outlet::Open };
+            let share = self.level(s, part as u32, level, &wires, outlet)?;
+            if last {
                 return Ok(Share { form: Form { shape, bits: x.form.bits }, ..share });
             }
             wires.push(s.open(share)?);
@@ -157,6 +160,7 @@ impl MaxPool {
         part: u32,
         level: &Level,
         wires: &[Masked<B>],
+        outlet: Outlet,
     ) -> Result<Share<B>> {
         let (dev, one, bits) = (s.dev.clone(), B::Ring::ONE, wires[0].form.bits);
         let all: Vec<&Masked<B>> = wires.iter().collect();
@@ -164,17 +168,24 @@ impl MaxPool {
         let b = Masked::local(&dev, &Local::Gather(level.b.clone()), &all)?;
         let diff = Masked::local(&dev, &Local::Sub, &[&a, &b])?;
         let (predicate, select) = self.inner(bits);
-        let fields = self.part(0, bits).fields;
-        let decided = predicate.eval(s, (Self::NAME, part, &fields), diff.form.shape.row(), &diff.value)?;
-        let z = each(decided, |mut d: Decided<B>| {
+        let at = Stored {
+            name: Self::NAME,
+            part,
+            fields: self.part(0, bits).fields,
+            per_image: diff.form.shape.row(),
+        };
+        let public = if s.me.is_p0() { one } else { B::Ring::ZERO };
+        let target = Target::new(diff.form.clone(), outlet);
+        let mut out = target.grow(&mut s.talk);
+        let tile = |mut d: Decided<B>| {
             let part = |v: &B::Buf| dev.slice(v, d.range.start, d.range.len());
             let rho = select.rho(&mut d.key)?;
-            select.eval(&mut d.key, &rho, &part(&diff.value), Some(&part(&diff.share)), &d.sign)
-        })?;
-        let fresh = s.fresh(part, diff.form());
-        let public = if s.me.is_p0() { one } else { B::Ring::ZERO };
-        let buf = dev.lin(&[(one, &dev.concat(z)), (one, &fresh), (public, &b.value)], bits);
-        let mask = dev.lin(&[(one, &b.share), (one, &fresh)], bits);
-        Ok(Share { form: diff.form, buf, mask })
+            let z = select.eval(&mut d.key, &rho, &part(&diff.value), Some(&part(&diff.share)), &d.sign)?;
+            let fresh = d.key.fresh(bits);
+            let share = dev.lin(&[(one, &z), (one, &fresh), (public, &part(&b.value))], bits);
+            Ok(target.piece(&dev, share, dev.lin(&[(one, &part(&b.share)), (one, &fresh)], bits)))
+        };
+        predicate.eval(s, &at, &diff.value, tile, |talk, piece| out.push(&dev, talk, piece))?;
+        Ok(out.whole(&dev))
     }
 }

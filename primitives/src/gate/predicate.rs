@@ -6,11 +6,10 @@
 
 use super::Cost;
 use crate::bits::Bits;
-use crate::compare::{AnyComparison, Comparison, Scheme, Widths};
+use crate::compare::{AnyComparison, Comparison, Outcome, Scheme, Widths};
 use crate::deal::TileDeal;
-use crate::session::TileKey;
+use crate::session::{Round, Stored, Talk, TileKey, in_waves};
 use crate::{Backend, BitShare, Cpu, Result, Session};
-use rayon::prelude::*;
 use std::ops::Range;
 
 const SIGN: u32 = 0x100;
@@ -45,12 +44,12 @@ pub struct Decided<B: Backend> {
     pub range: Range<usize>,
 }
 
-/// Runs `f` on every tile, in parallel, and puts the results together.
-pub fn each<B: Backend, T: Send>(
-    decided: Vec<Decided<B>>,
-    f: impl Fn(Decided<B>) -> Result<T> + Sync + Send,
-) -> Result<Vec<T>> {
-    decided.into_par_iter().map(f).collect()
+/// A tile whose masked predicates are computed and not open yet.
+struct Undecided<B: Backend> {
+    /// The sign's shares, then the borrow's.
+    mine: BitShare,
+    key: TileKey<B>,
+    range: Range<usize>,
 }
 
 impl Predicate {
@@ -75,8 +74,10 @@ impl Predicate {
     /// Adds the messages and comparisons for `len` elements.
     pub fn bill(&self, cost: &mut Cost, len: usize) {
         let own = Comparison::<Cpu<u32>>::message_bits(&self.comparison);
-        let opened = self.sign.is_some() as usize + self.borrow as usize;
-        [own, opened].into_iter().filter(|&bits| bits > 0).for_each(|bits| cost.message(len * bits, 1));
+        [own, self.opened()]
+            .into_iter()
+            .filter(|&bits| bits > 0)
+            .for_each(|bits| cost.message(len * bits, 1));
         cost.comparisons += len as u64;
     }
 
@@ -92,80 +93,104 @@ impl Predicate {
         Masks { sign: sign.unwrap_or_default(), borrow: borrow.unwrap_or_default() }
     }
 
-    /// Party: opens the masked predicates of `x` (one wire of the run), tile by tile.
-    pub fn eval<B: Backend>(
+    /// Party: opens the masked predicates of `x` (one wire of the run), does `work` on every tile and hands what it gave
+    /// to `after`, in order. Tiles go in waves through each step, and what a step has to say leaves tile by tile.
+    pub fn eval<'a, B: Backend, T: Send>(
         &self,
-        s: &mut Session<B>,
-        (name, part, fields): (&'static str, u32, &[Vec<u32>; 2]),
-        per_image: usize,
+        s: &mut Session<'a, B>,
+        at: &Stored,
         x: &B::Buf,
-    ) -> Result<Vec<Decided<B>>> {
-        let dev = s.dev.clone();
-        let begun = s.tiles(name, part, fields, per_image, |key, range| {
-            let (message, pending) = self.comparison.begin(key, &dev.slice(x, range.start, range.len()))?;
-            Ok((message, pending, range))
-        })?;
-        s.count_comparisons(dev.len(x));
-        let mut message = Bits::default();
-        begun.iter().for_each(|(m, ..)| message.append(m));
-        let opened = if message.is_empty() { message } else { s.open_bits(BitShare(message))? };
-        let mut at = 0;
-        let mut work = Vec::with_capacity(begun.len());
-        for (m, pending, range) in begun {
-            work.push((opened.slice(at, m.len()), pending, range));
-            at += m.len();
+        work: impl Fn(Decided<B>) -> Result<T> + Sync,
+        after: impl FnMut(&mut Talk<'a>, T) -> Result<()>,
+    ) -> Result<()> {
+        let (dev, len) = (s.dev.clone(), s.dev.len(x));
+        let tile = |range: &Range<usize>| dev.slice(x, range.start, range.len());
+        s.talk.now.comparisons += len as u64;
+        let own = Comparison::<B>::message_bits(&self.comparison);
+        let mut begun = Vec::new();
+        if own == 0 {
+            let mut out = s.talk.round(len * self.opened());
+            let decide = |key, range: Range<usize>| {
+                let x = tile(&range);
+                let (_, pending) = self.comparison.begin(key, &x)?;
+                self.mask(&dev, self.comparison.finish(pending, &Bits::default())?, &x, range)
+            };
+            s.tiles(at, decide, |talk, u: Undecided<B>| {
+                talk.say_bits(&mut out, &u.mine)?;
+                begun.push(u);
+                Ok(())
+            })?;
+            return self.decided(&mut s.talk, out, begun, work, after);
         }
-        let finish = |(opened, pending, range): (Bits, _, Range<usize>)| {
-            let (outcome, key) = self.comparison.finish(pending, &opened)?;
-            let tile = dev.slice(x, range.start, range.len());
-            let (sign, borrow) = self.mask(&dev, &key, &tile, outcome.full, outcome.low);
-            Ok(Decided { sign, borrow, key, range })
+        let mut first = s.talk.round(len * own);
+        let begin = |key, range: Range<usize>| {
+            let (message, pending) = self.comparison.begin(key, &tile(&range))?;
+            Ok((BitShare(message), pending, range))
         };
-        let mut decided = work.into_par_iter().map(finish).collect::<Result<Vec<_>>>()?;
-        self.open(s, &mut decided)?;
-        Ok(decided)
+        let mut merging = Vec::new();
+        s.tiles(at, begin, |talk, m: (BitShare, _, _)| {
+            talk.say_bits(&mut first, &m.0)?;
+            merging.push(m);
+            Ok(())
+        })?;
+        let mut out = s.talk.round(len * self.opened());
+        in_waves(
+            &mut s.talk,
+            merging,
+            |talk, (mine, ..)| talk.hear_bits(&mut first, mine),
+            |(_, pending, range), opened| {
+                self.mask(&dev, self.comparison.finish(pending, &opened)?, &tile(&range), range)
+            },
+            |talk, u| {
+                talk.say_bits(&mut out, &u.mine)?;
+                begun.push(u);
+                Ok(())
+            },
+        )?;
+        self.decided(&mut s.talk, out, begun, work, after)
+    }
+
+    /// Predicates opened per element.
+    fn opened(&self) -> usize {
+        self.sign.is_some() as usize + self.borrow as usize
+    }
+
+    /// The last step: the predicates are opened, the tiles' work is done.
+    fn decided<'a, B: Backend, T: Send>(
+        &self,
+        talk: &mut Talk<'a>,
+        mut round: Round,
+        begun: Vec<Undecided<B>>,
+        work: impl Fn(Decided<B>) -> Result<T> + Sync,
+        after: impl FnMut(&mut Talk<'a>, T) -> Result<()>,
+    ) -> Result<()> {
+        let decide = |Undecided { key, range, .. }: Undecided<B>, opened: Bits| {
+            let n = range.len();
+            let sign = if self.sign.is_some() { opened.slice(0, n) } else { Bits::default() };
+            let borrow = if self.borrow { opened.slice(opened.len() - n, n) } else { Bits::default() };
+            work(Decided { sign, borrow, key, range })
+        };
+        in_waves(talk, begun, |talk, u| talk.hear_bits(&mut round, &u.mine), decide, after)
     }
 
     /// This party's shares of the masked predicates, from its shares of `[r <= x^]` in full and on the low bits.
     fn mask<B: Backend>(
         &self,
         dev: &B,
-        key: &TileKey<B>,
+        (Outcome { full, low }, key): (Outcome, TileKey<B>),
         x: &B::Buf,
-        full: Bits,
-        low: Option<Bits>,
-    ) -> (Bits, Bits) {
+        range: Range<usize>,
+    ) -> Result<Undecided<B>> {
         let p0 = key.me().is_p0();
-        let carry = |b: &Bits| {
-            let share = b.xor(&key.own_bits(BORROW));
-            if p0 { share.not() } else { share }
-        };
-        let borrow = match (&low, self.borrow) {
-            (Some(low), _) => carry(low),
-            (None, true) => carry(&full),
-            (None, false) => Bits::default(),
-        };
-        let sign = self.sign.map(|m| {
+        let mut mine = Bits::default();
+        if let Some(m) = self.sign {
             let share = full.xor(&key.own_bits(SIGN));
-            if p0 { share.xor(&dev.bit(x, m - 1)) } else { share }
-        });
-        (sign.unwrap_or_default(), borrow)
-    }
-
-    fn open<B: Backend>(&self, s: &mut Session<B>, decided: &mut [Decided<B>]) -> Result<()> {
-        let mut message = Bits::default();
-        for d in decided.iter() {
-            message.append(&d.sign);
-            message.append(&d.borrow);
+            mine = if p0 { share.xor(&dev.bit(x, m - 1)) } else { share };
         }
-        let opened = s.open_bits(BitShare(message))?;
-        let mut at = 0;
-        for d in decided {
-            d.sign = opened.slice(at, d.sign.len());
-            at += d.sign.len();
-            d.borrow = opened.slice(at, d.borrow.len());
-            at += d.borrow.len();
+        if self.borrow {
+            let share = low.as_ref().unwrap_or(&full).xor(&key.own_bits(BORROW));
+            mine.append(&if p0 { share.not() } else { share });
         }
-        Ok(())
+        Ok(Undecided { mine: BitShare(mine), key, range })
     }
 }

@@ -4,11 +4,12 @@
 //! wire of n bits it may first drop `shift` bits: `X = x^ >> shift` is masked by `R = r >> shift` up to a public coin
 //! (protocols, sections 4 and 6). Exact for `-2^(m-1) <= t < 2^(m-1)`.
 
-use super::predicate::{Decided, Predicate, each};
+use super::predicate::{Decided, Predicate};
 use super::select::Select;
 use super::{Coins, Cost, Gate, cut_open, take};
 use crate::compare::Scheme;
 use crate::ring::{ones, sign_extend};
+use crate::session::{Stored, Target};
 use crate::{Backend, Deal, Error, Form, Mask, Masked, Part, Result, Ring, Session, Share};
 use serde::{Deserialize, Serialize};
 
@@ -83,18 +84,24 @@ impl Gate for Relu {
             s.coin(|dev| dev.download(&x.value).iter().map(|v| v.low() & ones(shift)).collect());
         }
         let big = dev.shift(&x.value, 0, shift, select.m);
-        let fields = self.part(x.form()).fields;
-        let decided = predicate.eval(s, (Self::NAME, 0, &fields), form.shape.row(), &big)?;
+        let at = Stored {
+            name: Self::NAME,
+            part: 0,
+            fields: self.part(x.form()).fields,
+            per_image: form.shape.row(),
+        };
+        let target = Target::new(form.clone(), s.outlet());
+        let mut out = target.grow(&mut s.talk);
         let tile = |mut d: Decided<B>| {
             let part = |v: &B::Buf| dev.slice(v, d.range.start, d.range.len());
             let share = select.free.then(|| part(&x.share));
             let rho = select.rho(&mut d.key)?;
-            select.eval(&mut d.key, &rho, &part(&big), share.as_ref(), &d.sign)
+            let z = select.eval(&mut d.key, &rho, &part(&big), share.as_ref(), &d.sign)?;
+            let mask = d.key.fresh(form.bits);
+            Ok(target.piece(&dev, dev.lin(&[(B::Ring::ONE, &z), (B::Ring::ONE, &mask)], form.bits), mask))
         };
-        let z = each(decided, tile)?;
-        let mask = s.fresh(0, &form);
-        let buf = dev.lin(&[(B::Ring::ONE, &dev.concat(z)), (B::Ring::ONE, &mask)], form.bits);
-        Ok(Share { form, buf, mask })
+        predicate.eval(s, &at, &big, tile, |talk, piece| out.push(&dev, talk, piece))?;
+        Ok(out.whole(&dev))
     }
 
     fn cost(&self, n: u32, x: &[&Form]) -> Result<Cost> {

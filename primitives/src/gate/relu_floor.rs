@@ -5,10 +5,11 @@
 //! `c = [x^_low < r_low]`; both are opened masked. Words: rho (n), `-d R - d c` for the four openings (4n), and
 //! `d msb(r)` for both openings of d (f bits each, used if `msb(x^) = 0`).
 
-use super::predicate::{Decided, Predicate, each};
+use super::predicate::{Decided, Predicate};
 use super::{Coins, Cost, Gate, take};
 use crate::bits::Bits;
 use crate::compare::Scheme;
+use crate::session::{Stored, Target};
 use crate::{Backend, Deal, Error, Form, Mask, Masked, Part, Result, Ring, Session, Share};
 use serde::{Deserialize, Serialize};
 
@@ -85,12 +86,21 @@ impl Gate for ReluFloor {
         let [x] = take(Self::NAME, x)?;
         let form = self.output(B::Ring::BITS, &[x.form()])?;
         let (dev, one) = (s.dev.clone(), B::Ring::ONE);
-        let at = (Self::NAME, 0, &self.part(&form).fields);
-        let decided = self.predicate(&form).eval(s, at, form.shape.row(), &x.value)?;
-        let z = each(decided, |d| self.tile(&dev.slice(&x.value, d.range.start, d.range.len()), d))?;
-        let mask = s.fresh(0, &form);
-        let buf = dev.lin(&[(one, &dev.concat(z)), (one, &mask)], form.bits);
-        Ok(Share { form, buf, mask })
+        let at = Stored {
+            name: Self::NAME,
+            part: 0,
+            fields: self.part(&form).fields,
+            per_image: form.shape.row(),
+        };
+        let target = Target::new(form.clone(), s.outlet());
+        let mut out = target.grow(&mut s.talk);
+        let tile = |d: Decided<B>| {
+            let mask = d.key.fresh(form.bits);
+            let z = self.tile(&dev.slice(&x.value, d.range.start, d.range.len()), d)?;
+            Ok(target.piece(&dev, dev.lin(&[(one, &z), (one, &mask)], form.bits), mask))
+        };
+        self.predicate(&form).eval(s, &at, &x.value, tile, |talk, piece| out.push(&dev, talk, piece))?;
+        Ok(out.whole(&dev))
     }
 
     fn cost(&self, n: u32, x: &[&Form]) -> Result<Cost> {

@@ -5,10 +5,10 @@
 //! `|x| <= 2^(n-2) - 2^f`.
 
 use super::lift::extend;
-use super::predicate::{Decided, Predicate, each};
+use super::predicate::{Decided, Predicate};
 use super::{Coins, Cost, Gate, Mode, cut_open, take};
 use crate::ring::ones;
-use crate::session::TileKey;
+use crate::session::{Stored, Target, TileKey};
 use crate::{Backend, Deal, Error, Form, Mask, Masked, Part, Result, Ring, Session, Share};
 use serde::{Deserialize, Serialize};
 
@@ -136,25 +136,32 @@ impl Truncate {
     ) -> Result<Share<B>> {
         let form = self.output(B::Ring::BITS, &[x.form()])?;
         let (dev, one, cut) = (s.dev.clone(), B::Ring::ONE, self.cut);
-        let (fields, row) = (self.part(&form).fields, form.shape.row());
+        let at = Stored { name, part: 0, fields: self.part(&form).fields, per_image: form.shape.row() };
         let part = |r: &std::ops::Range<usize>| dev.slice(&x.value, r.start, r.len());
-        let z = match self.predicate() {
+        let target = Target::new(form.clone(), s.outlet());
+        let mut out = target.grow(&mut s.talk);
+        let masked = |z: B::Buf, mask: B::Buf| {
+            target.piece(&dev, dev.lin(&[(one, &z), (one, &mask)], form.bits), mask)
+        };
+        match self.predicate() {
             Some(p) => {
-                let decided = p.eval(s, (name, 0, &fields), row, &x.value)?;
-                each(decided, |d| {
-                    let x = part(&d.range);
-                    self.exact(d, &x)
-                })?
+                let tile = |d: Decided<B>| {
+                    let (mask, x) = (d.key.fresh(form.bits), part(&d.range));
+                    Ok(masked(self.exact(d, &x)?, mask))
+                };
+                p.eval(s, &at, &x.value, tile, |talk, piece| out.push(&dev, talk, piece))?;
             }
             None => {
                 if !s.me.is_p0() {
                     s.coin(|dev| dev.download(&x.value).iter().map(|v| v.low() & ones(cut)).collect());
                 }
-                s.tiles(name, 0, &fields, row, |mut key, range| self.rounded(&mut key, &part(&range)))?
+                let tile = |mut key: TileKey<B>, range| {
+                    let z = self.rounded(&mut key, &part(&range))?;
+                    Ok(masked(z, key.fresh(form.bits)))
+                };
+                s.tiles(&at, tile, |talk, piece| out.push(&dev, talk, piece))?;
             }
-        };
-        let mask = s.fresh(0, &form);
-        let buf = dev.lin(&[(one, &dev.concat(z)), (one, &mask)], form.bits);
-        Ok(Share { form, buf, mask })
+        }
+        Ok(out.whole(&dev))
     }
 }

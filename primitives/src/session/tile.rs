@@ -11,7 +11,7 @@
 
 use crate::backend::Packed;
 use crate::bits::Bits;
-use crate::deal::{stream_bits, stream_roots};
+use crate::deal::{FRESH, stream_bits, stream_roots};
 use crate::prg::{Field, Origin, Stream};
 use crate::record::packed_len;
 use crate::{Backend, Error, KeySource, Part, PartyId, Result, Seed, Site, TILE, TileBytes};
@@ -152,6 +152,10 @@ impl<B: Backend> TileKey<B> {
         self.data.as_ref().map_or(&[], |d| &d.as_ref().as_ref()[range])
     }
 
+    /// This party's share of the fresh mask of this part's result, on these slots.
+    pub fn fresh(&self, bits: u32) -> B::Buf {
+        self.dev.expand(&self.stream(FRESH), self.slots.start, self.len(), bits)
+    }
     /// This party's own free bits.
     pub fn own_bits(&self, field: u32) -> Bits {
         stream_bits(&self.stream(field), self.slots.clone())

@@ -7,7 +7,7 @@ use std::thread;
 use twoply_primitives::channel::{Recorded, Recording, pair};
 use twoply_primitives::deal::FRESH;
 use twoply_primitives::prg::{Field, Stream};
-use twoply_primitives::session::Setup;
+use twoply_primitives::session::{Outlet, Setup};
 use twoply_primitives::*;
 
 /// Key set and segment of every test.
@@ -92,7 +92,7 @@ impl KeySource for Side {
     }
 }
 
-/// Runs `program` as both parties over a recorded loopback; each side's result and what passed.
+/// Runs `program` as both parties over a recorded loopback; each side's result and what passed, piece by piece.
 pub fn parties<R: Ring, T: Send>(
     store: &Store,
     seeds: &[Seed; 2],
@@ -175,7 +175,7 @@ pub struct Dealt<R> {
 pub struct Played<R> {
     /// The result in the clear, mod 2^bits.
     pub clear: Vec<R>,
-    /// What passed, per party; the last message is the transcript's hash.
+    /// What passed, per party, in pieces; the last is the transcript's hash.
     pub logs: [Recording; 2],
     pub transcript: [u8; 32],
 }
@@ -254,7 +254,7 @@ impl<R: Ring> Dealt<R> {
     ) -> Result<(Vec<u8>, [u8; 32])> {
         (0..self.gate).for_each(|_| s.end_gate());
         let wires: Vec<_> = self.operands.iter().zip(values).map(|(o, v)| o.wire(s.me, v)).collect();
-        s.begin_gate("test", G::NAME);
+        s.begin_gate("test", G::NAME, Outlet::Open);
         let share = gate.eval(s, &wires.iter().collect::<Vec<_>>())?;
         let open = s.open(share)?;
         s.end_gate();

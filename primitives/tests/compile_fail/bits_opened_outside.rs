@@ -1,8 +1,8 @@
-//! Bits are opened by gates alone.
-use twoply_primitives::{Backend, BitShare, Session};
+//! Bits are said and heard by gates alone.
+use twoply_primitives::{Backend, Session};
 
-fn open<B: Backend>(s: &mut Session<B>, bits: BitShare) {
-    let _ = s.open_bits(bits);
+fn open<B: Backend>(s: &mut Session<B>) {
+    let _ = &mut s.talk;
 }
 
 fn main() {}

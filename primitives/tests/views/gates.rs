@@ -43,6 +43,13 @@ fn words(width: u32, lanes: usize) -> Message {
 type Part = (String, u32, usize, Vec<u128>, Vec<u128>);
 
 impl Message {
+    /// Length for `samples` images.
+    fn bytes(&self, samples: usize) -> usize {
+        match self {
+            B { planes, lanes } => (samples * lanes * planes).div_ceil(8),
+            W { widths, lanes } => widths.iter().map(|&w| (samples * lanes * w as usize).div_ceil(8)).sum(),
+        }
+    }
     fn read(&self, name: &str, sent: &[u8], got: &[u8], samples: usize) -> Vec<Part> {
         let cells = |bytes: &[u8], from: usize, width: u32, len: usize| -> Vec<u128> {
             (0..len).map(|i| read_word(bytes, from + i * width as usize, width) as u128).collect()
@@ -156,11 +163,21 @@ impl<G: Gate> Case<G> {
             v.triple(range, o.form.bits);
         }
     }
+    /// A side's messages, put together from the pieces they left in.
+    fn whole(&self, pieces: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let (mut all, mut out) = (pieces.concat(), vec![]);
+        for m in &self.messages {
+            let rest = all.split_off(m.bytes(self.images()));
+            out.push(std::mem::replace(&mut all, rest));
+        }
+        assert_eq!(all.len(), 32, "all messages and the transcript");
+        out
+    }
     fn heard(&self, v: &mut View, log: &Recording) {
-        assert_eq!(log.received.len(), self.messages.len() + 1, "all messages and the transcript");
+        let (sent, received) = (self.whole(&log.sent), self.whole(&log.received));
         for (i, m) in self.messages.iter().enumerate() {
             for (name, width, lanes, got, opened) in
-                m.read(&format!("message {i}"), &log.sent[i], &log.received[i], self.images())
+                m.read(&format!("message {i}"), &sent[i], &received[i], self.images())
             {
                 let range = v.see(&format!("{name} received"), planes(&got, width, lanes));
                 v.stress(range);
@@ -173,7 +190,8 @@ impl<G: Gate> Case<G> {
     }
     /// Opened values of message `i`, plane by plane.
     pub fn opened(&self, i: usize, log: &Recording) -> Vec<Plane> {
-        let parts = self.messages[i].read("opened", &log.sent[i], &log.received[i], self.images());
+        let (sent, received) = (self.whole(&log.sent), self.whole(&log.received));
+        let parts = self.messages[i].read("opened", &sent[i], &received[i], self.images());
         parts.iter().flat_map(|(_, width, lanes, _, opened)| planes(opened, *width, *lanes)).collect()
     }
 }
