@@ -46,7 +46,7 @@ impl<C: Channel> Channel for Wire<C> {
 /// P1's steps while both run `gate` on 20 tiles.
 fn steps<R: Ring, G: Gate>(gate: &G, bits: u32) -> Vec<Step> {
     let dealt = deal::<R, G>(gate, &[Form::new([1, 20 * TILE - 3], bits)], 4);
-    let values = [dealt.operands[0].hide(&vec![R::ONE; 20 * TILE - 3])];
+    let values = [dealt.operands[0].hide(&[R::ONE].repeat(20 * TILE - 3))];
     let (a, b) = pair();
     let log = Log::default();
     let store: &Store = &dealt.store;
