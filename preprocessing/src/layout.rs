@@ -195,6 +195,11 @@ impl SegmentLayout {
         ((at.part as usize) < gate.parts).then(|| self.slots[gate.first + at.part as usize].part.elements)
     }
 
+    /// Name of a gate.
+    pub(crate) fn name(&self, at: Site) -> Option<&str> {
+        self.gates.get(at.gate as usize).map(|gate| gate.name.as_str())
+    }
+
     /// Every stored tile, in the order of the file.
     pub(crate) fn stored(&self) -> impl Iterator<Item = (&str, Site, usize)> {
         let sites = self.gates.iter().enumerate().flat_map(|(g, gate)| {

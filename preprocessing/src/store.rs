@@ -1,7 +1,9 @@
 //! Opening keys: a folder of key sets, a key set for a plan, a segment for a lease.
 
+mod ahead;
 mod segment;
 
+pub use ahead::Reading;
 pub use segment::{Leased, Segment};
 
 use crate::disk::{erase, open_private};

@@ -1,5 +1,6 @@
-//! One segment file, mapped; each tile verified when it is asked for, and handed out without a copy.
+//! One segment file, mapped; each tile verified before it is handed out, and handed out without a copy.
 
+use super::ahead::{Ahead, Reading};
 use crate::disk::open_private;
 use crate::file::{Digests, Header, Kind, Wanted};
 use crate::layout::{DIGEST, PAGE, Place, SegmentLayout};
@@ -11,7 +12,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use twoply_primitives::{KeySource, Origin, Seed, Site, TileBytes};
+use twoply_primitives::{KeySource, Origin, Seed, Site, TILE, TileBytes};
 use zeroize::Zeroizing;
 
 /// An open segment file. It can be verified; its tiles come out through a [`crate::Lease`] only.
@@ -77,7 +78,7 @@ impl Segment {
     /// Checks every tile, in parallel.
     pub fn verify(&self) -> Result<()> {
         let tiles: Vec<_> = self.0.layout.stored().collect();
-        tiles.into_par_iter().try_for_each(|(name, at, tile)| self.0.tile(name, at, tile).map(|_| ()))
+        tiles.into_par_iter().try_for_each(|(_, at, tile)| self.0.verify(at, tile).map(|_| ()))
     }
 }
 
@@ -105,10 +106,44 @@ impl Inner {
         Ok(())
     }
 
-    /// Finds and verifies one tile.
-    fn tile(&self, name: &str, at: Site, tile: usize) -> Result<Range<usize>> {
+    pub(super) fn layout(&self) -> &SegmentLayout {
+        &self.layout
+    }
+
+    /// Where the tile of this gate lies, and its number; none if nobody stores anything there.
+    pub(super) fn find(&self, name: &str, at: Site, tile: usize) -> Result<(Range<usize>, Option<usize>)> {
         let place = self.layout.place(self.header.party.index(), name, at, tile)?;
-        let Place { number: Some(number), offset, len, padded } = place else { return Ok(0..0) };
+        let start = place.offset as usize;
+        Ok((start..start + place.len, place.number.map(|n| n as usize)))
+    }
+
+    /// The number of a tile that the plan has and that is stored.
+    pub(super) fn number(&self, at: Site, tile: usize) -> Option<usize> {
+        self.find(self.layout.name(at)?, at, tile).ok()?.1
+    }
+
+    /// The stored tiles that hold elements of `images`, in the order of the program, with their lengths.
+    pub(super) fn tiles_of(&self, images: Range<u32>) -> Vec<(Site, usize, usize)> {
+        let all = self.header.images.max(1) as usize;
+        let mut out = vec![];
+        for (name, at, tile) in self.layout.stored() {
+            let per_image = self.layout.elements(at).unwrap_or(0) / all;
+            let run = images.start as usize * per_image..images.end as usize * per_image;
+            if tile * TILE < run.end && (tile + 1) * TILE > run.start {
+                // a half that stores nothing here is not asked for it
+                out.extend(
+                    self.find(name, at, tile).ok().filter(|f| !f.0.is_empty()).map(|f| (at, tile, f.0.len())),
+                );
+            }
+        }
+        out
+    }
+
+    /// Verifies one tile; its length with padding.
+    pub(super) fn verify(&self, at: Site, tile: usize) -> Result<usize> {
+        let name = self.layout.name(at).unwrap_or_default();
+        let place = self.layout.place(self.header.party.index(), name, at, tile)?;
+        let Place { number: Some(number), offset, padded, .. } = place else { return Ok(0) };
         let start = offset as usize;
         let entry = self.index().start + number as usize * DIGEST;
         let digest = self.digests.tile(name, at, tile, &[self.bytes(start..start + padded)?]);
@@ -116,7 +151,7 @@ impl Inner {
             let what = format!("tile {tile} of gate {} ({name}) part {}", at.gate, at.part);
             return Err(Error::corrupt(&self.path, what));
         }
-        Ok(start..start + len)
+        Ok(padded)
     }
 }
 
@@ -136,15 +171,21 @@ impl AsRef<[u8]> for View {
 pub struct Leased {
     segment: Segment,
     images: Range<u32>,
+    ahead: Ahead,
 }
 
 impl Leased {
     pub(super) fn new(segment: Segment, images: Range<u32>) -> Self {
-        Leased { segment, images }
+        let ahead = Ahead::of(segment.inner().clone(), images.clone());
+        Leased { segment, images, ahead }
     }
     /// The leased images, numbered within the segment.
     pub fn images(&self) -> Range<u32> {
         self.images.clone()
+    }
+    /// What reading and verifying its tiles took so far.
+    pub fn reading(&self) -> Reading {
+        self.ahead.reading()
     }
     /// This party's seed of the segment.
     pub fn seed(&self) -> &Seed {
@@ -167,9 +208,8 @@ impl Leased {
 
 impl KeySource for Leased {
     fn tile(&self, name: &'static str, at: Site, tile: usize) -> twoply_primitives::Result<TileBytes> {
-        let inner = &self.segment.0;
-        let range = inner.tile(name, at, tile)?;
-        Ok(Arc::new(View { inner: inner.clone(), range }))
+        let range = self.ahead.tile(name, at, tile)?;
+        Ok(Arc::new(View { inner: self.segment.0.clone(), range }))
     }
     fn elements(&self, at: Site) -> twoply_primitives::Result<usize> {
         self.segment.0.layout.elements(at).ok_or_else(|| twoply_primitives::Error::PlanMismatch {
