@@ -68,6 +68,17 @@ pub struct Memory {
     pub parties: [Option<u64>; 2],
 }
 
+/// What a party's key tiles cost beside the run's own work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeyReading {
+    /// Bytes read and verified, with padding.
+    pub bytes: u64,
+    /// Of these, before the run asked for them.
+    pub ahead: u64,
+    /// Seconds, over all threads.
+    pub seconds: f64,
+}
+
 /// A run's report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -98,6 +109,9 @@ pub struct Report {
     /// Peak memory.
     #[serde(default)]
     pub memory: Memory,
+    /// Reading and verifying key tiles, P0 and P1; overlaps with the online time.
+    #[serde(default)]
+    pub key_reading: [Option<KeyReading>; 2],
     /// Everything that was opened, and to whom.
     pub opened: Vec<Opened>,
     /// Gate by gate.
@@ -112,6 +126,7 @@ pub struct Tally {
     /// Seconds of all runs, from the first message to the owner to the last.
     pub online: f64,
     owner_bytes: u64,
+    keys: KeyReading,
     gates: Vec<(Layer, u64, u64, u64, u64)>,
 }
 
@@ -137,8 +152,17 @@ impl Tally {
         }
     }
 
+    /// Adds what reading the keys of a run took.
+    pub fn add_reading(&mut self, r: &twoply_preprocessing::Reading) {
+        self.keys.bytes += r.bytes;
+        self.keys.ahead += r.ahead;
+        self.keys.seconds += r.time.as_secs_f64();
+    }
+
     /// The report of party `me` (0 or 1).
     pub fn report(&self, me: usize) -> Report {
+        let mut key_reading = [None; 2];
+        key_reading[me] = Some(self.keys);
         let of = |v: u64| {
             let mut both = [None; 2];
             both[me] = Some(v);
@@ -158,6 +182,7 @@ impl Tally {
             owner_bytes: of(self.owner_bytes),
             key_bytes: of(sum(|g| g.1)),
             seconds: Seconds { online: Some(self.online), ..Seconds::default() },
+            key_reading,
             opened: self.opened(),
             layers: self.gates.iter().map(layer).collect(),
             ..Report::default()
@@ -219,6 +244,7 @@ impl Report {
         pair(&mut self.owner_bytes, &other.owner_bytes);
         pair(&mut self.key_bytes, &other.key_bytes);
         pair(&mut self.memory.parties, &other.memory.parties);
+        self.key_reading.iter_mut().zip(&other.key_reading).for_each(|(a, b)| *a = a.or(*b));
         if self.layers.is_empty() {
             self.layers.clone_from(&other.layers);
             self.opened.clone_from(&other.opened);

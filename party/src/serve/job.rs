@@ -123,6 +123,7 @@ fn piece<R: Ring>(party: &Party<R>, peer: &mut Link, link: &mut Link, lease: Lea
     let start = party.set.cut().range(segment).map_or(0, |r| r.start) + u64::from(images.start);
     let grant = Grant { key_set: party.set.id(), first: start, images: images.end - images.start };
     let half = keys.segment_id().0;
+    let keys = Arc::new(keys);
     let began = Instant::now();
     let setup = Setup {
         me: party.me,
@@ -131,7 +132,7 @@ fn piece<R: Ring>(party: &Party<R>, peer: &mut Link, link: &mut Link, lease: Lea
         origin: keys.origin(),
         images: images.start as usize..images.end as usize,
         peer,
-        keys: Arc::new(keys),
+        keys: keys.clone(),
         clock: Arc::new(Wall(began)),
     };
     let mut owner = Owner { link, grant, granted: false, failure: None };
@@ -142,7 +143,10 @@ fn piece<R: Ring>(party: &Party<R>, peer: &mut Link, link: &mut Link, lease: Lea
     match ran {
         Ok(ran) => {
             let seconds = began.elapsed().as_secs_f64();
-            party.count(|t| super::count(t, grant.images as usize, &ran, seconds));
+            party.count(|t| {
+                super::count(t, grant.images as usize, &ran, seconds);
+                t.add_reading(&keys.reading());
+            });
             if let Some(path) = &party.config.record_coins {
                 append_coins(path, &ran.coins).map_err(fatal)?;
             }
