@@ -1,12 +1,16 @@
-//! Gates on one batch: the dealer's work, and both parties' on a loopback pair (two threads, one machine).
+//! Gates on one batch: the dealer's work, both parties' on a loopback pair (two threads, one machine), and one party's
+//! alone on one thread. Below them the parts: digit comparison, packing, the arithmetic on a tile.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use std::cell::LazyCell;
+use std::sync::LazyLock;
 use std::time::Duration;
+use twoply_bench::alone::Compared;
 use twoply_bench::gate::{Dealt, Operand};
-use twoply_primitives::compare::Scheme;
+use twoply_bench::{cpu, values};
+use twoply_primitives::backend::Packed;
+use twoply_primitives::compare::{Scheme, Widths};
 use twoply_primitives::gate::{Conv2d, Linear, MaxPool, Relu, ReluFloor};
-use twoply_primitives::{Form, Gate, Ring, Window};
+use twoply_primitives::{Backend, Form, Gate, PartyId, Ring, TILE, Window};
 
 fn wire(shape: &[usize], bits: u32) -> Operand {
     Operand::Wire(Form::new(twoply_primitives::Shape(shape.to_vec()), bits))
@@ -24,11 +28,16 @@ fn both<R: Ring, G: Gate + Clone>(
     count: usize,
 ) {
     let dealt =
-        LazyCell::new(|| Dealt::<R, G>::new(gate.clone(), operands).expect("a gate that can be dealt"));
+        LazyLock::new(|| Dealt::<R, G>::new(gate.clone(), operands).expect("a gate that can be dealt"));
     let mut group = c.benchmark_group(format!("{} u{}", G::NAME, R::BITS));
     group.throughput(Throughput::Elements(count as u64));
     group.bench_function(BenchmarkId::new("deal", name), |b| b.iter(|| dealt.deal().expect("dealt")));
     group.bench_function(BenchmarkId::new("eval", name), |b| b.iter(|| dealt.eval().expect("evaluated")));
+    for me in PartyId::BOTH {
+        group.bench_function(BenchmarkId::new(format!("{me} alone"), name), |b| {
+            one_thread(|| b.iter(|| dealt.alone(me).expect("evaluated")))
+        });
+    }
     group.finish();
 }
 
@@ -42,6 +51,9 @@ fn rectifiers<R: Ring>(c: &mut Criterion, (n, m): (u32, u32)) {
         let name = scheme.to_string();
         let relu = Relu { scheme, shift: 0, out: n };
         both::<R, _>(c, &name, &relu, &[wire(&[batch, row], m)], batch * row);
+        // as wide as the ring: w = n - 1, nothing to lift
+        let full = Relu { scheme, shift: 0, out: n };
+        both::<R, _>(c, &format!("{name} w={}", n - 1), &full, &[wire(&[batch, row], n)], batch * row);
         let floor = ReluFloor { scheme, cut: n - m };
         both::<R, _>(c, &name, &floor, &[wire(&[batch, row], n)], batch * row);
         let pool = MaxPool { scheme, window: Window::square(2, 2) };
@@ -60,6 +72,64 @@ fn products<R: Ring>(c: &mut Criterion, (n, m): (u32, u32)) {
     both::<R, _>(c, "20-50 5x5", &conv, &operands, batch * 50 * 64 * 500);
 }
 
+/// Runs `f` on a pool of one thread, so that what is timed is one core's work and no hand-over.
+fn one_thread(f: impl FnOnce() + Send) {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("one thread").install(f);
+}
+
+/// Tiles of a comparison: few enough for keys and buffers to stay in the cache.
+const TILES: usize = 4;
+
+/// Comparisons without the exchange, per party: the message and, for digits, the merge.
+fn comparisons<R: Ring>(c: &mut Criterion, widths: &[u32]) {
+    for scheme in [Scheme::Digits, Scheme::Dpf] {
+        let mut group = c.benchmark_group(format!("{scheme} u{}", R::BITS));
+        group.throughput(Throughput::Elements((TILES * TILE) as u64));
+        for &w in widths {
+            let (alpha, x) = (values::<R>(TILES * TILE, w - 1, w), values::<R>(TILES * TILE + 1, w - 1, w));
+            let compared = Compared::new(scheme.at(Widths { w, low: None }), alpha)
+                .expect("a comparison that can be dealt");
+            group.bench_function(BenchmarkId::new("deal", w), |b| {
+                one_thread(|| b.iter(|| compared.deal().expect("dealt")))
+            });
+            for me in PartyId::BOTH {
+                group.bench_function(BenchmarkId::new(me.to_string(), w), |b| {
+                    one_thread(|| b.iter(|| compared.evaluate(me, &x[1..]).expect("evaluated")))
+                });
+            }
+        }
+        group.finish();
+    }
+}
+
+/// Element-wise work on a tile in the cache.
+fn words<R: Ring>(c: &mut Criterion, widths: &[u32]) {
+    let (dev, x, y) = (cpu::<R>(), values::<R>(TILE, 30, R::BITS), values::<R>(TILE, 20, R::BITS));
+    let mut group = c.benchmark_group(format!("words u{}", R::BITS));
+    group.throughput(Throughput::Elements(TILE as u64));
+    for &width in widths {
+        let bytes = dev.pack(&x, width);
+        let packed = Packed { bytes: bytes.into(), at: 0, width, len: TILE };
+        group.bench_function(BenchmarkId::new("pack", width), |b| b.iter(|| dev.pack(&x, width)));
+        group.bench_function(BenchmarkId::new("unpack", width), |b| b.iter(|| dev.unpack(&packed)));
+    }
+    let bits = dev.bit(&x, 7);
+    let minus = R::ZERO.sub(R::ONE);
+    group.bench_function("bit", |b| b.iter(|| dev.bit(&x, R::BITS - 1)));
+    group.bench_function("of_bits", |b| b.iter(|| dev.of_bits(&bits)));
+    group.bench_function("shift", |b| b.iter(|| dev.shift(&x, 3, 12, R::BITS - 12)));
+    group.bench_function("lin", |b| b.iter(|| dev.lin(&[(R::ONE, &x), (minus, &y)], R::BITS - 12)));
+    group.bench_function("mul", |b| b.iter(|| dev.mul(&x, &y)));
+    group.finish();
+}
+
+fn parts(c: &mut Criterion) {
+    comparisons::<u32>(c, &[15, 19, 31]);
+    comparisons::<u64>(c, &[31, 47, 63]);
+    words::<u32>(c, &[1, 12, 20, 31, 32]);
+    words::<u64>(c, &[16, 48, 63, 64]);
+}
+
 fn gates(c: &mut Criterion) {
     rectifiers::<u32>(c, NARROW);
     rectifiers::<u64>(c, WIDE);
@@ -70,6 +140,6 @@ fn gates(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = gates
+    targets = parts, gates
 }
 criterion_main!(benches);

@@ -1,10 +1,11 @@
 //! One gate, dealt once and evaluated as often as wanted by two parties on two threads.
 
+use crate::alone::Echo;
 use crate::memory::{Discard, Memory};
 use crate::{ORIGIN, cpu, seeds, values};
 use std::sync::Arc;
 use std::thread;
-use twoply_primitives::channel::{Loopback, pair};
+use twoply_primitives::channel::{Channel, pair};
 use twoply_primitives::session::Setup;
 use twoply_primitives::{
     Cpu, Deal, Form, Gate, KeySink, Mask, Masked, NoClock, Origin, PartyId, Result, Ring, Session, owner,
@@ -69,7 +70,11 @@ impl<R: Ring, G: Gate> Dealt<R, G> {
             other.join().unwrap_or_else(|e| std::panic::resume_unwind(e)).and(mine)
         })
     }
-    fn party(&self, me: PartyId, mut peer: Loopback) -> Result<()> {
+    /// One party's work, the opening included, on this thread's pool; see [`Echo`].
+    pub fn alone(&self, me: PartyId) -> Result<()> {
+        self.party(me, Echo::default())
+    }
+    fn party(&self, me: PartyId, mut peer: impl Channel) -> Result<()> {
         let mut session = Session::new(Setup {
             me,
             dev: cpu::<R>(),

@@ -2,6 +2,7 @@
 //!
 //! Keys are used again and again here, which a real session never does: nothing but time is taken from these runs.
 
+pub mod alone;
 pub mod gate;
 pub mod memory;
 pub mod network;
