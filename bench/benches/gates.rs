@@ -1,12 +1,15 @@
 //! Gates on one batch: the dealer's work, both parties' on a loopback pair (two threads, one machine), and one party's
 //! alone on one thread. Below them the parts: digit comparison, packing, the arithmetic on a tile.
 
+mod cpu;
+
+use cpu::CpuTime;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::sync::LazyLock;
 use std::time::Duration;
 use twoply_bench::alone::Compared;
 use twoply_bench::gate::{Dealt, Operand};
-use twoply_bench::{cpu, values};
+use twoply_bench::values;
 use twoply_primitives::backend::Packed;
 use twoply_primitives::compare::{Scheme, Widths};
 use twoply_primitives::gate::{Conv2d, Linear, MaxPool, Relu, ReluFloor};
@@ -33,8 +36,24 @@ fn both<R: Ring, G: Gate + Clone>(
     group.throughput(Throughput::Elements(count as u64));
     group.bench_function(BenchmarkId::new("deal", name), |b| b.iter(|| dealt.deal().expect("dealt")));
     group.bench_function(BenchmarkId::new("eval", name), |b| b.iter(|| dealt.eval().expect("evaluated")));
+    group.finish();
+}
+
+/// One party's whole gate, with a peer that only echoes.
+fn alone<R: Ring, G: Gate + Clone>(
+    c: &mut Criterion<CpuTime>,
+    name: &str,
+    gate: &G,
+    operand: Operand,
+    count: usize,
+) {
+    let dealt = LazyLock::new(|| {
+        Dealt::<R, G>::new(gate.clone(), std::slice::from_ref(&operand)).expect("a gate that can be dealt")
+    });
+    let mut group = c.benchmark_group(format!("{} u{} alone", G::NAME, R::BITS));
+    group.throughput(Throughput::Elements(count as u64));
     for me in PartyId::BOTH {
-        group.bench_function(BenchmarkId::new(format!("{me} alone"), name), |b| {
+        group.bench_function(BenchmarkId::new(me.to_string(), name), |b| {
             one_thread(|| b.iter(|| dealt.alone(me).expect("evaluated")))
         });
     }
@@ -81,7 +100,7 @@ fn one_thread(f: impl FnOnce() + Send) {
 const TILES: usize = 4;
 
 /// Comparisons without the exchange, per party: the message and, for digits, the merge.
-fn comparisons<R: Ring>(c: &mut Criterion, widths: &[u32]) {
+fn comparisons<R: Ring>(c: &mut Criterion<CpuTime>, widths: &[u32]) {
     for scheme in [Scheme::Digits, Scheme::Dpf] {
         let mut group = c.benchmark_group(format!("{scheme} u{}", R::BITS));
         group.throughput(Throughput::Elements((TILES * TILE) as u64));
@@ -103,8 +122,9 @@ fn comparisons<R: Ring>(c: &mut Criterion, widths: &[u32]) {
 }
 
 /// Element-wise work on a tile in the cache.
-fn words<R: Ring>(c: &mut Criterion, widths: &[u32]) {
-    let (dev, x, y) = (cpu::<R>(), values::<R>(TILE, 30, R::BITS), values::<R>(TILE, 20, R::BITS));
+fn words<R: Ring>(c: &mut Criterion<CpuTime>, widths: &[u32]) {
+    let (dev, x, y) =
+        (twoply_bench::cpu::<R>(), values::<R>(TILE, 30, R::BITS), values::<R>(TILE, 20, R::BITS));
     let mut group = c.benchmark_group(format!("words u{}", R::BITS));
     group.throughput(Throughput::Elements(TILE as u64));
     for &width in widths {
@@ -123,11 +143,27 @@ fn words<R: Ring>(c: &mut Criterion, widths: &[u32]) {
     group.finish();
 }
 
-fn parts(c: &mut Criterion) {
+/// ReLU of each width, and with exact rounding, for one party.
+fn one_party<R: Ring>(c: &mut Criterion<CpuTime>, (n, m): (u32, u32)) {
+    let (batch, row) = (16, 4096);
+    for scheme in [Scheme::Dpf, Scheme::Digits] {
+        let count = batch * row;
+        for bits in [m, n] {
+            let (relu, name) = (Relu { scheme, shift: 0, out: n }, format!("{scheme} w={}", bits - 1));
+            alone::<R, _>(c, &name, &relu, wire(&[batch, row], bits), count);
+        }
+        let floor = ReluFloor { scheme, cut: n - m };
+        alone::<R, _>(c, &scheme.to_string(), &floor, wire(&[batch, row], n), count);
+    }
+}
+
+fn parts(c: &mut Criterion<CpuTime>) {
     comparisons::<u32>(c, &[15, 19, 31]);
     comparisons::<u64>(c, &[31, 47, 63]);
     words::<u32>(c, &[1, 12, 20, 31, 32]);
     words::<u64>(c, &[16, 48, 63, 64]);
+    one_party::<u32>(c, NARROW);
+    one_party::<u64>(c, WIDE);
 }
 
 fn gates(c: &mut Criterion) {
@@ -137,9 +173,21 @@ fn gates(c: &mut Criterion) {
     products::<u64>(c, WIDE);
 }
 
-criterion_group! {
-    name = benches;
-    config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = parts, gates
+fn config() -> Criterion {
+    Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
 }
-criterion_main!(benches);
+
+criterion_group! {
+    name = both_parties;
+    config = config();
+    targets = gates
+}
+criterion_group! {
+    name = one_core;
+    config = config().with_measurement(CpuTime);
+    targets = parts
+}
+criterion_main!(one_core, both_parties);

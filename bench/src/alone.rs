@@ -60,10 +60,11 @@ impl<R: Ring> Compared<R> {
             keys: self.memory.half(me),
             clock: Arc::new(NoClock),
         });
-        session.tiles("compare", 0, &self.part.fields, x.len(), |key, range| {
+        for tile in 0..self.part.tiles() {
+            let (key, range) = session.tile("compare", (0, tile), &self.part.fields, x.len())?;
             let (message, pending) = self.how.begin(key, &x[range].to_vec())?;
-            self.how.finish(pending, &message).map(drop)
-        })?;
+            self.how.finish(pending, &message)?;
+        }
         Ok(())
     }
 }

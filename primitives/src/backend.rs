@@ -62,8 +62,13 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn expand(&self, stream: &Stream, from: usize, len: usize, bits: u32) -> Self::Buf;
     /// A public map; `out` is the form of its result.
     fn local(&self, f: &Local, out: &Form, forms: &[&Form], x: &[&Self::Buf]) -> Self::Buf;
-    /// `sum of c * x` mod 2^bits.
-    fn lin(&self, terms: &[(Self::Ring, &Self::Buf)], bits: u32) -> Self::Buf;
+    /// The sum of these terms on `len` elements, mod 2^bits.
+    fn sum(&self, len: usize, terms: &[Term<Self::Ring, Self::Buf>], bits: u32) -> Self::Buf;
+    /// `sum of c * x` mod 2^bits, of at least one term.
+    fn lin(&self, terms: &[(Self::Ring, &Self::Buf)], bits: u32) -> Self::Buf {
+        let all: Vec<_> = terms.iter().map(|&(c, x)| Term::of(c, x)).collect();
+        self.sum(terms.first().map_or(0, |t| self.len(t.1)), &all, bits)
+    }
     /// Element by element, mod 2^n.
     fn mul(&self, a: &Self::Buf, b: &Self::Buf) -> Self::Buf;
     /// The bilinear map, mod 2^n.
@@ -76,7 +81,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Bit `i` of every element.
     fn bit(&self, x: &Self::Buf, i: u32) -> Bits;
     /// Bits as ring elements 0 and 1.
-    fn of_bits(&self, b: &Bits) -> Self::Buf;
+    fn of_bits(&self, b: &Bits) -> Self::Buf {
+        self.sum(b.len(), &[Term::one(Self::Ring::ONE).when(b)], Self::Ring::BITS)
+    }
     /// Packed at `bits`, for the wire or a tile.
     fn pack(&self, x: &Self::Buf, bits: u32) -> Vec<u8>;
     /// The inverse of `pack`; words of at most n bits.
@@ -91,8 +98,50 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn dpf_evaluate(&self, hash: &TreeHash, w: u32, roots: &[u128], tile: DpfTile, x: &Self::Buf) -> Bits;
     /// One-hot tables of the digit of `x` at bit `shift`, `bits` wide, packed at `2^bits`.
     fn one_hot(&self, x: &Self::Buf, shift: u32, bits: u32) -> Vec<u8>;
-    /// Looks the same digit up in shared tables: `(T[digit], parity of T above digit)`.
-    fn digit_lookup(&self, tables: &Packed, x: &Self::Buf, shift: u32) -> (Bits, Bits);
+    /// Looks the same digit up in shared tables: `T[digit]` and the parity of T above digit, as bits. Both places have a
+    /// word for every 64 elements begun; bits past the last element are left undefined.
+    fn digit_lookup(&self, tables: &Packed, x: &Self::Buf, shift: u32, out: [&mut [u64]; 2]);
+    /// Multiplies digits out: this party's share of `[x < alpha]` on the digits `from..`, as bits.
+    fn digit_merge(&self, m: &Merge, from: usize) -> Vec<u64>;
+}
+
+/// One term of [`Backend::sum`]: `c * [bit] * x`; what is absent counts as one.
+pub struct Term<'a, R, Buf> {
+    /// Coefficient, public.
+    pub c: R,
+    /// A bit per element, secret or not.
+    pub when: Option<&'a Bits>,
+    /// The elements.
+    pub x: Option<&'a Buf>,
+}
+
+impl<'a, R, Buf> Term<'a, R, Buf> {
+    /// `c * x`.
+    pub fn of(c: R, x: &'a Buf) -> Self {
+        Term { c, when: None, x: Some(x) }
+    }
+    /// `c`.
+    pub fn one(c: R) -> Self {
+        Term { c, when: None, x: None }
+    }
+    /// The term where the bit is set, else nothing.
+    pub fn when(self, bits: &'a Bits) -> Self {
+        Term { when: Some(bits), ..self }
+    }
+}
+
+/// What a party multiplies out at the end of a comparison by k digits: bit vectors of the same number of words.
+///
+/// A set S of digits is a bit mask: bit j stands for digit j.
+pub struct Merge<'a> {
+    /// Opened `L_i = l_i + a_i` of every digit.
+    pub l: Vec<&'a [u64]>,
+    /// Opened `E_j = e_j + b_j` of every digit but the last.
+    pub e: Vec<&'a [u64]>,
+    /// Shares of `a_i prod_{j in S} b_j` for every set S of digits before `i`, at `2^i - 1 + S`.
+    pub a: Vec<&'a [u64]>,
+    /// Shares of `prod_{j in S} b_j` for every set S of digits but the last.
+    pub b: Vec<&'a [u64]>,
 }
 
 /// Where the elements of a run lie in a tile of half-tree keys.

@@ -1,6 +1,6 @@
 //! What a gate sees while it is dealt: the device, both seeds, and a sink for tiles.
 
-use crate::bits::Bits;
+use crate::bits::{Bits, read_bits, write_words};
 use crate::prg::{Field, Origin, Stream};
 use crate::record::packed_len;
 use crate::{Backend, Form, KeySink, Mask, Part, Result, Ring, Seed, Site, TILE};
@@ -152,6 +152,13 @@ impl<B: Backend> TileDeal<'_, B> {
     pub fn free_bits(&self, field: u32) -> [Bits; 2] {
         [0, 1].map(|p| stream_bits(&self.stream(p, field), self.range.clone()))
     }
+    /// The sum of both parties' free bits, into words.
+    pub fn free_sum(&self, field: u32, out: &mut [u64]) {
+        let mut other = vec![0; out.len()];
+        stream_bits_into(&self.stream(0, field), self.range.clone(), out);
+        stream_bits_into(&self.stream(1, field), self.range.clone(), &mut other);
+        out.iter_mut().zip(other).for_each(|(z, e)| *z ^= e);
+    }
     /// Roots of point functions, per party: free but for the lowest bit, which is 0 for P0 and 1 for P1.
     pub fn free_roots(&self, field: u32) -> [Vec<u128>; 2] {
         [0, 1].map(|p| stream_roots(&self.stream(p, field), p, self.range.clone()))
@@ -163,10 +170,15 @@ impl<B: Backend> TileDeal<'_, B> {
         let rest = self.dev.lin(&[(B::Ring::ONE, value), (minus, &e0)], bits);
         self.out[1].extend(self.dev.pack(&rest, bits));
     }
-    /// A correction bit.
-    pub fn bit(&mut self, field: u32, value: &Bits) {
-        let e0 = stream_bits(&self.stream(0, field), self.range.clone());
-        self.out[1].extend(value.xor(&e0).to_bytes());
+    /// A correction bit, 64 elements to a word; bits past the last element are zero.
+    pub fn bits(&mut self, field: u32, value: &[u64]) {
+        let mut rest = vec![0; value.len()];
+        stream_bits_into(&self.stream(0, field), self.range.clone(), &mut rest);
+        rest.iter_mut().zip(value).for_each(|(z, v)| *z ^= v);
+        let from = self.out[1].len();
+        self.out[1].resize(from + value.len() * 8, 0);
+        write_words(&rest, &mut self.out[1][from..]);
+        self.out[1].truncate(from + packed_len(1, self.range.len()));
     }
     /// A correction table: words of `width` bits, packed, shared by exclusive or.
     pub fn table(&mut self, field: u32, mut value: Vec<u8>, width: u32) {
@@ -192,6 +204,13 @@ pub(crate) fn stream_bits(s: &Stream, range: Range<usize>) -> Bits {
     let first = range.start / 8;
     let bytes = s.bytes(first, range.end.div_ceil(8) - first);
     Bits::read(&bytes, range.start - first * 8, range.len())
+}
+
+/// The same into words; bits past the range become zero.
+pub(crate) fn stream_bits_into(s: &Stream, range: Range<usize>, out: &mut [u64]) {
+    let first = range.start / 8;
+    let bytes = s.bytes(first, range.end.div_ceil(8) - first);
+    read_bits(&bytes, range.start - first * 8, range.len(), out);
 }
 
 /// 128-bit words `range` of a stream, the lowest bit set to the party's number.

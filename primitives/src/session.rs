@@ -248,6 +248,28 @@ impl<'a, B: Backend> Session<'a, B> {
         in_waves(&mut self.talk, tile::covering(&run).collect(), |_, _| Ok(()), one, after)
     }
 
+    /// The key of one tile of a part in which every image has `per_image` elements, and the run's elements it covers: for
+    /// benchmarks of a comparison alone. Gates take all tiles of a part together.
+    pub fn tile(
+        &self,
+        name: &'static str,
+        (part, tile): (u32, usize),
+        fields: &[Vec<u32>; 2],
+        per_image: usize,
+    ) -> Result<(TileKey<B>, Range<usize>)> {
+        let run = self.images.start * per_image..self.images.end * per_image;
+        let place = tile::Place {
+            dev: &self.dev,
+            me: self.me,
+            seed: &self.seed,
+            origin: self.origin,
+            site: crate::Site { gate: self.gate, part: part },
+            fields: &fields[self.me.index()],
+        };
+        let (key, slots) = place.tile(name, tile, &run, self.keys.as_ref())?;
+        Ok((key, slots.start - run.start..slots.end - run.start))
+    }
+
     /// Opens a gate's result: the only way from a share to a value both parties hold.
     pub fn open(&mut self, s: Share<B>) -> Result<Masked<B>> {
         let mut all = self.open_together(vec![s])?;

@@ -4,12 +4,15 @@ mod digits;
 mod dpf;
 mod isa;
 mod matmul;
+mod packing;
 mod product;
+mod rungs;
+mod words;
 
 pub use isa::Isa;
 
-use super::{Backend, DpfTile, Packed, Product};
-use crate::bits::{Bits, pack, read_word};
+use super::{Backend, DpfTile, Merge, Packed, Product, Term};
+use crate::bits::Bits;
 use crate::prg::{Stream, TreeHash};
 use crate::{Form, Local, Ring};
 use std::marker::PhantomData;
@@ -79,26 +82,17 @@ impl<R: Ring> Backend for Cpu<R> {
         }
     }
 
-    fn lin(&self, terms: &[(R, &Vec<R>)], bits: u32) -> Vec<R> {
-        let (mask, len) = (R::ones(bits), terms.first().map_or(0, |t| t.1.len()));
+    fn sum(&self, len: usize, terms: &[Term<R, Vec<R>>], bits: u32) -> Vec<R> {
         let mut z = vec![R::ZERO; len];
-        for (c, x) in terms {
-            debug_assert_eq!(x.len(), len);
-            match *c {
-                c if c == R::ONE => z.iter_mut().zip(*x).for_each(|(z, x)| *z = z.add(*x)),
-                c if c == R::ZERO.sub(R::ONE) => z.iter_mut().zip(*x).for_each(|(z, x)| *z = z.sub(*x)),
-                c => z.iter_mut().zip(*x).for_each(|(z, x)| *z = z.add(x.mul(c))),
-            }
-        }
-        if bits < R::BITS {
-            z.iter_mut().for_each(|z| *z = z.and(mask));
-        }
+        words::sum(Isa::current(), &mut z, terms, R::ones(bits));
         z
     }
 
     fn mul(&self, a: &Vec<R>, b: &Vec<R>) -> Vec<R> {
         debug_assert_eq!(a.len(), b.len());
-        a.iter().zip(b).map(|(a, b)| a.mul(*b)).collect()
+        let mut z = a.clone();
+        words::mul(Isa::current(), &mut z, b);
+        z
     }
 
     fn product(&self, p: &Product, forms: [&Form; 2], x: &Vec<R>, w: &Vec<R>) -> Vec<R> {
@@ -111,29 +105,26 @@ impl<R: Ring> Backend for Cpu<R> {
     }
 
     fn shift(&self, x: &Vec<R>, add: u64, by: u32, bits: u32) -> Vec<R> {
-        let mask = crate::ring::ones(bits) as u128;
-        x.iter().map(|x| R::from_u64((((x.low() as u128 + add as u128) >> by) & mask) as u64)).collect()
+        let mut z = x.clone();
+        words::shift(Isa::current(), &mut z, add, by, bits);
+        z
     }
 
     fn bit(&self, x: &Vec<R>, i: u32) -> Bits {
-        let word = |c: &[R]| c.iter().enumerate().fold(0, |acc, (j, x)| acc | (x.low() >> i & 1) << j);
-        Bits::from_words(x.chunks(64).map(word).collect(), x.len())
-    }
-    fn of_bits(&self, b: &Bits) -> Vec<R> {
-        (0..b.len()).map(|i| R::from_u64(b.bit(i))).collect()
+        let mut out = vec![0; x.len().div_ceil(64)];
+        words::bit(Isa::current(), &mut out, x, i);
+        Bits::from_words(out, x.len())
     }
     fn pack(&self, x: &Vec<R>, bits: u32) -> Vec<u8> {
-        pack(x.iter().map(|v| v.low()), bits)
+        packing::pack(Isa::current(), x, bits)
     }
     fn unpack(&self, p: &Packed) -> Vec<R> {
-        let word = |i| R::from_u64(read_word(&p.bytes, p.at + i * p.width as usize, p.width));
-        (0..p.len).map(word).collect()
+        packing::unpack(Isa::current(), p)
     }
 
     fn add_packed(&self, x: &mut Vec<R>, from: usize, p: &Packed) {
-        let mask = R::ones(p.width);
-        let part = &mut x[from..from + p.len];
-        part.iter_mut().zip(self.unpack(p)).for_each(|(x, y)| *x = x.add(y).and(mask));
+        let (isa, mask) = (Isa::current(), R::ones(p.width));
+        words::add(isa, &mut x[from..from + p.len], &packing::unpack(isa, p), mask);
     }
 
     fn dpf_generate(&self, hash: &TreeHash, w: u32, roots: [&[u128]; 2], alpha: &Vec<R>) -> Vec<u8> {
@@ -143,10 +134,13 @@ impl<R: Ring> Backend for Cpu<R> {
         dpf::evaluate(hash, w, roots, tile, x)
     }
     fn one_hot(&self, x: &Vec<R>, shift: u32, bits: u32) -> Vec<u8> {
-        digits::one_hot(x, shift, bits)
+        digits::one_hot(Isa::current(), x, shift, bits)
     }
-    fn digit_lookup(&self, tables: &Packed, x: &Vec<R>, shift: u32) -> (Bits, Bits) {
-        digits::lookup(tables, x, shift)
+    fn digit_lookup(&self, tables: &Packed, x: &Vec<R>, shift: u32, out: [&mut [u64]; 2]) {
+        digits::lookup(Isa::current(), tables, x, shift, out)
+    }
+    fn digit_merge(&self, m: &Merge, from: usize) -> Vec<u64> {
+        digits::merge(Isa::current(), m, from)
     }
 }
 

@@ -8,7 +8,8 @@
 //! keeps `sum 2^m_i + 3 * 2^(k-1) - 2 - (2k - 1)` bits and P0 nothing.
 
 use super::{Comparison, Outcome, Widths};
-use crate::bits::Bits;
+use crate::backend::Merge;
+use crate::bits::{Bits, Planes, clear_past};
 use crate::deal::TileDeal;
 use crate::session::TileKey;
 use crate::{Backend, PartyId, Result};
@@ -87,6 +88,16 @@ impl Digits {
         };
         self.split.iter().enumerate().map(digit).collect()
     }
+    /// Fields of the masks of the message's planes: `a_0, b_0, a_1, ..`.
+    fn masks(&self) -> impl Iterator<Item = u32> + use<> {
+        let k = self.k() as u32;
+        (0..2 * k - 1).map(|p| if p % 2 == 0 { MASK_A + p / 2 } else { MASK_B + p / 2 })
+    }
+    /// Fields of the products, in the order in which they are stored.
+    fn products(&self) -> impl Iterator<Item = u32> + use<> {
+        let a = |i: u32| (1..1u32 << i).map(move |s| PROD_A + (i << 16) + s);
+        self.pairs().map(|s| PROD_B + s).chain((0..self.k() as u32).flat_map(a))
+    }
     /// Sets of two or more of the digits but the last, as bit masks.
     fn pairs(&self) -> impl Iterator<Item = u32> + use<> {
         (1..1u32 << (self.k() - 1)).filter(|s| s.count_ones() > 1)
@@ -94,7 +105,7 @@ impl Digits {
 }
 
 impl<B: Backend> Comparison<B> for Digits {
-    type Pending = (TileKey<B>, Masks);
+    type Pending = (TileKey<B>, Planes);
 
     fn fields(&self) -> [Vec<u32>; 2] {
         let tables = self.split.iter().map(|m| 1u32 << m);
@@ -110,120 +121,103 @@ impl<B: Backend> Comparison<B> for Digits {
             let table = t.dev().one_hot(alpha, shift, m);
             t.table(TABLE + i, table, 1 << m);
         }
-        let sum = |[x, y]: [Bits; 2]| x.xor(&y);
-        let a: Vec<Bits> = (0..self.k() as u32).map(|i| sum(t.free_bits(MASK_A + i))).collect();
-        let b: Vec<Bits> = (0..self.k() as u32 - 1).map(|j| sum(t.free_bits(MASK_B + j))).collect();
-        let prod = subset_products(&b, t.range().len());
+        let (k, len) = (self.k(), t.range().len());
+        let mut masks = Planes::zeros(2 * k - 1, len);
+        masks.iter_mut().zip(self.masks()).for_each(|(plane, field)| t.free_sum(field, plane));
+        let prod = subset_products(&masks, k, len);
         for s in self.pairs() {
-            t.bit(PROD_B + s, &prod[s as usize]);
+            t.bits(PROD_B + s, prod.plane(s as usize));
         }
-        for (i, a) in a.iter().enumerate() {
+        let mut both = vec![0; len.div_ceil(64)];
+        for i in 0..k as u32 {
             for s in 1..1u32 << i {
-                t.bit(PROD_A + ((i as u32) << 16) + s, &a.and(&prod[s as usize]));
+                let factors = masks.plane(2 * i as usize).iter().zip(prod.plane(s as usize));
+                both.iter_mut().zip(factors).for_each(|(z, (a, b))| *z = a & b);
+                t.bits(PROD_A + (i << 16) + s, &both);
             }
         }
     }
 
     fn begin(&self, mut t: TileKey<B>, x: &B::Buf) -> Result<(Bits, Self::Pending)> {
-        let dev = t.dev().clone();
-        let mut message = Bits::default();
-        let mut masks = Masks { a: vec![], b: vec![] };
+        let (dev, n) = (t.dev().clone(), t.len());
+        let mut message = Planes::zeros(2 * self.k() - 1, n);
+        let mut masks = Planes::zeros(2 * self.k() - 1, n);
+        // of the last digit it does not matter whether it is equal
+        let mut unused = vec![0; n.div_ceil(64)];
+        let mut planes = message.iter_mut();
         for (i, shift, m) in self.digits() {
-            let (equal, less) = dev.digit_lookup(&t.table(TABLE + i, 1 << m)?, x, shift);
-            let mask = t.own_bits(MASK_A + i);
-            message.append(&less.xor(&mask));
-            masks.a.push(mask);
-            if i as usize + 1 < self.k() {
-                let mask = t.own_bits(MASK_B + i);
-                message.append(&equal.xor(&mask));
-                masks.b.push(mask);
-            }
+            let less = planes.next().unwrap_or_default();
+            let equal = planes.next().unwrap_or(&mut unused);
+            dev.digit_lookup(&t.table(TABLE + i, 1 << m)?, x, shift, [equal, less]);
         }
-        Ok((message, (t, masks)))
+        drop(planes);
+        for ((plane, mask), field) in message.iter_mut().zip(masks.iter_mut()).zip(self.masks()) {
+            t.own_bits_into(field, mask);
+            plane.iter_mut().zip(&*mask).for_each(|(p, m)| *p ^= m);
+            clear_past(plane, n);
+        }
+        Ok((message.join(), (t, masks)))
     }
 
     fn finish(&self, (mut t, masks): Self::Pending, opened: &Bits) -> Result<(Outcome, TileKey<B>)> {
         let (n, k) = (t.len(), self.k());
-        let plane = |p: usize| opened.slice(p * n, n);
+        let opened = Planes::split(opened, n);
+        let mut products = Planes::zeros(product_bits(k) as usize + 1, n);
+        let mut stored = products.iter_mut();
         // The empty product is the constant 1, which P0 holds.
-        let one = if t.me() == PartyId::P0 { Bits::zeros(n).not() } else { Bits::zeros(n) };
-        let mut b = vec![Bits::default(); 1 << (k - 1)];
-        b[0] = one.clone();
-        masks.b.into_iter().enumerate().for_each(|(j, mask)| b[1 << j] = mask);
-        for s in self.pairs() {
-            b[s as usize] = t.bit(PROD_B + s)?;
+        let one = stored.next().unwrap_or_default();
+        if t.me() == PartyId::P0 {
+            one.fill(u64::MAX);
+            clear_past(one, n);
         }
-        let mut a = Vec::with_capacity(k);
-        for (i, mask) in masks.a.into_iter().enumerate() {
-            let mut row = vec![mask];
-            for s in 1..1u32 << i {
-                row.push(t.bit(PROD_A + ((i as u32) << 16) + s)?);
-            }
-            a.push(row);
+        for (field, plane) in self.products().zip(stored) {
+            t.bit_into(field, plane)?;
         }
+        // In the order of `products`: sets of two or more, then for every digit the sets that are not empty.
+        let mut next = 1;
+        let mut product = || {
+            next += 1;
+            products.plane(next - 1)
+        };
+        let b = (0..1usize << (k - 1)).map(|s| match s.count_ones() {
+            0 => products.plane(0),
+            1 => masks.plane(2 * s.ilog2() as usize + 1),
+            _ => product(),
+        });
+        let b = b.collect();
+        let a = (0..k).flat_map(|i| (0..1 << i).map(move |s| (i, s)));
+        let a = a.map(|(i, s)| if s == 0 { masks.plane(2 * i) } else { product() });
         let merge = Merge {
-            l: (0..k).map(|i| plane(2 * i)).collect(),
-            e: (0..k - 1).map(|j| plane(2 * j + 1)).collect(),
-            a,
+            l: (0..k).map(|i| opened.plane(2 * i)).collect(),
+            e: (0..k - 1).map(|j| opened.plane(2 * j + 1)).collect(),
+            a: a.collect(),
             b,
         };
-        let predicate = |from| merge.less(from, n).xor(&one); // from [x < alpha] to [alpha <= x]
+        let predicate = |from| {
+            let mut z = t.dev().digit_merge(&merge, from);
+            // from [x < alpha] to [alpha <= x]
+            z.iter_mut().zip(merge.b[0]).for_each(|(z, one)| *z ^= one);
+            Bits::from_words(z, n)
+        };
         Ok((Outcome { full: predicate(0), low: self.low.map(predicate) }, t))
     }
 }
 
-/// One party's masks of a tile: of the `l_i` and of the `e_j`.
-pub struct Masks {
-    a: Vec<Bits>,
-    b: Vec<Bits>,
-}
-
-/// `prod_{j in S} b_j` for every set S.
-fn subset_products(b: &[Bits], len: usize) -> Vec<Bits> {
-    let mut out = vec![Bits::zeros(len).not()];
-    for b in b {
-        let with: Vec<Bits> = out.iter().map(|p| p.and(b)).collect();
-        out.extend(with);
+/// `prod_{j in S} b_j` for every set S of digits but the last, from the masks of all planes of the message.
+fn subset_products(masks: &Planes, k: usize, len: usize) -> Planes {
+    let mut out = Planes::zeros(1 << (k - 1), len);
+    out.iter_mut().take(1).for_each(|one| {
+        one.fill(u64::MAX);
+        clear_past(one, len);
+    });
+    for j in 0..k - 1 {
+        for s in 0..1 << j {
+            let [from, to] = out.pair(s, s | 1 << j);
+            let factors = from.iter().zip(masks.plane(2 * j + 1));
+            to.iter_mut().zip(factors).for_each(|(z, (p, b))| *z = p & b);
+        }
     }
     out
-}
-
-/// What a party needs to multiply out `xor_i l_i prod_{j<i} e_j`: opened `L_i = l_i + a_i` and `E_j = e_j + b_j`, and
-/// its shares of `a_i prod_{j in S} b_j` and of `prod_{j in S} b_j`.
-struct Merge {
-    l: Vec<Bits>,
-    e: Vec<Bits>,
-    a: Vec<Vec<Bits>>,
-    b: Vec<Bits>,
-}
-
-impl Merge {
-    /// Share of `[x < alpha]` over the digits `from..`.
-    fn less(&self, from: usize, n: usize) -> Bits {
-        Bits::from_words((0..n.div_ceil(64)).map(|w| self.word(w, from)).collect(), n)
-    }
-
-    /// 64 elements. With `l_i = L_i + a_i` and `e_j = E_j + b_j` the product is the sum over all sets S of
-    /// `prod_{j not in S} E_j * (L_i prod_{j in S} b_j + a_i prod_{j in S} b_j)`.
-    fn word(&self, w: usize, from: usize) -> u64 {
-        let mut acc = 0;
-        // public[S]: product of E_j over from <= j < i that are not in S; S counts from digit `from`.
-        let mut public = vec![u64::MAX];
-        for i in from..self.l.len() {
-            let opened = self.l[i].words()[w];
-            for (s, p) in public.iter().enumerate() {
-                let set = s << from;
-                acc ^= p & (opened & self.b[set].words()[w] ^ self.a[i][set].words()[w]);
-            }
-            if let Some(e) = self.e.get(i) {
-                let e = e.words()[w];
-                let mut next: Vec<u64> = public.iter().map(|p| p & e).collect();
-                next.append(&mut public);
-                public = next;
-            }
-        }
-        acc
-    }
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@
 
 use super::{Comparison, Outcome, Widths};
 use crate::backend::{DpfTile, Packed};
-use crate::bits::{Bits, read_word};
+use crate::bits::Bits;
 use crate::deal::TileDeal;
 use crate::prg::TreeHash;
 use crate::session::TileKey;
-use crate::{Backend, Result};
+use crate::{Backend, Result, Ring};
 
 /// Field numbers of the roots or tables: at `w` bits, then at `low` bits.
 const FIELDS: u32 = 0x1000;
@@ -98,11 +98,12 @@ fn hash_index(tile: u64, predicate: usize) -> u64 {
 
 /// Parity of `T[..= x]`: of the whole table, less what is above `x`.
 fn at_most<B: Backend>(dev: &B, table: &Packed, x: &B::Buf) -> Bits {
-    let (_, above) = dev.digit_lookup(table, x, 0);
-    let parity = |i: usize| {
-        let at = table.at + i * table.width as usize;
-        let word = |from: u32| read_word(&table.bytes, at + from as usize, (table.width - from).min(64));
-        (0..table.width).step_by(64).fold(0, |p, from| p ^ word(from).count_ones() as u64)
+    let lookup = |x: &B::Buf| {
+        let [mut equal, mut above] = [0, 1].map(|_| vec![0; table.len.div_ceil(64)]);
+        dev.digit_lookup(table, x, 0, [&mut equal, &mut above]);
+        [equal, above].map(|words| Bits::from_words(words, table.len))
     };
-    Bits::from_fn(table.len, parity).xor(&above)
+    let [_, above] = lookup(x);
+    let [first, others] = lookup(&dev.upload(&vec![B::Ring::ZERO; table.len]));
+    first.xor(&others).xor(&above)
 }

@@ -6,6 +6,7 @@
 use super::predicate::{Decided, Predicate};
 use super::select::{Select, choose};
 use super::{Coins, Cost, Gate, take};
+use crate::backend::Term;
 use crate::bits::Bits;
 use crate::compare::Scheme;
 use crate::deal::TileDeal;
@@ -232,13 +233,13 @@ impl Argmax {
 impl Lanes {
     fn deal<B: Backend>(&self, t: &mut TileDeal<B>, r: &B::Buf, index: &B::Buf, rho: &Bits) {
         let dev = t.dev().clone();
-        let rho_ring = dev.of_bits(rho);
         match &self.value {
             Some(v) => v.deal(t, r, Some([r, r]), rho),
-            None => t.word(INDEX_RHO, &rho_ring, self.kappa),
+            None => t.word(INDEX_RHO, &dev.of_bits(rho), self.kappa),
         }
         if !self.public {
-            t.word(INDEX_RHO_R, &dev.mul(&rho_ring, index), self.kappa);
+            let product = dev.sum(rho.len(), &[Term::of(B::Ring::ONE, index).when(rho)], self.kappa);
+            t.word(INDEX_RHO_R, &product, self.kappa);
         }
     }
 
@@ -254,7 +255,8 @@ impl Lanes {
         let (rho, value) = match &self.value {
             Some(v) => {
                 let rho = v.rho(&mut d.key)?;
-                let z = v.eval(&mut d.key, &rho, &part(&dv.value), Some(&part(&dv.share)), &d.sign)?;
+                let z =
+                    v.eval(&mut d.key, &rho, &part(&dv.value), Some(&part(&dv.share)), &d.sign, vec![])?;
                 (rho, z)
             }
             None => (d.key.word(INDEX_RHO, self.kappa)?, dev.upload(&[])),

@@ -5,6 +5,7 @@
 //! bits each.
 
 use super::{Coins, Cost, Gate, take};
+use crate::backend::Term;
 use crate::ring::sign_extend;
 use crate::session::{Stored, Target, TileKey};
 use crate::{Backend, Deal, Error, Form, Mask, Masked, Part, Result, Ring, Session, Share};
@@ -23,16 +24,24 @@ impl Lift {
     }
 }
 
-/// `X'` and the part of this party's share that depends on it: `[b=0] (X' - q) + 2^m (1 - msb(X')) [msb R]_b`, mod 2^n.
-pub(super) fn extend<B: Backend>(key: &TileKey<B>, x: &B::Buf, m: u32, msb: &B::Buf) -> B::Buf {
-    let (dev, one, n) = (key.dev(), B::Ring::ONE, B::Ring::BITS);
-    let q = 1u64 << (m - 2);
+/// The part of this party's share that depends on `X'`, and `own` terms: `[b=0] (X' - q) + 2^m (1 - msb(X')) [msb R]_b`,
+/// mod 2^n.
+pub(super) fn extend<B: Backend>(
+    key: &TileKey<B>,
+    x: &B::Buf,
+    m: u32,
+    msb: &B::Buf,
+    own: Vec<Term<B::Ring, B::Buf>>,
+) -> B::Buf {
+    let (dev, one, q) = (key.dev(), B::Ring::ONE, 1u64 << (m - 2));
     let up = dev.shift(x, q, 0, m);
-    let mu = dev.of_bits(&dev.bit(&up, m - 1).not());
-    let top = dev.mul(&mu, msb);
-    let public = if key.me().is_p0() { one } else { B::Ring::ZERO };
-    let qs = dev.upload(&vec![B::Ring::from_u64(q); dev.len(x)]);
-    dev.lin(&[(public, &up), (B::Ring::ZERO.sub(public), &qs), (one.shl(m), &top)], n)
+    let mu = dev.bit(&up, m - 1).not();
+    let mut terms = own;
+    terms.push(Term::of(one.shl(m), msb).when(&mu));
+    if key.me().is_p0() {
+        terms.extend([Term::of(one, &up), Term::one(B::Ring::ZERO.sub(B::Ring::from_u64(q)))]);
+    }
+    dev.sum(mu.len(), &terms, B::Ring::BITS)
 }
 
 impl Gate for Lift {
@@ -76,9 +85,10 @@ impl Gate for Lift {
         let tile = |mut key: TileKey<B>, range: std::ops::Range<usize>| {
             let part = |v: &B::Buf| dev.slice(v, range.start, range.len());
             let (wrap, msb) = (key.word(WRAP, n - m)?, key.word(MSB, n - m)?);
-            let (public, mask) = (extend(&key, &part(&x.value), m, &msb), key.fresh(n));
-            let terms = [(one, &public), (minus, &part(&x.share)), (one.shl(m), &wrap), (one, &mask)];
-            Ok(target.piece(&dev, dev.lin(&terms, n), mask))
+            let (share, mask) = (part(&x.share), key.fresh(n));
+            let own = vec![Term::of(minus, &share), Term::of(one.shl(m), &wrap), Term::of(one, &mask)];
+            let z = extend(&key, &part(&x.value), m, &msb, own);
+            Ok(target.piece(&dev, z, mask))
         };
         s.tiles(&at, tile, |talk, piece| out.push(&dev, talk, piece))?;
         Ok(out.whole(&dev))

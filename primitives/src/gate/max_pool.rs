@@ -7,6 +7,7 @@
 use super::predicate::{Decided, Predicate};
 use super::select::Select;
 use super::{Coins, Cost, Gate, take};
+use crate::backend::Term;
 use crate::compare::Scheme;
 use crate::ring::sign_extend;
 use crate::session::{Outlet, Stored, Target};
@@ -174,16 +175,18 @@ impl MaxPool {
             fields: self.part(0, bits).fields,
             per_image: diff.form.shape.row(),
         };
-        let public = if s.me.is_p0() { one } else { B::Ring::ZERO };
+        let public = s.me.is_p0();
         let target = Target::new(diff.form.clone(), outlet);
         let mut out = target.grow(&mut s.talk);
         let tile = |mut d: Decided<B>| {
             let part = |v: &B::Buf| dev.slice(v, d.range.start, d.range.len());
             let rho = select.rho(&mut d.key)?;
-            let z = select.eval(&mut d.key, &rho, &part(&diff.value), Some(&part(&diff.share)), &d.sign)?;
-            let fresh = d.key.fresh(bits);
-            let share = dev.lin(&[(one, &z), (one, &fresh), (public, &part(&b.value))], bits);
-            Ok(target.piece(&dev, share, dev.lin(&[(one, &part(&b.share)), (one, &fresh)], bits)))
+            let (fresh, second) = (d.key.fresh(bits), part(&b.value));
+            let mut own = vec![Term::of(one, &fresh)];
+            own.extend(public.then(|| Term::of(one, &second)));
+            let r = part(&diff.share);
+            let z = select.eval(&mut d.key, &rho, &part(&diff.value), Some(&r), &d.sign, own)?;
+            Ok(target.piece(&dev, z, dev.lin(&[(one, &part(&b.share)), (one, &fresh)], bits)))
         };
         predicate.eval(s, &at, &diff.value, tile, |talk, piece| out.push(&dev, talk, piece))?;
         Ok(out.whole(&dev))

@@ -7,6 +7,7 @@
 use super::predicate::{Decided, Predicate};
 use super::select::Select;
 use super::{Coins, Cost, Gate, cut_open, take};
+use crate::backend::Term;
 use crate::compare::Scheme;
 use crate::ring::{ones, sign_extend};
 use crate::session::{Stored, Target};
@@ -96,9 +97,10 @@ impl Gate for Relu {
             let part = |v: &B::Buf| dev.slice(v, d.range.start, d.range.len());
             let share = select.free.then(|| part(&x.share));
             let rho = select.rho(&mut d.key)?;
-            let z = select.eval(&mut d.key, &rho, &part(&big), share.as_ref(), &d.sign)?;
             let mask = d.key.fresh(form.bits);
-            Ok(target.piece(&dev, dev.lin(&[(B::Ring::ONE, &z), (B::Ring::ONE, &mask)], form.bits), mask))
+            let own = vec![Term::of(B::Ring::ONE, &mask)];
+            let z = select.eval(&mut d.key, &rho, &part(&big), share.as_ref(), &d.sign, own)?;
+            Ok(target.piece(&dev, z, mask))
         };
         predicate.eval(s, &at, &big, tile, |talk, piece| out.push(&dev, talk, piece))?;
         Ok(out.whole(&dev))

@@ -7,6 +7,7 @@
 
 use super::predicate::{Decided, Predicate};
 use super::{Coins, Cost, Gate, take};
+use crate::backend::Term;
 use crate::bits::Bits;
 use crate::compare::Scheme;
 use crate::session::{Stored, Target};
@@ -69,15 +70,16 @@ impl Gate for ReluFloor {
             let r = t.part_of(&r);
             let masks = predicate.deal(t, &r);
             let big = dev.shift(&r, 0, self.cut, n - self.cut);
-            let msb = dev.of_bits(&dev.bit(&r, n - 1));
+            let msb = dev.bit(&r, n - 1);
             t.word(RHO, &dev.of_bits(&masks.sign), n);
-            let clear = |opened: u32, mask: &Bits| dev.of_bits(&opened_as(mask, 1 - opened)); // opened xor mask
+            let clear = |opened: u32, mask: &Bits| opened_as(mask, 1 - opened); // opened xor mask
             for (dh, ch) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-                let both = dev.lin(&[(one, &big), (one, &clear(ch, &masks.borrow))], n);
-                let term = dev.lin(&[(minus, &dev.mul(&clear(dh, &masks.sign), &both))], n);
-                t.word(TERM + 2 * dh + ch, &term, n);
+                let (d, c) = (clear(dh, &masks.sign), clear(ch, &masks.borrow));
+                let both = d.and(&c);
+                let terms = [Term::of(minus, &big).when(&d), Term::one(minus).when(&both)];
+                t.word(TERM + 2 * dh + ch, &dev.sum(d.len(), &terms, n), n);
             }
-            (0..2).for_each(|dh| t.word(TOP + dh, &dev.mul(&clear(dh, &masks.sign), &msb), self.cut));
+            (0..2).for_each(|dh| t.word(TOP + dh, &dev.of_bits(&clear(dh, &masks.sign).and(&msb)), self.cut));
         })?;
         Ok(out)
     }
@@ -85,7 +87,7 @@ impl Gate for ReluFloor {
     fn eval<B: Backend>(&self, s: &mut Session<B>, x: &[&Masked<B>]) -> Result<Share<B>> {
         let [x] = take(Self::NAME, x)?;
         let form = self.output(B::Ring::BITS, &[x.form()])?;
-        let (dev, one) = (s.dev.clone(), B::Ring::ONE);
+        let dev = s.dev.clone();
         let at = Stored {
             name: Self::NAME,
             part: 0,
@@ -96,8 +98,8 @@ impl Gate for ReluFloor {
         let mut out = target.grow(&mut s.talk);
         let tile = |d: Decided<B>| {
             let mask = d.key.fresh(form.bits);
-            let z = self.tile(&dev.slice(&x.value, d.range.start, d.range.len()), d)?;
-            Ok(target.piece(&dev, dev.lin(&[(one, &z), (one, &mask)], form.bits), mask))
+            let z = self.tile(&dev.slice(&x.value, d.range.start, d.range.len()), d, &mask)?;
+            Ok(target.piece(&dev, z, mask))
         };
         self.predicate(&form).eval(s, &at, &x.value, tile, |talk, piece| out.push(&dev, talk, piece))?;
         Ok(out.whole(&dev))
@@ -113,28 +115,31 @@ impl Gate for ReluFloor {
 }
 
 impl ReluFloor {
-    /// One tile's share, without the result's mask.
-    fn tile<B: Backend>(&self, x: &B::Buf, mut d: Decided<B>) -> Result<B::Buf> {
+    /// One tile's share, masked by `mask`.
+    fn tile<B: Backend>(&self, x: &B::Buf, mut d: Decided<B>, mask: &B::Buf) -> Result<B::Buf> {
         let (dev, n, one) = (d.key.dev().clone(), B::Ring::BITS, B::Ring::ONE);
         let big = dev.shift(x, 0, self.cut, n - self.cut);
         let rho = d.key.word(RHO, n)?;
-        let sign = dev.of_bits(&d.sign);
         // share of d = d^ + (1 - 2 d^) rho, times X
-        let two = one.add(one);
-        let public = if d.key.me().is_p0() { one } else { B::Ring::ZERO };
-        let terms = [(one, &rho), (B::Ring::ZERO.sub(two), &dev.mul(&sign, &rho)), (public, &sign)];
-        let mut z = dev.mul(&dev.lin(&terms, n), &big);
-        for (dh, ch) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-            let here = dev.of_bits(&opened_as(&d.sign, dh).and(&opened_as(&d.borrow, ch)));
-            let term = d.key.word(TERM + 2 * dh + ch, n)?;
-            z = dev.lin(&[(one, &z), (one, &dev.mul(&here, &term))], n);
+        let minus_two = B::Ring::ZERO.sub(one.add(one));
+        let mut bit = vec![Term::of(one, &rho), Term::of(minus_two, &rho).when(&d.sign)];
+        if d.key.me().is_p0() {
+            bit.push(Term::one(one).when(&d.sign));
         }
+        let chosen = dev.mul(&dev.sum(d.sign.len(), &bit, n), &big);
         let low_half = dev.bit(x, n - 1).not();
-        for dh in 0..2 {
-            let here = dev.of_bits(&opened_as(&d.sign, dh).and(&low_half));
-            let top = d.key.word(TOP + dh, self.cut)?;
-            z = dev.lin(&[(one, &z), (one.shl(n - self.cut), &dev.mul(&here, &top))], n);
+        // the words for what was opened: (coefficient, where, word)
+        let mut words = Vec::with_capacity(6);
+        for (dh, ch) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let here = opened_as(&d.sign, dh).and(&opened_as(&d.borrow, ch));
+            words.push((one, here, d.key.word(TERM + 2 * dh + ch, n)?));
         }
-        Ok(z)
+        for dh in 0..2 {
+            let here = opened_as(&d.sign, dh).and(&low_half);
+            words.push((one.shl(n - self.cut), here, d.key.word(TOP + dh, self.cut)?));
+        }
+        let words = words.iter().map(|(c, here, word)| Term::of(*c, word).when(here));
+        let terms: Vec<_> = [Term::of(one, &chosen), Term::of(one, mask)].into_iter().chain(words).collect();
+        Ok(dev.sum(d.sign.len(), &terms, n))
     }
 }

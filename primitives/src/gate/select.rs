@@ -3,6 +3,7 @@
 //! `z_b = [b=0] d^ X + s [rho]_b X - d^ [R]_b - s [rho R]_b`, `s = 1 - 2 d^`; to widen from m to more bits,
 //! `+ 2^m mu (d^ [msb R]_b + s [rho msb R]_b)` with `mu = 1 - msb(X)` (protocols, section 6).
 
+use crate::backend::Term;
 use crate::bits::Bits;
 use crate::deal::TileDeal;
 use crate::session::TileKey;
@@ -49,23 +50,23 @@ impl Select {
         shares: Option<[&B::Buf; 2]>,
         rho: &Bits,
     ) {
-        let dev = t.dev().clone();
-        let rho = dev.of_bits(rho);
-        t.word(RHO, &rho, self.out);
-        t.word(RHO_R, &dev.mul(&rho, r), self.out);
+        let (dev, one) = (t.dev().clone(), B::Ring::ONE);
+        let gated = |x: &B::Buf| dev.sum(rho.len(), &[Term::of(one, x).when(rho)], self.out);
+        t.word(RHO, &dev.of_bits(rho), self.out);
+        t.word(RHO_R, &gated(r), self.out);
         match shares {
             // [R]_b mod 2^m is free; as an integer the sum of both exceeds R by 2^m times this carry
             Some([r0, r1]) if self.extra() > 0 => {
-                let sum = dev.lin(&[(B::Ring::ONE, r0), (B::Ring::ONE, r1)], B::Ring::BITS);
+                let sum = dev.lin(&[(one, r0), (one, r1)], B::Ring::BITS);
                 t.word(WRAP, &dev.shift(&sum, 0, self.m, self.extra()), self.extra());
             }
             Some(_) => {}
             None => t.word(WRAP, r, self.out),
         }
         if self.extra() > 0 {
-            let msb = dev.of_bits(&dev.bit(r, self.m - 1));
-            t.word(MSB, &msb, self.extra());
-            t.word(RHO_MSB, &dev.mul(&rho, &msb), self.extra());
+            let msb = dev.bit(r, self.m - 1);
+            t.word(MSB, &dev.of_bits(&msb), self.extra());
+            t.word(RHO_MSB, &dev.of_bits(&rho.and(&msb)), self.extra());
         }
     }
 
@@ -74,7 +75,7 @@ impl Select {
         key.word(RHO, self.out)
     }
 
-    /// Party: its share, without the result's mask. `r` is its share of R, if free.
+    /// Party: its share, with its `own` terms (the result's mask). `r` is its share of R, if free.
     pub fn eval<B: Backend>(
         &self,
         key: &mut TileKey<B>,
@@ -82,33 +83,64 @@ impl Select {
         x: &B::Buf,
         r: Option<&B::Buf>,
         sign: &Bits,
+        own: Vec<Term<B::Ring, B::Buf>>,
     ) -> Result<B::Buf> {
-        let (dev, one, n) = (key.dev().clone(), B::Ring::ONE, B::Ring::BITS);
+        let (dev, one) = (key.dev().clone(), B::Ring::ONE);
         let rho_r = key.word(RHO_R, self.out)?;
-        let scale = if self.extra() > 0 { one.shl(self.m) } else { B::Ring::ZERO };
-        let share = match r {
-            Some(r) if self.extra() > 0 => {
-                dev.lin(&[(one, r), (B::Ring::ZERO.sub(scale), &key.word(WRAP, self.extra())?)], n)
-            }
-            Some(r) => r.clone(),
-            None => key.word(WRAP, self.out)?,
+        let stored = match (r, self.extra()) {
+            (None, _) => Some(key.word(WRAP, self.out)?),
+            (Some(_), 0) => None,
+            (Some(_), extra) => Some(key.word(WRAP, extra)?),
         };
-        let z = choose(key, sign, rho, x, (Some(&rho_r), &share), self.out);
-        if self.extra() == 0 {
-            return Ok(z);
+        let top = match self.extra() {
+            0 => None,
+            extra => Some((key.word(MSB, extra)?, key.word(RHO_MSB, extra)?)),
+        };
+        let rho_x = dev.mul(rho, x);
+        let mut terms = chosen::<B>(key, sign, x, (&rho_x, Some(&rho_r)));
+        terms.extend(own);
+        if let Some(r) = r.or(stored.as_ref()) {
+            terms.push(Term::of(minus(one), r).when(sign));
         }
-        let (msb, rho_msb) = (key.word(MSB, self.extra())?, key.word(RHO_MSB, self.extra())?);
-        let d = dev.of_bits(sign);
-        let mu = dev.of_bits(&dev.bit(x, self.m - 1).not());
-        let top = dev.lin(&[(one, &dev.mul(&d, &msb)), (one, &flip(&dev, &d, &rho_msb))], n);
-        Ok(dev.lin(&[(one, &z), (scale, &dev.mul(&mu, &top))], self.out))
+        let Some((msb, rho_msb)) = &top else {
+            return Ok(dev.sum(sign.len(), &terms, self.out));
+        };
+        let scale = one.shl(self.m);
+        if let (Some(_), Some(wrap)) = (r, &stored) {
+            // a free share of R is short of the carry: - d (r - 2^m wrap)
+            terms.push(Term::of(scale, wrap).when(sign));
+        }
+        let mu = dev.bit(x, self.m - 1).not();
+        let both = mu.and(sign);
+        terms.push(Term::of(scale, rho_msb).when(&mu));
+        terms.push(Term::of(minus(scale.add(scale)), rho_msb).when(&both));
+        terms.push(Term::of(scale, msb).when(&both));
+        Ok(dev.sum(sign.len(), &terms, self.out))
     }
 }
 
-/// `(1 - 2 d) v`.
-fn flip<B: Backend>(dev: &B, d: &B::Buf, v: &B::Buf) -> B::Buf {
-    let minus_two = B::Ring::ZERO.sub(B::Ring::ONE).sub(B::Ring::ONE);
-    dev.lin(&[(B::Ring::ONE, v), (minus_two, &dev.mul(d, v))], B::Ring::BITS)
+fn minus<R: Ring>(v: R) -> R {
+    R::ZERO.sub(v)
+}
+
+/// Terms of this party's share of `d X - d R` but for its own `- d^ [R]_b`: with `s = 1 - 2 d^`,
+/// `[b=0] d^ X + s ([rho]_b X - [rho R]_b)`. No `rho R` where R is zero.
+fn chosen<'a, B: Backend>(
+    key: &TileKey<B>,
+    sign: &'a Bits,
+    x: &'a B::Buf,
+    (rho_x, rho_r): (&'a B::Buf, Option<&'a B::Buf>),
+) -> Vec<Term<'a, B::Ring, B::Buf>> {
+    let one = B::Ring::ONE;
+    let two = one.add(one);
+    let mut terms = vec![Term::of(one, rho_x), Term::of(minus(two), rho_x).when(sign)];
+    if let Some(rho_r) = rho_r {
+        terms.extend([Term::of(minus(one), rho_r), Term::of(two, rho_r).when(sign)]);
+    }
+    if key.me().is_p0() {
+        terms.push(Term::of(one, x).when(sign));
+    }
+    terms
 }
 
 /// This party's share of `d (X - R)` mod 2^bits, from its shares of rho, of `rho R` (none where R is zero) and of R.
@@ -120,15 +152,8 @@ pub fn choose<B: Backend>(
     (rho_r, r): (Option<&B::Buf>, &B::Buf),
     bits: u32,
 ) -> B::Buf {
-    let (dev, one) = (key.dev(), B::Ring::ONE);
-    let minus = B::Ring::ZERO.sub(one);
-    let d = dev.of_bits(sign);
-    let rho_x = dev.mul(rho, x);
-    let inner = match rho_r {
-        Some(rho_r) => dev.lin(&[(one, &rho_x), (minus, rho_r)], B::Ring::BITS),
-        None => rho_x,
-    };
-    let public = if key.me().is_p0() { one } else { B::Ring::ZERO };
-    let (dx, dr) = (dev.mul(&d, x), dev.mul(&d, r));
-    dev.lin(&[(one, &flip(dev, &d, &inner)), (public, &dx), (minus, &dr)], bits)
+    let rho_x = key.dev().mul(rho, x);
+    let mut terms = chosen(key, sign, x, (&rho_x, rho_r));
+    terms.push(Term::of(minus(B::Ring::ONE), r).when(sign));
+    key.dev().sum(sign.len(), &terms, bits)
 }

@@ -7,6 +7,8 @@
 use super::lift::extend;
 use super::predicate::{Decided, Predicate};
 use super::{Coins, Cost, Gate, Mode, cut_open, take};
+use crate::backend::Term;
+use crate::bits::Bits;
 use crate::ring::ones;
 use crate::session::{Stored, Target, TileKey};
 use crate::{Backend, Deal, Error, Form, Mask, Masked, Part, Result, Ring, Session, Share};
@@ -43,23 +45,27 @@ impl Truncate {
         };
         Part { elements: x.len(), fields }
     }
-    /// One tile's share of `t`, before the borrow is taken off.
-    fn rounded<B: Backend>(&self, key: &mut TileKey<B>, x: &B::Buf) -> Result<B::Buf> {
-        let (dev, n, one) = (key.dev().clone(), B::Ring::BITS, B::Ring::ONE);
+    /// One tile's share of `t`, less the borrow if one was opened, masked by `mask`.
+    fn rounded<B: Backend>(
+        &self,
+        key: &mut TileKey<B>,
+        x: &B::Buf,
+        borrow: Option<&Bits>,
+        mask: &B::Buf,
+    ) -> Result<B::Buf> {
+        let (n, one, m) = (B::Ring::BITS, B::Ring::ONE, B::Ring::BITS - self.cut);
+        let minus = B::Ring::ZERO.sub(one);
         let (r, msb) = (key.word(R, n)?, key.word(MSB, self.cut)?);
-        let m = n - self.cut;
-        let public = extend(key, &dev.shift(x, 0, self.cut, m), m, &msb);
-        Ok(dev.lin(&[(one, &public), (B::Ring::ZERO.sub(one), &r)], n))
-    }
-    fn exact<B: Backend>(&self, mut d: Decided<B>, x: &B::Buf) -> Result<B::Buf> {
-        let (dev, n, one) = (d.key.dev().clone(), B::Ring::BITS, B::Ring::ONE);
-        let z = self.rounded(&mut d.key, x)?;
-        let (mask, c) = (d.key.word(BORROW, n)?, dev.of_bits(&d.borrow));
-        // the borrow is c^ + (1 - 2 c^) mask
-        let public = if d.key.me().is_p0() { one } else { B::Ring::ZERO };
-        let minus = |v| B::Ring::ZERO.sub(v);
-        let cm = dev.mul(&c, &mask);
-        Ok(dev.lin(&[(one, &z), (minus(one), &mask), (one.add(one), &cm), (minus(public), &c)], n))
+        let mut own = vec![Term::of(one, mask), Term::of(minus, &r)];
+        let hidden = borrow.map(|_| key.word(BORROW, n)).transpose()?;
+        if let (Some(c), Some(hidden)) = (borrow, &hidden) {
+            // the borrow is c^ + (1 - 2 c^) hidden
+            own.extend([Term::of(minus, hidden), Term::of(one.add(one), hidden).when(c)]);
+            if key.me().is_p0() {
+                own.push(Term::one(minus).when(c));
+            }
+        }
+        Ok(extend(key, &key.dev().shift(x, 0, self.cut, m), m, &msb, own))
     }
 }
 
@@ -135,19 +141,17 @@ impl Truncate {
         x: &Masked<B>,
     ) -> Result<Share<B>> {
         let form = self.output(B::Ring::BITS, &[x.form()])?;
-        let (dev, one, cut) = (s.dev.clone(), B::Ring::ONE, self.cut);
+        let (dev, cut) = (s.dev.clone(), self.cut);
         let at = Stored { name, part: 0, fields: self.part(&form).fields, per_image: form.shape.row() };
         let part = |r: &std::ops::Range<usize>| dev.slice(&x.value, r.start, r.len());
         let target = Target::new(form.clone(), s.outlet());
         let mut out = target.grow(&mut s.talk);
-        let masked = |z: B::Buf, mask: B::Buf| {
-            target.piece(&dev, dev.lin(&[(one, &z), (one, &mask)], form.bits), mask)
-        };
         match self.predicate() {
             Some(p) => {
-                let tile = |d: Decided<B>| {
-                    let (mask, x) = (d.key.fresh(form.bits), part(&d.range));
-                    Ok(masked(self.exact(d, &x)?, mask))
+                let tile = |mut d: Decided<B>| {
+                    let mask = d.key.fresh(form.bits);
+                    let z = self.rounded(&mut d.key, &part(&d.range), Some(&d.borrow), &mask)?;
+                    Ok(target.piece(&dev, z, mask))
                 };
                 p.eval(s, &at, &x.value, tile, |talk, piece| out.push(&dev, talk, piece))?;
             }
@@ -156,8 +160,9 @@ impl Truncate {
                     s.coin(|dev| dev.download(&x.value).iter().map(|v| v.low() & ones(cut)).collect());
                 }
                 let tile = |mut key: TileKey<B>, range| {
-                    let z = self.rounded(&mut key, &part(&range))?;
-                    Ok(masked(z, key.fresh(form.bits)))
+                    let mask = key.fresh(form.bits);
+                    let z = self.rounded(&mut key, &part(&range), None, &mask)?;
+                    Ok(target.piece(&dev, z, mask))
                 };
                 s.tiles(&at, tile, |talk, piece| out.push(&dev, talk, piece))?;
             }

@@ -10,8 +10,8 @@
 //! ```
 
 use crate::backend::Packed;
-use crate::bits::Bits;
-use crate::deal::{FRESH, stream_bits, stream_roots};
+use crate::bits::{Bits, read_bits};
+use crate::deal::{FRESH, stream_bits, stream_bits_into, stream_roots};
 use crate::prg::{Field, Origin, Stream};
 use crate::record::packed_len;
 use crate::{Backend, Error, KeySource, Part, PartyId, Result, Seed, Site, TILE, TileBytes};
@@ -160,6 +160,10 @@ impl<B: Backend> TileKey<B> {
     pub fn own_bits(&self, field: u32) -> Bits {
         stream_bits(&self.stream(field), self.slots.clone())
     }
+    /// The same into words.
+    pub fn own_bits_into(&self, field: u32, out: &mut [u64]) {
+        stream_bits_into(&self.stream(field), self.slots.clone(), out)
+    }
     /// This party's roots of point functions.
     pub fn own_roots(&self, field: u32) -> Vec<u128> {
         stream_roots(&self.stream(field), self.me.index(), self.slots.clone())
@@ -180,6 +184,16 @@ impl<B: Backend> TileKey<B> {
         }
         let range = self.stored(1)?;
         Ok(Bits::read(self.data(range), self.first(), self.len()))
+    }
+    /// The same into words.
+    pub fn bit_into(&mut self, field: u32, out: &mut [u64]) -> Result<()> {
+        if self.me.is_p0() {
+            self.own_bits_into(field, out);
+        } else {
+            let range = self.stored(1)?;
+            read_bits(self.data(range), self.first(), self.len(), out);
+        }
+        Ok(())
     }
     /// This party's share of a correction table of `width` bits per element.
     pub fn table(&mut self, field: u32, width: u32) -> Result<Packed<'_>> {

@@ -1,0 +1,238 @@
+//! Words packed without gaps, and bits of words, with AVX-512 where it is there; elsewhere `bits` does it.
+//!
+//! Both ways 8 lanes of 64 bits (or 16 of 32) take a whole number of bytes, at most a vector. Where each lane begins is the
+//! same in every step, so bytes move by one permutation and lanes are shifted in place.
+
+#![allow(unsafe_code)] // vector loads and stores, and calls into code compiled for the rung
+
+use crate::Ring;
+use crate::backend::{Isa, Packed};
+use crate::bits;
+
+/// Packs words at `width <= n` bits; see [`bits::pack`].
+pub fn pack<R: Ring>(isa: Isa, x: &[R], width: u32) -> Vec<u8> {
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512 && (1..R::BITS).contains(&width) {
+        // SAFETY: the rung is only ever named where its instruction sets were detected.
+        return unsafe { avx512::pack(x, width) };
+    }
+    let _ = isa;
+    bits::pack(x, width)
+}
+
+/// The inverse; see [`bits::unpack`].
+pub fn unpack<R: Ring>(isa: Isa, p: &Packed) -> Vec<R> {
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512 && (1..R::BITS).contains(&p.width) {
+        // SAFETY: the rung is only ever named where its instruction sets were detected.
+        return unsafe { avx512::unpack(&p.bytes, p.at, p.width, p.len) };
+    }
+    let _ = isa;
+    bits::unpack(&p.bytes, p.at, p.width, p.len)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use super::*;
+    use crate::ring::ones;
+    use std::arch::x86_64::*;
+
+    const LANES: usize = 8;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")]
+    pub fn pack<R: Ring>(x: &[R], width: u32) -> Vec<u8> {
+        // pairs, pairs of pairs .. until a lane holds at least 32 bits: then at most three lanes meet in one
+        let mut pairings = 0;
+        while width << pairings < 32 {
+            pairings += 1;
+        }
+        let (step, bytes) = (LANES << pairings, (width << pairings) as usize);
+        let whole = x.len() / step;
+        // every step writes a vector, of which the next one overwrites what is not meant
+        let mut out = vec![0u8; whole * bytes + 64];
+        let join = Join::new(width << pairings);
+        for (i, x) in x.chunks_exact(step).enumerate() {
+            let mut lanes = [0; LANES << 5];
+            for (lane, x) in lanes.iter_mut().zip(x) {
+                *lane = x.low() & ones(width);
+            }
+            for p in 0..pairings {
+                let by = width << p;
+                for j in 0..step >> (p + 1) {
+                    lanes[j] = lanes[2 * j] | lanes[2 * j + 1] << by;
+                }
+            }
+            join.store(lanes.first_chunk(), &mut out[i * bytes..]);
+        }
+        out.truncate(whole * bytes);
+        out.extend(bits::pack(&x[whole * step..], width));
+        out
+    }
+
+    /// How 8 lanes of 32 to 63 bits become one run of bits: word q of the result begins in lane `first[q]`, `by[0][q]` bits
+    /// above its lowest; the next two lanes begin `by[1][q]` and `by[2][q]` bits into the word.
+    struct Join {
+        first: __m512i,
+        by: [__m512i; 3],
+    }
+
+    impl Join {
+        #[target_feature(enable = "avx512f")]
+        fn new(width: u32) -> Self {
+            let (mut first, mut by) = ([0; LANES], [[0; LANES]; 3]);
+            for q in 0..LANES {
+                let at = 64 * q as u64;
+                let lane = at / width as u64;
+                let skip = at - lane * width as u64;
+                first[q] = lane;
+                by[0][q] = skip;
+                by[1][q] = width as u64 - skip;
+                by[2][q] = 2 * width as u64 - skip;
+            }
+            Join { first: vector(&first), by: [vector(&by[0]), vector(&by[1]), vector(&by[2])] }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f")]
+        fn store(&self, lanes: Option<&[u64; LANES]>, out: &mut [u8]) {
+            let (Some(lanes), Some(out)) = (lanes, out.first_chunk_mut::<64>()) else { return };
+            let one = _mm512_set1_epi64(1);
+            let second = _mm512_add_epi64(self.first, one);
+            let third = _mm512_add_epi64(second, one);
+            let v = vector(lanes);
+            // A lane past the last wraps round to the first, but only beyond the bits of this step. A shift by 64 or more
+            // gives nothing.
+            let a = _mm512_srlv_epi64(_mm512_permutexvar_epi64(self.first, v), self.by[0]);
+            let b = _mm512_sllv_epi64(_mm512_permutexvar_epi64(second, v), self.by[1]);
+            let c = _mm512_sllv_epi64(_mm512_permutexvar_epi64(third, v), self.by[2]);
+            let z = _mm512_or_si512(_mm512_or_si512(a, b), c);
+            // SAFETY: `out` is an array of 64 bytes.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), z) }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn vector(words: &[u64; LANES]) -> __m512i {
+        // SAFETY: an array of 64 bytes.
+        unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")]
+    pub fn unpack<R: Ring>(bytes: &[u8], at: usize, width: u32, len: usize) -> Vec<R> {
+        let lanes = 512 / R::BITS as usize;
+        let step = lanes * width as usize / 8;
+        let bytes = &bytes[..(at + len * width as usize).div_ceil(8)];
+        // whole vectors of words whose load of 64 bytes stays within the array
+        let inner = bytes.len().saturating_sub(at / 8 + 64).checked_div(step).map_or(0, |n| n + 1);
+        let whole = (len / lanes).min(if bytes.len() >= at / 8 + 64 { inner } else { 0 });
+        let mut out = Vec::with_capacity(len);
+        let split = Split::new(at % 8, width, R::BITS);
+        for i in 0..whole {
+            let mut words = [R::ZERO; 16];
+            split.load(&bytes[at / 8 + i * step..], &mut words);
+            out.extend_from_slice(&words[..lanes]);
+        }
+        let done = whole * lanes;
+        out.extend(bits::unpack::<R>(bytes, at + done * width as usize, width, len - done));
+        out
+    }
+
+    /// How packed words become lanes of the ring: the bytes in which each begins, the ones behind them, and the bits to drop.
+    struct Split {
+        low: __m512i,
+        high: __m512i,
+        by: __m512i,
+        mask: __m512i,
+        lane: u32,
+    }
+
+    impl Split {
+        /// Words of `width` bits from bit `at < 8` of the first byte on, into lanes of `lane` bits.
+        #[target_feature(enable = "avx512f")]
+        fn new(at: usize, width: u32, lane: u32) -> Self {
+            let (mut low, mut high, mut by, mut mask) = ([0u8; 64], [0u8; 64], [0u8; 64], [0u8; 64]);
+            let bytes = lane as usize / 8;
+            for j in 0..64 / bytes {
+                let begin = at + j * width as usize;
+                by[j * bytes] = (begin % 8) as u8;
+                for b in 0..bytes {
+                    // past the vector only for bits past the word
+                    low[j * bytes + b] = (begin / 8 + b) as u8 & 63;
+                    high[j * bytes + b] = (begin / 8 + bytes + b) as u8 & 63;
+                    mask[j * bytes + b] = (ones(width) >> (8 * b)) as u8;
+                }
+            }
+            // SAFETY: arrays of 64 bytes.
+            let load = |a: &[u8; 64]| unsafe { _mm512_loadu_si512(a.as_ptr().cast()) };
+            Split { low: load(&low), high: load(&high), by: load(&by), mask: load(&mask), lane }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512vbmi,avx512vbmi2")]
+        fn load<R: Ring>(&self, bytes: &[u8], out: &mut [R; 16]) {
+            let Some(bytes) = bytes.first_chunk::<64>() else { return };
+            // SAFETY: an array of 64 bytes.
+            let v = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
+            let low = _mm512_permutexvar_epi8(self.low, v);
+            let high = _mm512_permutexvar_epi8(self.high, v);
+            let z = match self.lane {
+                32 => _mm512_shrdv_epi32(low, high, self.by),
+                _ => _mm512_shrdv_epi64(low, high, self.by),
+            };
+            let z = _mm512_and_si512(z, self.mask);
+            if self.lane == 32 {
+                let mut words = [0u32; 16];
+                // SAFETY: an array of 64 bytes.
+                unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), z) };
+                for (out, w) in out.iter_mut().zip(words) {
+                    *out = R::from_u64(w as u64);
+                }
+            } else {
+                let mut words = [0u64; 8];
+                // SAFETY: an array of 64 bytes.
+                unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), z) };
+                for (out, w) in out.iter_mut().zip(words) {
+                    *out = R::from_u64(w);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::words::tests::noise;
+    use crate::bits::read_word;
+    use crate::ring::ones;
+
+    fn round_trips<R: Ring>() {
+        for (isa, width) in Isa::here().flat_map(|i| (1..=R::BITS).map(move |w| (i, w))) {
+            for len in [0, 1, 7, 8, 9, 31, 64, 255, 600] {
+                let x: Vec<R> = noise(len, width as u64);
+                let packed = pack(isa, &x, width);
+                assert_eq!(packed.len(), (len * width as usize).div_ceil(8), "{isa:?} {width} {len}");
+                for (i, x) in x.iter().enumerate() {
+                    let word = read_word(&packed, i * width as usize, width);
+                    assert_eq!(word, x.low() & ones(width), "{isa:?} {width} {len} {i}");
+                }
+                // bits past the last word are zero
+                assert_eq!(packed, bits::pack(&x, width));
+                for skip in [0, 1, 5, 8, 77].into_iter().filter(|s| *s <= len) {
+                    let (at, len) = (skip * width as usize, len - skip);
+                    let p = Packed { bytes: (&packed).into(), at, width, len };
+                    let back: Vec<R> = unpack(isa, &p);
+                    let want: Vec<R> = x[skip..].iter().map(|x| x.and(R::ones(width))).collect();
+                    assert_eq!(back, want, "{isa:?} {width} {len} {skip}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_rung_packs_and_unpacks() {
+        round_trips::<u32>();
+        round_trips::<u64>();
+    }
+}
