@@ -1,11 +1,13 @@
-//! Wires between processes: QUIC, with both ends known by their pinned public keys, and nothing else.
+//! Wires between processes: QUIC, or TLS 1.3 over TCP, with both ends known by their pinned public keys.
 //!
 //! The blocking side sees two types. An [`Endpoint`] is this process on the network: it listens, it dials.
 //! A [`Link`] is one peer, a [`twoply_primitives::Channel`] whose sends queue and whose receives have a
-//! deadline. Behind both, one thread per endpoint runs QUIC and nothing else, so that a party deep in a
-//! matrix product still answers keep-alives.
+//! deadline. Behind both, one thread per endpoint runs the network and nothing else, so that a party deep in
+//! a matrix product still answers keep-alives.
 //!
-//! On a link, one bidirectional stream carries frames (`frame.rs`); a link exists only after both ends have
+//! The transports differ behind one trait, `greet::Line`: `quic.rs` and `tcp.rs`. A listener takes both on
+//! one port number; who dials chooses. All the rest is one code: on a link, one stream of bytes carries
+//! frames (`frame.rs`); a link exists only after both ends have
 //! proved their keys and exchanged a preamble (`preamble.rs`), because a TLS 1.3 client that is about to be
 //! refused believes for half a round trip that it is connected.
 //!
@@ -15,6 +17,7 @@
 //! sizes of the inboxes.
 
 mod dial;
+mod door;
 mod endpoint;
 mod error;
 mod file;
@@ -26,16 +29,17 @@ mod inbox;
 mod link;
 mod outbox;
 mod preamble;
-mod pump;
+mod quic;
 mod reason;
 mod socket;
+mod tcp;
 mod tls;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use dial::Dial;
+pub use dial::{Dial, Transport};
 pub use endpoint::Endpoint;
 pub use error::Error;
 pub use frame::{CONTROL_CAP, PAYLOAD_CAP};
@@ -46,7 +50,10 @@ pub use reason::{Detail, Label, Reason};
 use crate::identity::Fingerprint;
 
 /// Result of this module.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// How long an ABORT may wait for the bytes queued before it, and for the peer's acknowledgement.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// Whose calls an endpoint takes.
 #[derive(Clone)]
@@ -64,7 +71,7 @@ impl Accept {
         Self(Arc::new(move |key| keys.contains(key)))
     }
 
-    /// Those of whom `rule` says yes. It runs on the QUIC thread: it must be quick and must not block.
+    /// Those of whom `rule` says yes. It runs on the network thread: it must be quick and must not block.
     pub fn by(rule: impl Fn(&Fingerprint) -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(rule))
     }

@@ -1,15 +1,16 @@
-//! Bad networks: a relay between two endpoints that loses packets, or everything from some moment on.
+//! Bad networks: a relay between two endpoints that loses packets (QUIC), or everything from some moment on.
 
 mod common;
 
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::{SOON, anywhere, identity, limits};
 use twoply_party::exit::{ExitCode, Failure};
-use twoply_party::transport::{Accept, Dial, Endpoint, Limits, Link, Role};
+use twoply_party::transport::{Accept, Dial, Endpoint, Limits, Link, Role, Transport};
 use twoply_primitives::Channel;
 
 /// Two endpoints with a relay between them.
@@ -22,18 +23,26 @@ struct Relayed {
     running: Arc<AtomicBool>,
 }
 
-fn relayed(limits: Limits) -> Relayed {
+fn relayed(limits: Limits, via: Transport) -> Relayed {
     let (mine, theirs) = (identity(), identity());
     let accept = Accept::these([mine.fingerprint()]);
     let listener = Endpoint::bind_with(theirs, Role::P1, anywhere(), accept, limits.clone()).unwrap();
-    let front = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let back = UdpSocket::bind("127.0.0.1:0").unwrap();
-    back.connect(listener.address()).unwrap();
-    let address = front.local_addr().unwrap().to_string();
     let (loss, running) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(true)));
-    spawn_relay(front, back, loss.clone(), running.clone());
+    let address = if via == Transport::Quic {
+        let front = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let back = UdpSocket::bind("127.0.0.1:0").unwrap();
+        back.connect(listener.address()).unwrap();
+        let address = front.local_addr().unwrap();
+        spawn_relay(front, back, loss.clone(), running.clone());
+        address
+    } else {
+        let front = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = front.local_addr().unwrap();
+        spawn_streams(front, listener.address(), loss.clone(), running.clone());
+        address
+    };
     let caller = Endpoint::bind_with(mine, Role::P0, None, Accept::nobody(), limits).unwrap();
-    let call = Dial::new(address, listener.fingerprint()).within(SOON);
+    let call = Dial::new(address.to_string(), listener.fingerprint()).within(SOON).over(via);
     let zero = caller.connect(&call).unwrap();
     let one = listener.accept(SOON).unwrap();
     Relayed { zero, one, ends: (caller, listener), loss, running }
@@ -72,9 +81,40 @@ fn spawn_relay(front: UdpSocket, back: UdpSocket, loss: Arc<AtomicU32>, running:
     pump(back2, front2, false);
 }
 
+/// The same for one caller over TCP. A stream cannot lose some of its bytes: only a loss of all counts.
+fn spawn_streams(
+    front: TcpListener,
+    back: std::net::SocketAddr,
+    loss: Arc<AtomicU32>,
+    running: Arc<AtomicBool>,
+) {
+    std::thread::spawn(move || {
+        let (caller, _) = front.accept().unwrap();
+        let callee = TcpStream::connect(back).unwrap();
+        let pump = move |mut from: TcpStream, mut to: TcpStream| {
+            from.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            let (loss, running) = (loss.clone(), running.clone());
+            std::thread::spawn(move || {
+                let mut buffer = [0; 65536];
+                while running.load(Ordering::Relaxed) {
+                    match from.read(&mut buffer) {
+                        Ok(0) => break,
+                        Ok(length) if loss.load(Ordering::Relaxed) != 1 => {
+                            to.write_all(&buffer[..length]).unwrap();
+                        }
+                        _ => {}
+                    }
+                }
+            });
+        };
+        pump(caller.try_clone().unwrap(), callee.try_clone().unwrap());
+        pump(callee, caller);
+    });
+}
+
 #[test]
 fn lost_packets_cost_time_only() {
-    let Relayed { mut zero, mut one, ends, loss, running } = relayed(limits());
+    let Relayed { mut zero, mut one, ends, loss, running } = relayed(limits(), Transport::Quic);
     loss.store(17, Ordering::Relaxed);
     let bytes: Vec<u8> = (0..2_000_000u32).map(|i| (i ^ (i >> 7)) as u8).collect();
     std::thread::scope(|scope| {
@@ -96,8 +136,14 @@ fn lost_packets_cost_time_only() {
 /// What a killed machine or a pulled cable looks like: no goodbye, only silence.
 #[test]
 fn a_cut_cable_is_an_error_on_both_sides_before_their_patience_ends() {
+    for via in [Transport::Quic, Transport::Tcp] {
+        cut_cable(via);
+    }
+}
+
+fn cut_cable(via: Transport) {
     let quick = Limits { idle: Duration::from_secs(1), ..limits() };
-    let Relayed { mut zero, mut one, ends, loss, running } = relayed(quick);
+    let Relayed { mut zero, mut one, ends, loss, running } = relayed(quick, via);
     zero.send(b"hello").unwrap();
     one.recv(5).unwrap();
     loss.store(1, Ordering::Relaxed);

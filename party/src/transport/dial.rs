@@ -1,16 +1,19 @@
 //! Calling a peer by address and key.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use quinn::{ClientConfig, ConnectionError, TransportConfig};
+use quinn::TransportConfig;
+use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
 
-use super::greet::{Greeter, in_time};
+use super::greet::{Broken, Greeter, Line, Side, in_time};
 use super::link::Link;
-use super::pump::{self, Side};
 use super::tls::{self, Refused};
-use super::{Error, Result};
+use super::{Error, Result, quic, tcp};
 use crate::identity::{Fingerprint, Identity};
 
 /// Time for the first attempt; each further one gets twice as long, up to [`LONGEST_ATTEMPT`].
@@ -23,6 +26,25 @@ const NO_APPLICATION_PROTOCOL: u8 = 120;
 /// TLS alerts by which a certificate is turned down (RFC 8446, section 6.2).
 const CERTIFICATE_ALERTS: [u8; 8] = [42, 43, 44, 45, 46, 48, 49, 116];
 
+/// How long [`Transport::Auto`] waits for TCP's first answer before it goes on with QUIC.
+const LOOK: Duration = Duration::from_millis(100);
+/// A first answer within this time comes from the same machine room.
+const NEAR: Duration = Duration::from_millis(2);
+
+/// What carries a link. The keys, the frames, the limits and the errors are the same; a listener takes both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// TCP for a peer on this machine or within 2 ms, QUIC for others; where one of the two does not get
+    /// through, the other.
+    #[default]
+    Auto,
+    /// QUIC, over UDP.
+    Quic,
+    /// TLS 1.3 over TCP.
+    Tcp,
+}
+
 /// Whom to call, and how patiently.
 #[derive(Clone, Debug)]
 pub struct Dial {
@@ -34,12 +56,21 @@ pub struct Dial {
     pub within: Duration,
     /// Whether to keep calling a peer that is not there yet. Refusals are final either way.
     pub retry: bool,
+    /// What to call over.
+    pub transport: Transport,
 }
 
 impl Dial {
     /// A call that is repeated for 30 seconds.
     pub fn new(address: impl Into<String>, expected: Fingerprint) -> Self {
-        Self { address: address.into(), expected, within: Duration::from_secs(30), retry: true }
+        let (within, transport) = (Duration::from_secs(30), Transport::default());
+        Self { address: address.into(), expected, within, retry: true, transport }
+    }
+
+    /// The same call over another transport.
+    #[must_use]
+    pub fn over(self, transport: Transport) -> Self {
+        Self { transport, ..self }
     }
 
     /// The same call with another deadline.
@@ -89,91 +120,147 @@ impl Dial {
     }
 }
 
-/// Everything one call needs on the QUIC thread.
+/// Everything one call needs on the network thread.
 pub(super) struct Caller {
     pub(super) quinn: quinn::Endpoint,
     pub(super) identity: Arc<Identity>,
     pub(super) transport: Arc<TransportConfig>,
     pub(super) greeter: Greeter,
+    /// Changes when the endpoint goes.
+    pub(super) closing: watch::Receiver<bool>,
+}
+
+/// One try at one address.
+struct Attempt<'a> {
+    caller: &'a Caller,
+    dial: &'a Dial,
+    address: SocketAddr,
+    start: Instant,
+    /// Until the handshake is over.
+    handshake: Instant,
+    /// Until everything is.
+    end: Instant,
 }
 
 impl Caller {
     /// Calls until someone answers, refuses, or the time is up.
     pub(super) async fn connect(&self, dial: &Dial, addresses: &[SocketAddr]) -> Result<Link> {
         let start = Instant::now();
+        let end = start + dial.within;
         // A single try gives every address of the name its share of the time.
         let share = dial.within / u32::try_from(addresses.len()).unwrap_or(1).max(1);
         let mut attempt = if dial.retry { FIRST_ATTEMPT } else { share };
         loop {
             let mut last = String::from("nobody listens there");
             for &address in addresses {
-                let left = dial.within.saturating_sub(start.elapsed());
-                match self.attempt(dial, address, attempt.min(left), left).await {
+                let start = Instant::now();
+                let handshake = end.min(start + attempt);
+                match (Attempt { caller: self, dial, address, start, handshake, end }).run().await {
                     Err(Error::Unreachable { why, .. }) => last = why,
                     Err(Error::Lost { why, .. }) => last = why,
                     Err(Error::PeerFailed { reason, .. }) if reason.passing() => last = reason.to_string(),
                     settled => return settled,
                 }
             }
-            tokio::time::sleep(PAUSE.min(dial.within.saturating_sub(start.elapsed()))).await;
-            if !dial.retry || start.elapsed() >= dial.within {
+            tokio::time::sleep(PAUSE.min(end.saturating_duration_since(Instant::now()))).await;
+            if !dial.retry || Instant::now() >= end {
                 let waited = start.elapsed().into();
                 return Err(Error::Unreachable { address: dial.address.clone(), waited, why: last });
             }
             attempt = (attempt * 2).min(LONGEST_ATTEMPT);
         }
     }
+}
 
-    /// One call to one address: `attempt` for the handshake, `left` for everything.
-    async fn attempt(
-        &self,
-        dial: &Dial,
-        address: SocketAddr,
-        attempt: Duration,
-        left: Duration,
-    ) -> Result<Link> {
+impl Attempt<'_> {
+    async fn run(&self) -> Result<Link> {
+        match self.dial.transport {
+            Transport::Quic => self.quic().await,
+            Transport::Tcp => match self.reach(self.handshake).await {
+                Ok((stream, _)) => self.tcp(stream).await,
+                Err(error) => Err(error),
+            },
+            Transport::Auto => self.auto().await,
+        }
+    }
+
+    /// TCP to a peer that is near, as the time of its first answer shows; else QUIC; else, as where UDP is
+    /// blocked, TCP all the same.
+    async fn auto(&self) -> Result<Link> {
+        let reached = self.reach(self.handshake.min(self.start + LOOK)).await;
+        match reached {
+            Ok((stream, took)) if took <= NEAR || self.address.ip().is_loopback() => self.tcp(stream).await,
+            reached => match (self.quic().await, reached) {
+                (Err(Error::Unreachable { .. }), Ok((stream, _))) => self.tcp(stream).await,
+                (result, _) => result,
+            },
+        }
+    }
+
+    /// Opens a TCP connection, and says how long that took: one round trip.
+    async fn reach(&self, until: Instant) -> Result<(TcpStream, Duration)> {
         let start = Instant::now();
+        let connect = tokio::time::timeout_at(until.into(), TcpStream::connect(self.address));
+        match connect.await {
+            Ok(Ok(stream)) => Ok((stream, start.elapsed())),
+            Ok(Err(e)) if e.kind() == ErrorKind::ConnectionRefused => {
+                Err(self.unreachable("nobody listens there"))
+            }
+            Ok(Err(e)) => Err(self.unreachable(&e.to_string())),
+            Err(_) => Err(self.unreachable("nobody answers there")),
+        }
+    }
+
+    async fn quic(&self) -> Result<Link> {
+        let caller = self.caller;
         let refused = Refused::default();
-        let crypto = tls::client(&self.identity, dial.expected, refused.clone())?;
-        let mut config = ClientConfig::new(Arc::new(crypto));
-        config.transport_config(self.transport.clone());
-        let unreachable = |why: &str| Error::Unreachable {
-            address: dial.address.clone(),
-            waited: start.elapsed().into(),
-            why: why.to_owned(),
-        };
-        // The name is a formality: keys are pinned, and it is not sent.
-        let connecting =
-            self.quinn.connect_with(config, address, "twoply").map_err(|e| unreachable(&e.to_string()))?;
-        let handshake = async { connecting.await.map_err(|e| self.explain(dial, &e, &refused)) };
-        let conn = in_time(attempt, handshake, || unreachable("nobody listens there")).await?;
-        let left = left.saturating_sub(start.elapsed());
-        let greeting = self.greeter.call(conn.clone());
-        let result = in_time(left, greeting, || Error::Silent {
-            peer: dial.address.clone(),
-            what: "preamble",
-            waited: left.into(),
-        });
+        let whom = (self.address, self.dial.address.as_str());
+        let keys = (&*caller.identity, self.dial.expected, refused.clone());
+        self.greet(quic::connect(&caller.quinn, caller.transport.clone(), whom, keys), &refused).await
+    }
+
+    async fn tcp(&self, stream: TcpStream) -> Result<Link> {
+        let caller = self.caller;
+        let refused = Refused::default();
+        let whom = (self.address, self.dial.address.as_str());
+        let keys = (&*caller.identity, self.dial.expected, refused.clone());
+        self.greet(tcp::connect(stream, whom, keys, caller.closing.clone()), &refused).await
+    }
+
+    /// From the handshake to a link.
+    async fn greet<L: Line>(
+        &self,
+        line: impl Future<Output = Result<L, Broken>>,
+        refused: &Refused,
+    ) -> Result<Link> {
+        let left = self.handshake.saturating_duration_since(Instant::now());
+        let line = in_time(left, line, || self.unreachable("nobody listens there"));
+        let line = line.await.map_err(|broken| self.explain(broken, refused))?;
+        let left = self.end.saturating_duration_since(Instant::now());
+        let late =
+            || Error::Silent { peer: self.dial.address.clone(), what: "preamble", waited: left.into() };
         // Our own certificate is judged after our side of the handshake is over: the verdict comes here.
-        result.await.map_err(|error| match conn.close_reason() {
-            Some(reason) if pump::alert(&reason).is_some() => self.explain(dial, &reason, &refused),
-            _ => error,
-        })
+        let link = in_time(left, self.caller.greeter.call(line), late).await;
+        link.map_err(|broken| self.explain(broken, refused))
+    }
+
+    fn unreachable(&self, why: &str) -> Error {
+        let waited = self.start.elapsed().into();
+        Error::Unreachable { address: self.dial.address.clone(), waited, why: why.to_owned() }
     }
 
     /// What a failed handshake means to the caller.
-    fn explain(&self, dial: &Dial, error: &ConnectionError, refused: &Refused) -> Error {
-        let address = dial.address.clone();
+    fn explain(&self, Broken { error, alert }: Broken, refused: &Refused) -> Error {
+        let address = self.dial.address.clone();
         if let Some(found) = tls::take_refused(refused) {
-            return Error::Stranger { address, wanted: dial.expected, found };
+            return Error::Stranger { address, wanted: self.dial.expected, found };
         }
-        match (pump::alert(error), error) {
-            (Some((_, NO_APPLICATION_PROTOCOL)), _) => Error::Version { peer: address, theirs: None },
-            (Some((Side::Theirs, alert)), _) if CERTIFICATE_ALERTS.contains(&alert) => {
-                Error::Refused { address, mine: self.identity.fingerprint() }
+        match alert {
+            Some((_, NO_APPLICATION_PROTOCOL)) => Error::Version { peer: address, theirs: None },
+            Some((Side::Theirs, alert)) if CERTIFICATE_ALERTS.contains(&alert) => {
+                Error::Refused { address, mine: self.caller.identity.fingerprint() }
             }
-            (_, ConnectionError::VersionMismatch) => Error::Version { peer: address, theirs: None },
-            _ => pump::lost(&address, error),
+            _ => error,
         }
     }
 }

@@ -1,27 +1,23 @@
-//! This process on the network: one UDP socket, one thread, any number of links.
+//! This process on the network: one port, over UDP and TCP; one thread; any number of links.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use quinn::{IdleTimeout, Incoming, ServerConfig, TokioRuntime, TransportConfig, VarInt};
+use quinn::{TokioRuntime, VarInt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 use super::dial::{Caller, Dial};
-use super::greet::{Greeter, in_time};
+use super::door::{Arrivals, Door, Refusal};
+use super::greet::Greeter;
 use super::link::Link;
 use super::preamble::Role;
-use super::pump::{LINGER, Side, alert};
 use super::reason::Reason;
 use super::tls::{self, Refused};
-use super::{Accept, Error, Limits, Result, socket};
+use super::{Accept, Error, LINGER, Limits, Result, quic, socket, tcp};
 use crate::identity::{Fingerprint, Identity};
-
-/// Flow control: what one side may send before the other's QUIC thread has read, in bytes.
-const STREAM_WINDOW: u32 = 8 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// A process's place on the network. Dropping it closes every link (after the last words of those already
 /// dropped), so keep it until the links are done.
@@ -64,28 +60,30 @@ impl Endpoint {
         accept: Accept,
         limits: Limits,
     ) -> Result<Self> {
-        let socket = socket::open(listen)?;
-        let address = socket.local_addr().map_err(|e| system("read the socket's address", &e))?;
-        let refused = Refused::default();
-        let transport = Arc::new(transport(&limits)?);
-        let server = match listen {
-            Some(_) => Some(server(&identity, accept, refused.clone(), &transport, &limits)?),
-            None => None,
-        };
-        let arrivals = Arc::new(Arrivals::default());
-        let (commands, inbox) = unbounded_channel();
-        let (ready, started) = mpsc::sync_channel(1);
+        let (udp, tcp) = socket::open(listen)?;
+        let address = udp.local_addr().map_err(|e| system("read the socket's address", &e))?;
+        let (refused, arrivals) = (Refused::default(), Arc::new(Arrivals::default()));
+        let transport = Arc::new(quic::transport(&limits)?);
+        let (close, closing) = watch::channel(false);
+        let (mut server, mut listener) = (None, None);
+        if let Some(tcp) = tcp {
+            server = Some(quic::server(&identity, accept.clone(), refused.clone(), &transport, &limits)?);
+            let config = Arc::new(tls::server(&identity, accept, refused.clone())?);
+            listener = Some((tcp, tcp::Server { config, closing: closing.clone() }));
+        }
         let mine = identity.fingerprint();
         let greeter = Greeter { role, limits, writers: Arc::new(()) };
-        let at_door = Door { greeter: greeter.clone(), arrivals: arrivals.clone(), refused };
+        let door =
+            Door { greeter: greeter.clone(), arrivals: arrivals.clone(), refused, guests: Arc::new(()) };
+        let (commands, inbox) = unbounded_channel();
+        let (ready, started) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
-            .name("twoply-quic".into())
+            .name("twoply-net".into())
             .spawn(move || {
-                let config = quinn::EndpointConfig::default();
-                let make = move || quinn::Endpoint::new(config, server, socket, Arc::new(TokioRuntime));
-                run(make, &ready, |quinn| Caller { quinn, identity, transport, greeter }, at_door, inbox);
+                let begin = Begin { udp, server, listener, door, commands: inbox, close };
+                run(begin, &ready, |quinn| Caller { quinn, identity, transport, greeter, closing });
             })
-            .map_err(|e| system("start the QUIC thread", &e))?;
+            .map_err(|e| system("start the network thread", &e))?;
         let endpoint = Self { commands: Some(commands), arrivals, address, mine, thread: Some(thread) };
         started.recv().map_err(|_| Error::Shut)??;
         Ok(endpoint)
@@ -129,7 +127,7 @@ impl Endpoint {
         let left = dial.within.saturating_sub(start.elapsed());
         let command = Command { dial: dial.clone().within(left), addresses, reply };
         self.commands.as_ref().and_then(|commands| commands.send(command).ok()).ok_or(Error::Shut)?;
-        // The QUIC thread keeps the deadline; the slack only guards against that thread's death.
+        // The network thread keeps the deadline; the slack only guards against that thread's death.
         answer.recv_timeout(left + 4 * LINGER).map_err(|_| Error::Shut)?
     }
 }
@@ -148,51 +146,35 @@ fn system(what: &'static str, error: &dyn std::error::Error) -> Error {
     Error::System { what, why: error.to_string() }
 }
 
-fn transport(limits: &Limits) -> Result<TransportConfig> {
-    let idle = IdleTimeout::try_from(limits.idle).map_err(|e| system("set the idle timeout", &e))?;
-    let mut config = TransportConfig::default();
-    config
-        .max_idle_timeout(Some(idle))
-        .keep_alive_interval(Some(limits.idle / 4))
-        // One stream, opened by the caller.
-        .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
-        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
-        .send_window(u64::from(CONNECTION_WINDOW));
-    Ok(config)
-}
-
-fn server(
-    identity: &Identity,
-    accept: Accept,
-    refused: Refused,
-    transport: &Arc<TransportConfig>,
-    limits: &Limits,
-) -> Result<ServerConfig> {
-    let crypto = tls::server(identity, accept, refused)?;
-    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(transport.clone()).max_incoming(limits.connections);
-    Ok(config)
-}
-
-/// The QUIC thread.
-fn run(
-    make: impl FnOnce() -> std::io::Result<quinn::Endpoint>,
-    ready: &mpsc::SyncSender<Result<()>>,
-    caller: impl FnOnce(quinn::Endpoint) -> Caller,
+/// What the network thread begins with.
+struct Begin {
+    udp: UdpSocket,
+    server: Option<quinn::ServerConfig>,
+    listener: Option<(TcpListener, tcp::Server)>,
     door: Door,
     commands: UnboundedReceiver<Command>,
-) {
-    let arrivals = door.arrivals.clone();
+    /// Told when the endpoint goes.
+    close: watch::Sender<bool>,
+}
+
+/// The network thread.
+fn run(begin: Begin, ready: &mpsc::SyncSender<Result<()>>, caller: impl FnOnce(quinn::Endpoint) -> Caller) {
+    let arrivals = begin.door.arrivals.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let result = runtime.map_err(|e| system("start the QUIC runtime", &e)).and_then(|runtime| {
+    let result = runtime.map_err(|e| system("start the network runtime", &e)).and_then(|runtime| {
         runtime.block_on(async {
-            let quinn = make().map_err(|e| system("start QUIC", &e))?;
+            let Begin { udp, server, listener, door, commands, close } = begin;
+            let config = quinn::EndpointConfig::default();
+            let quinn = quinn::Endpoint::new(config, server, udp, Arc::new(TokioRuntime))
+                .map_err(|e| system("start QUIC", &e))?;
+            let listener = listener
+                .map(|(listener, server)| Ok((tokio::net::TcpListener::from_std(listener)?, server)))
+                .transpose()
+                .map_err(|e: std::io::Error| system("listen over TCP", &e))?;
             // The receiver waits for this and nothing else.
             let _ = ready.send(Ok(()));
-            serve(quinn.clone(), Arc::new(caller(quinn)), door, commands).await;
+            let caller = Arc::new(caller(quinn.clone()));
+            serve(quinn, listener, caller, door, commands, close).await;
             Ok(())
         })
     });
@@ -204,14 +186,21 @@ fn run(
 
 async fn serve(
     quinn: quinn::Endpoint,
+    listener: Option<(tokio::net::TcpListener, tcp::Server)>,
     caller: Arc<Caller>,
     door: Door,
     mut commands: UnboundedReceiver<Command>,
+    close: watch::Sender<bool>,
 ) {
-    let writers = door.greeter.writers.clone();
+    let (writers, door) = (door.greeter.writers.clone(), Arc::new(door));
     // Greeter, door, caller and this function hold one each; every writer one more.
     let idle = Arc::strong_count(&writers);
-    let listening = tokio::spawn(listen(quinn.clone(), door));
+    let (here, at) = (door.clone(), quinn.clone());
+    let mut listening = vec![tokio::spawn(async move { here.listen_quic(at).await })];
+    if let Some((listener, server)) = listener {
+        let at = quinn.clone();
+        listening.push(tokio::spawn(async move { door.listen_tcp(at, listener, server).await }));
+    }
     while let Some(Command { dial, addresses, reply }) = commands.recv().await {
         let caller = caller.clone();
         tokio::spawn(async move {
@@ -219,138 +208,17 @@ async fn serve(
             let _ = reply.send(caller.connect(&dial, &addresses).await);
         });
     }
-    let start = Instant::now();
-    while Arc::strong_count(&writers) > idle && start.elapsed() < 2 * LINGER {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    listening.abort();
-    quinn.close(VarInt::from_u32(Reason::Interrupted.code().into()), &[]);
-    // Long enough for the close to leave; a peer that is gone cannot keep us.
-    let _ = tokio::time::timeout(LINGER, quinn.wait_idle()).await;
-}
-
-/// What the listening task needs.
-#[derive(Clone)]
-struct Door {
-    greeter: Greeter,
-    arrivals: Arc<Arrivals>,
-    refused: Refused,
-}
-
-async fn listen(quinn: quinn::Endpoint, door: Door) {
-    while let Some(incoming) = quinn.accept().await {
-        if quinn.open_connections() >= door.greeter.limits.connections {
-            tracing::warn!("too many connections; a caller was told to come back");
-            incoming.refuse();
-            continue;
+    let idling = || async {
+        let start = Instant::now();
+        while Arc::strong_count(&writers) > idle && start.elapsed() < 2 * LINGER {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // Not a clone of the door: it would count as a writer.
-        let (greeter, arrivals, refused) =
-            (door.greeter.clone(), door.arrivals.clone(), door.refused.clone());
-        tokio::spawn(async move { welcome(incoming, greeter, &arrivals, &refused).await });
-    }
-}
-
-/// One caller, from its first packet to a link or a refusal.
-async fn welcome(incoming: Incoming, greeter: Greeter, arrivals: &Arrivals, refused: &Refused) {
-    let from = incoming.remote_address();
-    let within = greeter.limits.handshake;
-    let late = || Error::Silent { peer: from.to_string(), what: "handshake", waited: within.into() };
-    let mut refusal = None;
-    let greeting = async {
-        let lost = |e: quinn::ConnectionError| super::pump::lost(&from.to_string(), &e);
-        let conn = match incoming.accept().map_err(lost)?.await {
-            Ok(conn) => conn,
-            Err(error) => {
-                refusal = match alert(&error) {
-                    Some((Side::Ours, _)) => tls::take_refused(refused).map(Refusal::Uninvited),
-                    Some((Side::Theirs, _)) => Some(Refusal::Unwanted),
-                    None => None,
-                };
-                return Err(lost(error));
-            }
-        };
-        greeter.answer(conn).await
     };
-    match in_time(within, greeting, late).await {
-        Ok(link) => arrivals.push(link),
-        Err(error) => {
-            match (&refusal, &error) {
-                (Some(Refusal::Uninvited(key)), _) => {
-                    tracing::warn!(%from, %key, "refused a caller whose key is not accepted");
-                }
-                (Some(_), _) => tracing::warn!(%from, "a caller does not accept this machine's key"),
-                (None, error) => tracing::warn!(%from, %error, "a caller did not get through"),
-            }
-            let foreign = matches!(error, Error::Version { .. }).then_some(error).map(Refusal::Foreign);
-            arrivals.refused(refusal.or(foreign));
-        }
-    }
-}
-
-/// Why a caller did not become a link, where there is something to be done about it.
-enum Refusal {
-    /// We do not take its key.
-    Uninvited(Fingerprint),
-    /// It does not take ours.
-    Unwanted,
-    /// It speaks another version, as this error says.
-    Foreign(Error),
-}
-
-/// Links that wait for [`Endpoint::accept`].
-#[derive(Default)]
-struct Arrivals {
-    state: Mutex<Waiting>,
-    came: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    links: VecDeque<Link>,
-    refusal: Option<Refusal>,
-    closed: bool,
-}
-
-impl Arrivals {
-    fn state(&self) -> MutexGuard<'_, Waiting> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, link: Link) {
-        self.state().links.push_back(link);
-        self.came.notify_one();
-    }
-
-    fn refused(&self, refusal: Option<Refusal>) {
-        let mut state = self.state();
-        state.refusal = refusal.or(state.refusal.take());
-    }
-
-    fn close(&self) {
-        self.state().closed = true;
-        self.came.notify_all();
-    }
-
-    /// The next live link; `Ok(Err(..))` after `within`.
-    fn next(&self, within: Duration) -> Result<std::result::Result<Link, Option<Refusal>>> {
-        let until = Instant::now() + within;
-        let mut state = self.state();
-        loop {
-            while let Some(link) = state.links.pop_front() {
-                if link.is_alive() {
-                    state.refusal = None;
-                    return Ok(Ok(link));
-                }
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if state.closed {
-                return Err(Error::Shut);
-            }
-            if left.is_zero() {
-                return Ok(Err(state.refusal.take()));
-            }
-            state = self.came.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
+    idling().await;
+    listening.iter().for_each(tokio::task::JoinHandle::abort);
+    quinn.close(VarInt::from_u32(Reason::Interrupted.code().into()), &[]);
+    // Long enough for the goodbyes to leave; a peer that is gone cannot keep us.
+    let _ = close.send(true);
+    idling().await;
+    let _ = tokio::time::timeout(LINGER, quinn.wait_idle()).await;
 }

@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::Error;
 use super::reason::{Detail, Reason};
 
 /// Longest payload of one `send`, in bytes.
@@ -49,17 +50,27 @@ pub(super) fn parse(header: [u8; HEADER]) -> (Option<Kind>, usize) {
     (kind, u32::from_le_bytes([a, b, c, d]) as usize)
 }
 
-/// One frame in pieces for the outbox. The caller has checked the length against [`PAYLOAD_CAP`].
-pub(super) fn pieces(kind: Kind, payload: &[u8]) -> impl Iterator<Item = Bytes> {
-    let (first, rest) = payload.split_at(payload.len().min(PIECE));
-    let mut head = BytesMut::with_capacity(HEADER + first.len());
-    head.put_u32_le(payload.len() as u32);
-    head.put_u8(kind as u8);
-    head.put_slice(first);
-    std::iter::once(head.freeze()).chain(rest.chunks(PIECE).map(Bytes::copy_from_slice))
+/// The header of a frame. The caller has checked the length against [`PAYLOAD_CAP`].
+pub(super) fn head(kind: Kind, length: usize) -> [u8; HEADER] {
+    let [a, b, c, d] = (length as u32).to_le_bytes();
+    [a, b, c, d, kind as u8]
 }
 
-/// Payload of an ABORT: code, then the detail. The same bytes go into QUIC's own close frame.
+/// One frame in pieces for the outbox: the only copy of the payload on this side.
+pub(super) fn pieces(kind: Kind, payload: &[u8]) -> impl Iterator<Item = Bytes> {
+    let (first, rest) = payload.split_at(payload.len().min(PIECE));
+    let mut whole = BytesMut::with_capacity(HEADER + first.len());
+    whole.put_slice(&head(kind, payload.len()));
+    whole.put_slice(first);
+    std::iter::once(whole.freeze()).chain(chunks(rest))
+}
+
+/// The rest of a payload in pieces for the outbox.
+pub(super) fn chunks(rest: &[u8]) -> impl Iterator<Item = Bytes> {
+    rest.chunks(PIECE).map(Bytes::copy_from_slice)
+}
+
+/// Payload of an ABORT: code, then the detail. The same bytes go into the transport's own close.
 pub(super) fn encode_abort(reason: Reason, detail: &Detail) -> Vec<u8> {
     // A label of 64 characters keeps this under the cap; serialization into memory does not fail.
     postcard::to_stdvec(&(reason.code(), detail)).unwrap_or_default()
@@ -70,6 +81,18 @@ pub(super) fn decode_abort(bytes: &[u8]) -> (Reason, Detail) {
     match postcard::from_bytes::<(u16, Detail)>(bytes) {
         Ok((code, detail)) if bytes.len() <= ABORT_CAP => (Reason::from_code(code), detail),
         _ => (Reason::Unlisted, Detail::None),
+    }
+}
+
+/// What a peer's close means: its code (0: in order) and an ABORT payload, by whichever transport.
+pub(super) fn goodbye(peer: &str, code: u16, payload: &[u8]) -> Error {
+    let peer = peer.to_owned();
+    match code {
+        0 => Error::Closed { peer },
+        code => {
+            let (_, detail) = decode_abort(payload);
+            Error::PeerFailed { peer, reason: Reason::from_code(code), detail }
+        }
     }
 }
 

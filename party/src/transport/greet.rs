@@ -1,20 +1,53 @@
-//! From a QUIC connection to a [`Link`]: who is it, and do both sides speak the same wire format?
+//! From a connection to a [`Link`]: who is it, and do both sides speak the same wire format?
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, ReadExactError, RecvStream, SendStream};
-use rustls::pki_types::CertificateDer;
-
 use super::inbox::Inbox;
 use super::link::{Link, Parts};
-use super::outbox::{Ending, outbox};
+use super::outbox::Outbox;
 use super::preamble::{self, Role};
-use super::pump::{self, LINGER};
-use super::reason::Reason;
 use super::{Error, Limits, Result};
-use crate::exit::ExitCode;
-use crate::identity::{Fingerprint, fingerprint_of};
+use crate::identity::Fingerprint;
+
+/// A connection over either transport, its TLS handshake done: the seam between them.
+pub(super) trait Line: Sized {
+    /// Where the other end is.
+    fn address(&self) -> SocketAddr;
+    /// The other end's key.
+    fn key(&self) -> Option<Fingerprint>;
+    /// Sends all of a preamble.
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Broken>;
+    /// Receives all of a preamble; one that ends early is of no version.
+    async fn receive(&mut self, bytes: &mut [u8]) -> Result<(), Broken>;
+    /// Ends a connection that comes to nothing, after what was sent has arrived.
+    async fn refuse(self);
+    /// Starts moving bytes between the connection and the boxes. `writer` goes when nothing is left to send.
+    fn start(self, inbox: Arc<Inbox>, name: String, limits: &Limits, writer: Arc<()>) -> Result<Outbox>;
+}
+
+/// Why there is no connection, and the TLS alert behind it.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) error: Error,
+    pub(super) alert: Option<(Side, u8)>,
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Self { error, alert: None }
+    }
+}
+
+/// Who raised an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// This process.
+    Ours,
+    /// The other one.
+    Theirs,
+}
 
 /// What a new link needs from its endpoint.
 #[derive(Clone)]
@@ -26,108 +59,52 @@ pub(super) struct Greeter {
 }
 
 impl Greeter {
-    /// The dialing side: opens the stream, speaks first.
-    pub(super) async fn call(&self, conn: Connection) -> Result<Link> {
-        let (peer, name) = who(&conn)?;
-        let (mut send, mut recv) = match conn.open_bi().await {
-            Ok(streams) => streams,
-            Err(error) => return pump::stream_error(&name, Some(&error)),
-        };
-        write(&mut send, self.role, &conn, &name).await?;
-        let bytes = read(&mut recv, &name).await?;
-        self.settle(preamble::decode(bytes, &name), peer, conn, send, recv).await
+    /// The dialing side: speaks first.
+    pub(super) async fn call(&self, mut line: impl Line) -> Result<Link, Broken> {
+        let peer = who(&line)?;
+        line.send(&preamble::encode(self.role)).await?;
+        let mut bytes = [0; preamble::LENGTH];
+        line.receive(&mut bytes).await?;
+        self.settle(preamble::decode(bytes, &peer.short()), peer, line).await
     }
 
     /// The listening side. It answers even a preamble that it cannot use, so that both sides learn why.
-    pub(super) async fn answer(&self, conn: Connection) -> Result<Link> {
-        let (peer, name) = who(&conn)?;
-        let (mut send, mut recv) = match conn.accept_bi().await {
-            Ok(streams) => streams,
-            Err(error) => return pump::stream_error(&name, Some(&error)),
-        };
-        let bytes = read(&mut recv, &name).await?;
-        write(&mut send, self.role, &conn, &name).await?;
-        self.settle(preamble::decode(bytes, &name), peer, conn, send, recv).await
+    pub(super) async fn answer(&self, mut line: impl Line) -> Result<Link, Broken> {
+        let peer = who(&line)?;
+        let mut bytes = [0; preamble::LENGTH];
+        line.receive(&mut bytes).await?;
+        line.send(&preamble::encode(self.role)).await?;
+        self.settle(preamble::decode(bytes, &peer.short()), peer, line).await
     }
 
-    /// Starts the pumps, or sees to it that the other side gets our preamble before the connection closes.
-    async fn settle(
-        &self,
-        role: Result<Role>,
-        peer: Fingerprint,
-        conn: Connection,
-        mut send: SendStream,
-        recv: RecvStream,
-    ) -> Result<Link> {
-        match role {
-            Ok(role) => Ok(self.start(role, peer, conn, send, recv)),
+    /// Makes the link, or sees to it that the other side gets our preamble before the connection closes.
+    async fn settle(&self, role: Result<Role>, peer: Fingerprint, line: impl Line) -> Result<Link, Broken> {
+        let role = match role {
+            Ok(role) => role,
             Err(error) => {
-                if send.finish().is_ok() {
-                    // Whether it was acknowledged makes no difference any more.
-                    let _ = tokio::time::timeout(LINGER, send.stopped()).await;
-                }
-                let code = Reason::Failed(ExitCode::Version).code();
-                pump::close(&conn, &Ending { code, payload: Vec::new() });
-                Err(error)
+                line.refuse().await;
+                return Err(error.into());
             }
-        }
-    }
-
-    fn start(
-        &self,
-        role: Role,
-        peer: Fingerprint,
-        conn: Connection,
-        send: SendStream,
-        recv: RecvStream,
-    ) -> Link {
+        };
         let name = format!("{role} {}", peer.short());
         let inbox = Arc::new(Inbox::new(self.limits.inbox));
-        let (outbox, drain) = outbox();
-        let address = conn.remote_address();
-        tokio::spawn(pump::read(conn.clone(), recv, inbox.clone(), name.clone()));
-        let writer = self.writers.clone();
-        tokio::spawn(async move {
-            pump::write(conn, send, drain).await;
-            drop(writer);
-        });
-        Link::new(Parts { peer, role, name, address, inbox, outbox }, &self.limits)
+        let address = line.address();
+        let outbox = line.start(inbox.clone(), name.clone(), &self.limits, self.writers.clone())?;
+        Ok(Link::new(Parts { peer, role, name, address, inbox, outbox }, &self.limits))
     }
 }
 
-/// The key behind a connection, and a name for messages before the role is known.
-fn who(conn: &Connection) -> Result<(Fingerprint, String)> {
-    let certificates =
-        conn.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-    let key = certificates.and_then(|list| list.first().and_then(|cert| fingerprint_of(cert).ok()));
+/// The key behind a connection.
+fn who(line: &impl Line) -> Result<Fingerprint> {
     // TLS demanded a certificate; without one there is no connection.
-    let key = key.ok_or(Error::System { what: "read the peer's key", why: "TLS gave none".into() })?;
-    Ok((key, key.short()))
-}
-
-async fn write(send: &mut SendStream, role: Role, conn: &Connection, name: &str) -> Result<()> {
-    match send.write_all(&preamble::encode(role)).await {
-        Ok(()) => Ok(()),
-        Err(_) => pump::stream_error(name, conn.close_reason().as_ref()),
-    }
-}
-
-async fn read(recv: &mut RecvStream, name: &str) -> Result<[u8; preamble::LENGTH]> {
-    let mut bytes = [0; preamble::LENGTH];
-    match recv.read_exact(&mut bytes).await {
-        Ok(()) => Ok(bytes),
-        Err(ReadExactError::ReadError(quinn::ReadError::ConnectionLost(error))) => {
-            pump::stream_error(name, Some(&error))
-        }
-        Err(_) => Err(Error::Version { peer: name.to_owned(), theirs: None }),
-    }
+    line.key().ok_or(Error::System { what: "read the peer's key", why: "TLS gave none".into() })
 }
 
 /// `future`, or `late` after `within`.
 pub(super) async fn in_time<T>(
     within: Duration,
-    future: impl Future<Output = Result<T>>,
+    future: impl Future<Output = Result<T, Broken>>,
     late: impl FnOnce() -> Error,
-) -> Result<T> {
-    tokio::time::timeout(within, future).await.unwrap_or_else(|_| Err(late()))
+) -> Result<T, Broken> {
+    tokio::time::timeout(within, future).await.unwrap_or_else(|_| Err(late().into()))
 }

@@ -1,14 +1,16 @@
-//! Tests: a peer with a good key and bad manners. It speaks raw bytes over QUIC, with our TLS.
+//! Tests: a peer with a good key and bad manners. It speaks raw bytes over either transport, with our TLS.
 
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{ClientConfig, RecvStream, SendStream, TokioRuntime, VarInt};
+use quinn::{ClientConfig, TokioRuntime, VarInt};
 use twoply_primitives::Channel;
 
 use super::frame::{CONTROL_CAP, Kind};
-use super::pump::Side;
-use super::tls::{self, Refused};
+use super::greet::{Line, Side};
+use super::tls::Refused;
 use super::*;
 use crate::exit::{ExitCode, Failure};
 use crate::identity::Identity;
@@ -16,47 +18,84 @@ use crate::identity::Identity;
 const SOON: Duration = Duration::from_secs(30);
 
 /// Listens as P1, lets a raw caller send `bytes` and then finish its stream, and returns what accept made of
-/// it. The caller stays connected until `check` is through.
-fn meet(bytes: Vec<u8>, finish: bool, check: impl FnOnce(Result<Link>)) {
+/// it; over both transports. The caller stays connected until `check` is through.
+fn meet(bytes: Vec<u8>, finish: bool, check: impl Fn(Result<Link>)) {
+    meet_over(Transport::Quic, bytes.clone(), finish, &check);
+    let (preamble, stream) = bytes.split_at(bytes.len().min(preamble::LENGTH));
+    // What follows the preamble goes as a packet of kind 0.
+    let packet = [&(stream.len() as u32).to_le_bytes()[..], stream].concat();
+    let packet = if stream.is_empty() { Vec::new() } else { packet };
+    meet_over(Transport::Tcp, [preamble, &packet].concat(), finish, check);
+}
+
+fn meet_over(via: Transport, bytes: Vec<u8>, finish: bool, check: impl Fn(Result<Link>)) {
     let (mine, theirs) = (Arc::new(Identity::ephemeral().unwrap()), Identity::ephemeral().unwrap());
     let limits =
         Limits { patience: Duration::from_secs(5), handshake: Duration::from_secs(2), ..Limits::default() };
-    let listen = Some(([127, 0, 0, 1], 0).into());
     let accept = Accept::these([theirs.fingerprint()]);
-    let endpoint = Endpoint::bind_with(mine.clone(), Role::P1, listen, accept, limits).unwrap();
+    let endpoint = Endpoint::bind_with(mine.clone(), Role::P1, anywhere(), accept, limits).unwrap();
     let address = endpoint.address();
+    let (begin, begun) = tokio::sync::oneshot::channel::<()>();
     let (leave, left) = tokio::sync::oneshot::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let (_quinn, _recv, mut send) = raw(&theirs, mine.fingerprint(), address).await;
-                send.write_all(&bytes).await.unwrap();
-                if finish {
-                    send.finish().unwrap();
+                let keys = (&theirs, mine.fingerprint(), Refused::default());
+                if via == Transport::Quic {
+                    let quinn = quic_client();
+                    let transport = Arc::new(quic::transport(&Limits::default()).unwrap());
+                    let line = quic::connect(&quinn, transport, (address, "x"), keys).await.unwrap();
+                    misbehave(line, &bytes, finish, begun, left).await;
+                } else {
+                    let (_closing, closing) = tokio::sync::watch::channel(false);
+                    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+                    let line = tcp::connect(stream, (address, "x"), keys, closing).await.unwrap();
+                    misbehave(line, &bytes, finish, begun, left).await;
                 }
-                let _ = left.await;
             });
         });
-        check(endpoint.accept(Duration::from_secs(4)));
+        let met = endpoint.accept(Duration::from_secs(4));
+        drop(begin);
+        check(met);
         drop(leave);
     });
 }
 
-/// A QUIC connection to `address` that holds one open stream and has promised nothing.
-async fn raw(
-    identity: &Identity,
-    pin: Fingerprint,
-    address: std::net::SocketAddr,
-) -> (quinn::Endpoint, RecvStream, SendStream) {
+/// Sends a preamble, or what stands for it, and the rest once it was taken: a link that is over before it is
+/// taken is nobody's.
+async fn misbehave(
+    mut line: impl Line + Finish,
+    bytes: &[u8],
+    finish: bool,
+    begun: tokio::sync::oneshot::Receiver<()>,
+    left: tokio::sync::oneshot::Receiver<()>,
+) {
+    let (preamble, rest) = bytes.split_at(bytes.len().min(preamble::LENGTH));
+    line.send(preamble).await.unwrap();
+    if !rest.is_empty() {
+        let _ = begun.await;
+        // The listener may have hung up on the preamble.
+        let _ = line.send(rest).await;
+    }
+    if finish {
+        line.finish();
+    }
+    let _ = left.await;
+}
+
+/// A line that can say that no more will come.
+pub(super) trait Finish {
+    fn finish(&mut self);
+}
+
+fn anywhere() -> Option<SocketAddr> {
+    Some(([127, 0, 0, 1], 0).into())
+}
+
+fn quic_client() -> quinn::Endpoint {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let quinn =
-        quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, Arc::new(TokioRuntime)).unwrap();
-    let crypto = tls::client(identity, pin, Refused::default()).unwrap();
-    let config = ClientConfig::new(Arc::new(crypto));
-    let conn = quinn.connect_with(config, address, "x").unwrap().await.unwrap();
-    let (send, recv) = conn.open_bi().await.unwrap();
-    (quinn, recv, send)
+    quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket, Arc::new(TokioRuntime)).unwrap()
 }
 
 /// A good preamble of P0, then `bytes`.
@@ -173,23 +212,27 @@ fn half_a_message_and_then_silence_is_an_error() {
 #[test]
 fn another_protocol_on_the_port_is_noticed() {
     let (mine, theirs) = (Arc::new(Identity::ephemeral().unwrap()), Arc::new(Identity::ephemeral().unwrap()));
-    let listen = Some(([127, 0, 0, 1], 0).into());
     let accept = Accept::these([theirs.fingerprint()]);
-    let endpoint = Endpoint::bind(mine.clone(), Role::P1, listen, accept).unwrap();
+    let endpoint = Endpoint::bind(mine.clone(), Role::P1, anywhere(), accept).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h3".to_vec()];
+    let name = rustls::pki_types::ServerName::try_from("x").unwrap();
+    let mut tls = rustls::ClientConnection::new(Arc::new(config.clone()), name).unwrap();
+    let mut stream = TcpStream::connect(endpoint.address()).unwrap();
+    let error = tls.complete_io(&mut stream).unwrap_err();
+    assert!(error.to_string().contains("NoApplicationProtocol"), "{error}");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"h3".to_vec()];
         let config = quinn::crypto::rustls::QuicClientConfig::try_from(config).unwrap();
-        let quinn = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
+        let quinn = quic_client();
         let config = ClientConfig::new(Arc::new(config));
         let error = quinn.connect_with(config, endpoint.address(), "x").unwrap().await.unwrap_err();
-        assert_eq!(pump::alert(&error), Some((Side::Theirs, 120)), "{error}");
+        assert_eq!(quic::alert(&error), Some((Side::Theirs, 120)), "{error}");
         quinn.close(VarInt::from_u32(0), b"");
     });
     // The endpoint still works afterwards.
@@ -198,4 +241,61 @@ fn another_protocol_on_the_port_is_noticed() {
     let link = caller.connect(&dial).unwrap();
     assert_eq!(endpoint.accept(SOON).unwrap().peer(), caller.fingerprint());
     drop(link);
+}
+
+/// Whoever speaks no TLS, or begins and never ends, costs one connection for the time of a handshake.
+#[test]
+fn rubbish_and_silence_over_tcp_do_not_stop_the_listener() {
+    let mine = Arc::new(Identity::ephemeral().unwrap());
+    let theirs = Arc::new(Identity::ephemeral().unwrap());
+    let limits = Limits { handshake: Duration::from_secs(1), connections: 4, ..Limits::default() };
+    let accept = Accept::these([theirs.fingerprint()]);
+    let endpoint = Endpoint::bind_with(mine.clone(), Role::P1, anywhere(), accept, limits).unwrap();
+    let strangers: Vec<TcpStream> = (0..12u8)
+        .map(|i| {
+            let mut stream = TcpStream::connect(endpoint.address()).unwrap();
+            let bytes = match i % 3 {
+                0 => &b""[..],
+                1 => b"\x16\x03\x01\x02\x00\x01",
+                _ => b"GET / HTTP/1.1\r\n\r\n",
+            };
+            // One too many may be hung up on at once.
+            let _ = stream.write_all(bytes);
+            stream
+        })
+        .collect();
+    // Until their time is over there may be no room; a caller that keeps calling gets through.
+    let caller = Endpoint::bind(theirs, Role::P0, None, Accept::nobody()).unwrap();
+    let dial = Dial::new(endpoint.address().to_string(), mine.fingerprint());
+    let mut link = caller.connect(&dial.within(SOON).over(Transport::Tcp)).unwrap();
+    let mut other = endpoint.accept(SOON).unwrap();
+    link.send(b"x").unwrap();
+    assert_eq!(other.recv(1).unwrap(), b"x");
+    drop(strangers);
+}
+
+#[test]
+fn packets_of_no_kind_or_beyond_the_cap_end_the_link() {
+    for packet in [[0, 0, 0, 9], [1, 0, 0, 1], [1, 0, 4, 0], [255, 255, 255, 0], [0, 0, 0, 2]] {
+        let bytes = after_preamble(&packet);
+        meet_over(Transport::Tcp, bytes, false, |met| {
+            let error = met.unwrap().recv_data(8).unwrap_err();
+            assert!(matches!(&error, Error::Lost { why, .. } if why.contains("packets")), "{error}");
+        });
+    }
+}
+
+/// The peer's own close, with any code and payload, is a listed reason.
+#[test]
+fn closes_of_any_code_over_tcp_end_the_link_with_a_listed_reason() {
+    for (packet, text) in [
+        (&b"\x02\0\0\x02\0\0"[..], "closed the link"),
+        (b"\x02\0\0\x02\x64\0", "interrupted"),
+        (b"\x05\0\0\x02\xff\xfe\xff\xff\xff", "a reason this version does not know"),
+    ] {
+        meet_over(Transport::Tcp, after_preamble(packet), false, |met| {
+            let error = met.unwrap().recv_data(8).unwrap_err();
+            assert!(error.to_string().contains(text), "{error}");
+        });
+    }
 }

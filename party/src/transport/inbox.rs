@@ -1,25 +1,28 @@
-//! Received bytes on their way from the QUIC thread to the blocking side.
+//! Received bytes on their way from the network thread to the blocking side.
 //!
 //! Only bytes that really arrived take memory: a length that a peer merely claims allocates nothing here.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::Error;
+use super::tcp::Wire;
 
 /// Bytes are kept in blocks of this size, so that small packets pin no large buffers.
 const BLOCK: usize = 256 << 10;
 
-/// A bounded byte pipe: filled on the QUIC thread, drained by one blocking reader.
+/// A bounded byte pipe: filled on the network thread, drained by one blocking reader. Over TCP the reader
+/// fills it too, rather than sleep.
 pub(super) struct Inbox {
     state: Mutex<State>,
     ready: Condvar,
     room: Notify,
     limit: usize,
+    /// Where the reader can get more by itself. The wire holds the inbox.
+    wire: OnceLock<Weak<Wire>>,
 }
 
 struct State {
@@ -46,14 +49,21 @@ impl Inbox {
     pub(super) fn new(limit: usize) -> Self {
         let state =
             State { blocks: VecDeque::new(), taken: 0, held: 0, wanted: 0, end: None, heard: Instant::now() };
-        Self { state: Mutex::new(state), ready: Condvar::new(), room: Notify::new(), limit }
+        let wire = OnceLock::new();
+        Self { state: Mutex::new(state), ready: Condvar::new(), room: Notify::new(), limit, wire }
+    }
+
+    /// The reader waits on this wire from now on.
+    pub(super) fn read_by(&self, wire: &Arc<Wire>) {
+        // Only the first counts, and there is only one.
+        let _ = self.wire.set(Arc::downgrade(wire));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits (on the QUIC thread, without blocking it) until there is room.
+    /// Waits (on the network thread, without blocking it) until there is room.
     pub(super) async fn until_room(&self) {
         while self.state().held >= self.limit {
             self.room.notified().await;
@@ -61,11 +71,11 @@ impl Inbox {
     }
 
     /// Appends what arrived and wakes the reader when it has enough.
-    pub(super) fn push(&self, chunks: &[Bytes]) {
+    pub(super) fn push(&self, chunks: &[impl AsRef<[u8]>]) {
         let mut state = self.state();
         state.heard = Instant::now();
         for chunk in chunks {
-            state.append(chunk);
+            state.append(chunk.as_ref());
         }
         if state.wanted > 0 && state.held >= state.wanted {
             self.ready.notify_one();
@@ -84,6 +94,21 @@ impl Inbox {
         self.state().end.clone()
     }
 
+    /// Bytes held.
+    pub(super) fn held(&self) -> usize {
+        self.state().held
+    }
+
+    /// Whether the peer is to be held back.
+    pub(super) fn is_full(&self) -> bool {
+        self.held() >= self.limit
+    }
+
+    /// The peer was heard, whatever it said.
+    pub(super) fn hear(&self) {
+        self.state().heard = Instant::now();
+    }
+
     /// When the peer was last heard.
     pub(super) fn heard(&self) -> Instant {
         self.state().heard
@@ -92,6 +117,7 @@ impl Inbox {
     /// Exactly `N` bytes, or none.
     pub(super) fn take<const N: usize>(&self, until: Instant) -> Result<[u8; N], Dry> {
         let mut state = self.wait(self.state(), N, until)?;
+        let full = state.held >= self.limit;
         let mut bytes = [0; N];
         let mut at = 0;
         while at < N {
@@ -101,7 +127,8 @@ impl Inbox {
             at += count;
             state.drop_front(count);
         }
-        self.room.notify_one();
+        drop(state);
+        self.made_room(full);
         Ok(bytes)
     }
 
@@ -118,6 +145,7 @@ impl Inbox {
     pub(super) fn drain(&self, to: &mut Vec<u8>, mut count: usize, until: Instant) -> Result<(), Dry> {
         while count > 0 {
             let mut state = self.wait(self.state(), count.min(BLOCK).min(self.limit), until)?;
+            let full = state.held >= self.limit;
             while count > 0 && state.held > 0 {
                 let part = state.first(count);
                 to.extend_from_slice(part);
@@ -125,9 +153,23 @@ impl Inbox {
                 count -= got;
                 state.drop_front(got);
             }
-            self.room.notify_one();
+            drop(state);
+            self.made_room(full);
         }
         Ok(())
+    }
+
+    /// Some bytes were taken: a peer that was held back may go on.
+    fn made_room(&self, was_full: bool) {
+        match self.wire.get() {
+            None => self.room.notify_one(),
+            Some(wire) if was_full => {
+                if let Some(wire) = wire.upgrade() {
+                    wire.listen();
+                }
+            }
+            Some(_) => {}
+        }
     }
 
     /// Waits for `wanted` bytes. At the end, fewer are as good as none.
@@ -144,6 +186,12 @@ impl Inbox {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Dry::TimedOut);
+            }
+            if let Some(wire) = self.wire.get().and_then(Weak::upgrade) {
+                drop(state);
+                wire.pull(wanted, until);
+                state = self.state();
+                continue;
             }
             state.wanted = wanted;
             state = self.ready.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -190,8 +238,9 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
+
+    use bytes::Bytes;
 
     use super::*;
 

@@ -24,7 +24,7 @@ use crate::identity::Fingerprint;
 /// Slowest rate at which a long payload may arrive, in bytes per second: it prolongs a receive's deadline.
 const SLOWEST: u64 = 256 << 10;
 
-/// Payload bytes and messages over one link so far; frame headers, TLS and QUIC not included.
+/// Payload bytes and messages over one link so far; frame headers, TLS and transport not included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Payload bytes queued for sending.
@@ -241,11 +241,9 @@ impl Link {
         if queued + payload.len() > self.outbox_limit {
             return Err(self.finish(Error::Stuck { peer: self.parts.name.clone(), queued }));
         }
-        for piece in pieces(kind, payload) {
-            if self.parts.outbox.push(piece).is_err() {
-                let error = self.parts.inbox.end().unwrap_or(Error::Shut);
-                return Err(self.finish(error));
-            }
+        if self.parts.outbox.send(kind, payload).is_err() {
+            let error = self.parts.inbox.end().unwrap_or(Error::Shut);
+            return Err(self.finish(error));
         }
         self.traffic.sent += payload.len() as u64;
         self.traffic.messages_sent += 1;
@@ -344,7 +342,7 @@ impl Link {
         self.finish(Error::Malformed { peer: self.parts.name.clone(), why })
     }
 
-    /// The error that finished the link, or the end that the QUIC thread has seen.
+    /// The error that finished the link, or the end that the network thread has seen.
     fn check(&mut self) -> Result<()> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());

@@ -1,89 +1,99 @@
-//! Bytes to send on their way from the blocking side to the QUIC thread.
+//! Bytes to send on their way from the blocking side to the network thread.
 
+use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
-/// What the writer task gets.
-pub(super) enum Out {
-    /// A piece of a frame.
-    Piece(Bytes),
-    /// The last frame, then the end of the connection with this code and payload.
-    Last {
-        /// CLOSE or ABORT, complete.
-        frame: Bytes,
-        /// How the connection is to be closed.
-        ending: Ending,
-        /// Told when the peer has everything.
-        done: SyncSender<()>,
-    },
-}
+use super::frame::{Kind, head, pieces};
+use super::tcp::Wire;
 
-/// How a connection is closed: QUIC's application code (0: in order) and an ABORT payload.
+/// How a connection is closed: an application code (0: in order) and an ABORT payload.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ending {
     pub(super) code: u16,
     pub(super) payload: Vec<u8>,
 }
 
+/// The last frame, then the end of the connection.
+pub(super) struct Last {
+    /// CLOSE or ABORT, complete.
+    pub(super) frame: Bytes,
+    /// How the connection is to be closed.
+    pub(super) ending: Ending,
+    /// Told when the peer has everything.
+    pub(super) done: SyncSender<()>,
+}
+
 /// The blocking side's end.
 pub(super) struct Outbox {
-    queue: UnboundedSender<Out>,
-    backlog: Arc<Backlog>,
+    queue: Arc<Queue>,
+    /// Over TCP, a queue that is empty need not be joined.
+    wire: Option<Arc<Wire>>,
     hurry: Option<oneshot::Sender<Ending>>,
 }
 
-/// The QUIC thread's end.
+/// The network thread's end.
 pub(super) struct Drain {
-    pub(super) queue: UnboundedReceiver<Out>,
-    pub(super) backlog: Arc<Backlog>,
+    pub(super) queue: Arc<Queue>,
     /// Fires when the link cannot wait for the queue to drain.
     pub(super) hurry: oneshot::Receiver<Ending>,
 }
 
-/// How much is queued.
-pub(super) struct Backlog {
+/// What waits to be sent.
+#[derive(Default)]
+pub(super) struct Queue {
     state: Mutex<Queued>,
     less: Condvar,
+    more: Notify,
 }
 
+#[derive(Default)]
 struct Queued {
+    pieces: VecDeque<Bytes>,
+    /// Bytes in `pieces` and bytes taken from them that are not yet on their way.
     bytes: usize,
+    last: Option<Last>,
     gone: bool,
 }
 
 /// The connection is gone, or the moment passed.
+#[derive(Debug)]
 pub(super) struct NotSent;
 
-/// A connected pair.
-pub(super) fn outbox() -> (Outbox, Drain) {
-    let (sender, receiver) = unbounded_channel();
+/// A connected pair. The network thread keeps the queue from the beginning, and so may a wire.
+pub(super) fn outbox(queue: Arc<Queue>, wire: Option<Arc<Wire>>) -> (Outbox, Drain) {
     let (hurry, hurried) = oneshot::channel();
-    let state = Mutex::new(Queued { bytes: 0, gone: false });
-    let backlog = Arc::new(Backlog { state, less: Condvar::new() });
-    let drain = Drain { queue: receiver, backlog: backlog.clone(), hurry: hurried };
-    (Outbox { queue: sender, backlog, hurry: Some(hurry) }, drain)
+    let drain = Drain { queue: queue.clone(), hurry: hurried };
+    (Outbox { queue, wire, hurry: Some(hurry) }, drain)
 }
 
 impl Outbox {
-    /// Bytes queued and not yet taken by QUIC.
+    /// Bytes queued and not yet taken by the network.
     pub(super) fn queued(&self) -> usize {
-        self.backlog.state().bytes
+        self.queue.state().bytes
     }
 
-    /// Queues a piece; never waits.
-    pub(super) fn push(&self, piece: Bytes) -> Result<(), NotSent> {
-        self.backlog.state().bytes += piece.len();
-        self.queue.send(Out::Piece(piece)).map_err(|_| NotSent)
+    /// Sends a frame, or queues what cannot leave at once; never waits for the peer.
+    pub(super) fn send(&self, kind: Kind, payload: &[u8]) -> Result<(), NotSent> {
+        match &self.wire {
+            Some(wire) => wire.send(&head(kind, payload.len()), payload),
+            None => self.queue.push(pieces(kind, payload)),
+        }
     }
 
     /// Queues the last frame.
     pub(super) fn last(&self, frame: Bytes, ending: Ending, done: SyncSender<()>) -> Result<(), NotSent> {
-        self.queue.send(Out::Last { frame, ending, done }).map_err(|_| NotSent)
+        let mut state = self.queue.state();
+        if state.gone || state.last.is_some() {
+            return Err(NotSent);
+        }
+        state.last = Some(Last { frame, ending, done });
+        self.queue.more.notify_one();
+        Ok(())
     }
 
     /// Tells the writer to close soon, whatever is still queued.
@@ -96,36 +106,92 @@ impl Outbox {
 
     /// Waits until fewer than `limit` bytes are queued.
     pub(super) fn wait_below(&self, limit: usize, until: Instant) -> Result<(), NotSent> {
-        let mut state = self.backlog.state();
+        let mut state = self.queue.state();
         while state.bytes >= limit {
             let left = until.saturating_duration_since(Instant::now());
             if state.gone || left.is_zero() {
                 return Err(NotSent);
             }
-            state = self.backlog.less.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.queue.less.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         Ok(())
     }
 }
 
-impl Backlog {
+impl Queue {
     fn state(&self) -> MutexGuard<'_, Queued> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// QUIC took `count` bytes.
+    /// Whether nothing waits, not even the last frame, and more may come.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state();
+        !state.gone && state.pieces.is_empty() && state.last.is_none()
+    }
+
+    /// Queues pieces and tells the writer.
+    pub(super) fn push(&self, pieces: impl Iterator<Item = Bytes>) -> Result<(), NotSent> {
+        for piece in pieces {
+            let mut state = self.state();
+            if state.gone || state.last.is_some() {
+                return Err(NotSent);
+            }
+            state.bytes += piece.len();
+            state.pieces.push_back(piece);
+            // With each piece: the writer works while the next one is copied.
+            self.more.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Has the writer look.
+    pub(super) fn nudge(&self) {
+        self.more.notify_one();
+    }
+
+    /// Waits (on the network thread, without blocking it) until there may be something to write.
+    pub(super) async fn until_more(&self) {
+        self.more.notified().await;
+    }
+
+    /// Up to `count` pieces with `bytes` bytes together, and after all pieces the last frame, once.
+    pub(super) fn take(&self, count: usize, mut bytes: usize, into: &mut Vec<Bytes>) -> Option<Last> {
+        let mut state = self.state();
+        while into.len() < count
+            && bytes > 0
+            && let Some(mut piece) = state.pieces.pop_front()
+        {
+            if piece.len() > bytes {
+                state.pieces.push_front(piece.split_off(bytes));
+            }
+            bytes -= piece.len();
+            into.push(piece);
+        }
+        match into.is_empty() {
+            true => state.last.take(),
+            false => None,
+        }
+    }
+
+    /// The network took `count` bytes.
     pub(super) fn took(&self, count: usize) {
         let mut state = self.state();
         state.bytes = state.bytes.saturating_sub(count);
         self.less.notify_one();
     }
+
+    /// However the writer ends, nobody must wait for it.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        (state.gone, state.last) = (true, None);
+        state.pieces.clear();
+        self.less.notify_one();
+    }
 }
 
-/// However the writer ends, nobody must wait for it.
 impl Drop for Drain {
     fn drop(&mut self) {
-        self.backlog.state().gone = true;
-        self.backlog.less.notify_one();
+        self.queue.close();
     }
 }
 
@@ -135,13 +201,17 @@ mod tests {
 
     use super::*;
 
+    fn pair() -> (Outbox, Drain) {
+        outbox(Arc::default(), None)
+    }
+
     #[test]
     fn waiting_for_room_ends_when_taken_gone_or_late() {
-        let (outbox, drain) = outbox();
-        assert!(outbox.push(Bytes::from(vec![0; 100])).is_ok());
+        let (outbox, drain) = pair();
+        assert!(outbox.send(Kind::Data, &[0; 95]).is_ok());
         assert_eq!(outbox.queued(), 100);
         assert!(outbox.wait_below(100, Instant::now()).is_err());
-        drain.backlog.took(1);
+        drain.queue.took(1);
         assert!(outbox.wait_below(100, Instant::now()).is_ok());
         let later = Instant::now() + Duration::from_secs(60);
         std::thread::scope(|scope| {
@@ -149,6 +219,30 @@ mod tests {
             drop(drain);
             assert!(waiter.join().unwrap(), "a writer that is gone wakes the waiter");
         });
-        assert!(outbox.push(Bytes::new()).is_err());
+        assert!(outbox.send(Kind::Data, &[]).is_err());
+    }
+
+    #[test]
+    fn pieces_are_taken_in_order_whatever_the_cuts_and_the_last_frame_comes_last() {
+        let (outbox, drain) = pair();
+        let payload: Vec<u8> = (0..100).collect();
+        outbox.send(Kind::Data, &payload).unwrap();
+        outbox.send(Kind::Data, b"x").unwrap();
+        let (done, _) = std::sync::mpsc::sync_channel(1);
+        outbox.last(Bytes::from_static(b"bye"), Ending::default(), done.clone()).unwrap();
+        assert!(outbox.last(Bytes::new(), Ending::default(), done).is_err(), "only one is the last");
+        assert!(outbox.send(Kind::Data, b"y").is_err(), "nothing comes after it");
+        let (mut all, mut taken) = (Vec::new(), Vec::new());
+        let last = loop {
+            if let Some(last) = drain.queue.take(2, 40, &mut taken) {
+                break last;
+            }
+            assert!(taken.len() <= 2 && taken.concat().len() <= 40);
+            all.append(&mut taken);
+        };
+        assert_eq!(all.concat()[5..105], payload);
+        assert_eq!(all.concat()[105..], *b"\x01\0\0\0\x01x");
+        assert_eq!(last.frame, "bye");
+        assert!(drain.queue.take(2, 40, &mut taken).is_none());
     }
 }

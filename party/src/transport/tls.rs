@@ -22,7 +22,7 @@ use rustls::{
 use super::{Accept, Error, Result};
 use crate::identity::{Fingerprint, Identity, fingerprint_of};
 
-/// Names the protocol inside TLS, so that another QUIC service on the port is noticed at once.
+/// Names the protocol inside TLS, so that another service on the port is noticed at once.
 const ALPN: &[u8] = b"twoply/1";
 
 /// What rustls asks of a verifier.
@@ -36,8 +36,22 @@ pub(super) fn take_refused(refused: &Refused) -> Option<Fingerprint> {
     refused.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
+/// TLS for calls that come in over QUIC.
+pub(super) fn quic_server(identity: &Identity, accept: Accept, refused: Refused) -> Result<QuicServerConfig> {
+    QuicServerConfig::try_from(server(identity, accept, refused)?).map_err(|e| setup(&e))
+}
+
+/// TLS for one call over QUIC to the holder of `pin`.
+pub(super) fn quic_client(
+    identity: &Identity,
+    pin: Fingerprint,
+    refused: Refused,
+) -> Result<QuicClientConfig> {
+    QuicClientConfig::try_from(client(identity, pin, refused)?).map_err(|e| setup(&e))
+}
+
 /// TLS for calls that come in.
-pub(super) fn server(identity: &Identity, accept: Accept, refused: Refused) -> Result<QuicServerConfig> {
+pub(super) fn server(identity: &Identity, accept: Accept, refused: Refused) -> Result<ServerConfig> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Arc::new(Pinned { accept, refused, provider: provider.clone() });
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -49,11 +63,11 @@ pub(super) fn server(identity: &Identity, accept: Accept, refused: Refused) -> R
     // A resumed session would not show its certificate again, and an accept list may have changed since.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    QuicServerConfig::try_from(config).map_err(|e| setup(&e))
+    Ok(config)
 }
 
 /// TLS for one call to the holder of `pin`.
-pub(super) fn client(identity: &Identity, pin: Fingerprint, refused: Refused) -> Result<QuicClientConfig> {
+pub(super) fn client(identity: &Identity, pin: Fingerprint, refused: Refused) -> Result<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let accept = Accept::by(move |key| *key == pin);
     let verifier = Arc::new(Pinned { accept, refused, provider: provider.clone() });
@@ -66,7 +80,7 @@ pub(super) fn client(identity: &Identity, pin: Fingerprint, refused: Refused) ->
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
-    QuicClientConfig::try_from(config).map_err(|e| setup(&e))
+    Ok(config)
 }
 
 fn setup(error: &dyn std::error::Error) -> Error {

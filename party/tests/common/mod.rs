@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use twoply_party::identity::Identity;
-use twoply_party::transport::{Accept, Dial, Endpoint, Limits, Link, Role};
+use twoply_party::transport::{Accept, Dial, Endpoint, Limits, Link, Role, Transport};
 
 /// Long enough for any machine; nothing here is a measurement.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -30,23 +30,32 @@ pub fn anywhere() -> Option<std::net::SocketAddr> {
 /// the endpoints first, so that they are dropped last.
 pub type Pair = ((Endpoint, Endpoint), Link, Link);
 
-/// P1 listens, P0 calls.
+/// The transport after which a module of tests is named.
+pub fn named(module: &str) -> Transport {
+    match module.rsplit("::").next() {
+        Some("quic") => Transport::Quic,
+        Some("tcp") => Transport::Tcp,
+        _ => panic!("{module} is named after no transport"),
+    }
+}
+
+/// P1 listens, P0 calls, over whatever suits.
 pub fn pair() -> Pair {
-    pair_with(limits())
+    pair_with(limits(), Transport::Auto)
 }
 
 /// A pair with other limits.
-pub fn pair_with(limits: Limits) -> Pair {
+pub fn pair_with(limits: Limits, via: Transport) -> Pair {
     let (mine, theirs) = (identity(), identity());
     let accept = Accept::these([mine.fingerprint()]);
     let listener = Endpoint::bind_with(theirs, Role::P1, anywhere(), accept, limits.clone()).unwrap();
     let caller = Endpoint::bind_with(mine, Role::P0, None, Accept::nobody(), limits).unwrap();
-    let zero = caller.connect(&dial(&listener)).unwrap();
+    let zero = caller.connect(&dial(&listener, via)).unwrap();
     let one = listener.accept(SOON).unwrap();
     ((caller, listener), zero, one)
 }
 
 /// A call to `listener` that expects its true key.
-pub fn dial(listener: &Endpoint) -> Dial {
-    Dial::new(listener.address().to_string(), listener.fingerprint()).within(SOON)
+pub fn dial(listener: &Endpoint, via: Transport) -> Dial {
+    Dial::new(listener.address().to_string(), listener.fingerprint()).within(SOON).over(via)
 }

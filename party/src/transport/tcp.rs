@@ -1,0 +1,333 @@
+//! A link over TCP: TLS 1.3 by rustls with the same pinned keys, and inside it packets (`packet.rs`).
+//!
+//! The blocking side writes and reads the socket itself whenever that needs no waiting for the other thread:
+//! a message leaves in `send` when nothing is queued before it, and `recv` sleeps on the socket, not on the
+//! network thread. That thread takes over what the socket does not accept at once (so that `send` never
+//! waits for the peer), and reads while nobody receives (so that what arrives during a computation is
+//! decrypted meanwhile, and a peer that goes away is noticed). `watch.rs` says how they take turns.
+//!
+//! Locks are never held across a wait. Reading never takes the lock of writing; both take that of TLS, for
+//! the cipher and copies only, never for a system call.
+
+mod line;
+mod packet;
+mod pump;
+mod watch;
+
+use std::io::{self, BufRead, IoSlice, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustls::Connection;
+
+pub(super) use line::{Server, connect};
+
+use self::packet::{CAP, Found, Kind, Parser, head};
+use self::watch::Watch;
+use super::frame::{HEADER, chunks, goodbye};
+use super::inbox::Inbox;
+use super::outbox::{Ending, Last, NotSent, Queue};
+use super::{Error, LINGER};
+
+/// Ciphertext read at once.
+const READ: usize = 256 << 10;
+/// Pieces that one packet may join.
+const JOINED: usize = 64;
+
+/// One connection, shared by the blocking side (through inbox and outbox) and the network thread.
+pub(super) struct Wire {
+    socket: TcpStream,
+    watch: Watch,
+    tls: Mutex<Connection>,
+    reading: Mutex<Reading>,
+    writing: Mutex<Writing>,
+    queue: Arc<Queue>,
+    inbox: Arc<Inbox>,
+    /// Who is at the other end, for messages.
+    peer: String,
+    /// Told when the peer has everything.
+    done: Mutex<Option<SyncSender<()>>>,
+    /// The peer is done with the connection.
+    left: AtomicBool,
+    /// There is nothing more to do on this connection.
+    over: AtomicBool,
+}
+
+struct Reading {
+    buffer: Box<[u8]>,
+    parser: Parser,
+    /// Since when this side listens; while the inbox is full it does not.
+    since: Instant,
+}
+
+#[derive(Default)]
+struct Writing {
+    /// Ciphertext, of which the socket has taken `taken` bytes.
+    out: Vec<u8>,
+    taken: usize,
+    /// `Close` was sent: nothing but `Closed` may follow.
+    closed: bool,
+    /// `Closed` was sent: nothing may follow.
+    answered: bool,
+}
+
+/// What the socket said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Socket {
+    /// It took or gave all there was room for.
+    Ready,
+    /// It cannot just now.
+    Blocked,
+    /// It is at its end.
+    Over,
+}
+
+impl Wire {
+    /// Continues a TLS connection whose handshake and preamble are over. The socket must not block.
+    fn new(
+        (socket, tls): (TcpStream, Connection),
+        queue: Arc<Queue>,
+        inbox: Arc<Inbox>,
+        peer: String,
+    ) -> io::Result<Arc<Self>> {
+        let buffer = vec![0; READ].into_boxed_slice();
+        Ok(Arc::new(Self {
+            socket,
+            watch: Watch::new()?,
+            tls: Mutex::new(tls),
+            reading: Mutex::new(Reading { buffer, parser: Parser::new(), since: Instant::now() }),
+            writing: Mutex::default(),
+            queue,
+            inbox,
+            peer,
+            done: Mutex::new(None),
+            left: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        }))
+    }
+
+    /// Sends a frame. What the socket does not take at once is copied to the queue.
+    pub(super) fn send(&self, frame: &[u8; HEADER], payload: &[u8]) -> Result<(), NotSent> {
+        let mut rest = payload;
+        if let Some(mut writing) = self.try_writing()
+            && writing.is_clear()
+            && self.queue.is_idle()
+        {
+            let mut start = &frame[..];
+            loop {
+                let part;
+                (part, rest) = rest.split_at(rest.len().min(CAP - start.len()));
+                self.seal(&mut writing, Kind::Stream, &[start, part]);
+                start = &[];
+                match self.spill(&mut writing) {
+                    Socket::Ready if rest.is_empty() => return Ok(()),
+                    Socket::Ready => {}
+                    Socket::Blocked => break,
+                    Socket::Over => return Err(self.torn()),
+                }
+            }
+            self.queue.push(chunks(rest))?;
+        } else {
+            let first = Bytes::from([&frame[..], &rest[..rest.len().min(CAP)]].concat());
+            rest = &rest[rest.len().min(CAP)..];
+            self.queue.push(std::iter::once(first).chain(chunks(rest)))?;
+        }
+        self.queue.nudge();
+        Ok(())
+    }
+
+    /// Waits for bytes on behalf of the inbox: until it holds `wanted`, there will be no more, or `until`.
+    pub(super) fn pull(&self, wanted: usize, until: Instant) {
+        if self.read_up_to(wanted) {
+            return;
+        }
+        // A system that refuses this only costs some needless wake-ups.
+        let _ = self.watch.reader(&self.socket, true, false);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let time = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+            let mut sockets = [PollFd::new(&self.socket, PollFlags::IN)];
+            // An error here is an interruption by a signal, or one that reading will show.
+            let _ = poll(&mut sockets, Some(&time));
+            if self.read_up_to(wanted) {
+                break;
+            }
+        }
+        let _ = self.watch.reader(&self.socket, false, self.inbox.is_full());
+    }
+
+    /// Reads until the inbox holds `wanted` bytes or will get no more (true), or the socket is empty (false).
+    fn read_up_to(&self, wanted: usize) -> bool {
+        let mut reading = lock(&self.reading);
+        loop {
+            if self.inbox.held() >= wanted || self.inbox.end().is_some() {
+                return true;
+            }
+            if self.read(&mut reading) != Socket::Ready {
+                return self.inbox.held() >= wanted || self.inbox.end().is_some();
+            }
+        }
+    }
+
+    /// Reads, decrypts and hands over once. `Blocked` also when less came than there was room for.
+    fn read(&self, reading: &mut Reading) -> Socket {
+        let room = reading.buffer.len();
+        match (&self.socket).read(&mut reading.buffer) {
+            Ok(0) => self.lose("it hung up without a goodbye"),
+            Ok(count) => {
+                self.inbox.hear();
+                let Reading { buffer, parser, .. } = reading;
+                match self.open(&buffer[..count], parser) {
+                    Err(why) => self.lose(why),
+                    Ok(()) if count < room => Socket::Blocked,
+                    Ok(()) => Socket::Ready,
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Socket::Ready,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Socket::Blocked,
+            Err(e) => self.lose(broken(&e)),
+        }
+    }
+
+    /// Decrypts and sorts.
+    fn open(&self, mut bytes: &[u8], parser: &mut Parser) -> Result<(), &'static str> {
+        let mut tls = lock(&self.tls);
+        loop {
+            let state = tls.process_new_packets().map_err(|e| rejected(&e))?;
+            let mut left = state.plaintext_bytes_to_read();
+            let mut reader = tls.reader();
+            while left > 0 {
+                let chunk = reader.fill_buf().map_err(|_| "TLS lost bytes")?;
+                parser.feed(chunk, |found| self.sort(found)).map_err(|_| "it sent no packets of ours")?;
+                let count = chunk.len().max(1);
+                left = left.saturating_sub(count);
+                reader.consume(count);
+            }
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            tls.read_tls(&mut bytes).map_err(|_| "it sent records that TLS does not know")?;
+        }
+    }
+
+    fn sort(&self, found: Found<'_>) {
+        match found {
+            // After a goodbye there is nobody to speak.
+            _ if self.left.load(Ordering::Acquire) => {}
+            Found::Stream(bytes) => self.inbox.push(&[bytes]),
+            Found::Close(code, payload) => {
+                self.inbox.finish(goodbye(&self.peer, code, payload));
+                self.left.store(true, Ordering::Release);
+                self.queue.nudge();
+            }
+            Found::Closed => {
+                if let Some(done) = lock(&self.done).take() {
+                    // Nobody listens after an abort.
+                    let _ = done.try_send(());
+                }
+                self.over();
+            }
+        }
+    }
+
+    /// The socket takes nothing any more. What the peer said last may still wait to be read.
+    fn torn(&self) -> NotSent {
+        self.read_up_to(usize::MAX);
+        self.lose("it went away without a goodbye");
+        NotSent
+    }
+
+    /// Listens again, now that the inbox has room.
+    pub(super) fn listen(&self) {
+        // As above: a refusal is met again when somebody reads.
+        let _ = self.watch.again(&self.socket, self.inbox.is_full());
+    }
+
+    /// The connection broke.
+    fn lose(&self, why: &str) -> Socket {
+        self.inbox.finish(Error::Lost { peer: self.peer.clone(), why: why.to_owned() });
+        self.over();
+        Socket::Over
+    }
+
+    fn over(&self) {
+        self.over.store(true, Ordering::Release);
+        self.queue.nudge();
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    fn try_writing(&self) -> Option<MutexGuard<'_, Writing>> {
+        match self.writing.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Encrypts a packet behind what is waiting.
+    fn seal(&self, writing: &mut Writing, kind: Kind, payload: &[&[u8]]) {
+        let length = payload.iter().map(|part| part.len()).sum();
+        let head = head(kind, length);
+        let parts: Vec<_> =
+            std::iter::once(&head[..]).chain(payload.iter().copied()).map(IoSlice::new).collect();
+        let mut tls = lock(&self.tls);
+        // Into memory without a limit: this takes everything and does not fail.
+        let taken = tls.writer().write_vectored(&parts);
+        debug_assert_eq!(taken.ok(), Some(length + head.len()));
+        while tls.wants_write() && tls.write_tls(&mut writing.out).is_ok_and(|count| count > 0) {}
+    }
+
+    /// Gives the socket what is encrypted.
+    fn spill(&self, writing: &mut Writing) -> Socket {
+        while writing.taken < writing.out.len() {
+            match (&self.socket).write(&writing.out[writing.taken..]) {
+                Ok(count) => writing.taken += count,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Socket::Blocked,
+                Err(_) => return Socket::Over,
+            }
+        }
+        writing.out.clear();
+        writing.taken = 0;
+        Socket::Ready
+    }
+}
+
+impl Writing {
+    /// Whether a packet of the stream may be written now.
+    fn is_clear(&self) -> bool {
+        self.out.is_empty() && !self.closed && !self.answered
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A socket's error, in words.
+fn broken(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset => "it went away without a goodbye",
+        io::ErrorKind::TimedOut => "nothing was heard for too long",
+        _ => "the socket failed",
+    }
+}
+
+/// An error of TLS after the handshake, in words.
+fn rejected(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::AlertReceived(_) => "it ended TLS with an alert",
+        _ => "it sent records that do not decrypt",
+    }
+}
