@@ -2,7 +2,8 @@
 
 mod cpu;
 
-pub use cpu::{Cpu, Isa};
+pub(crate) use cpu::Multiply;
+pub use cpu::{Cpu, Isa, spin};
 
 use crate::bits::Bits;
 use crate::prg::{Stream, TreeHash};

@@ -10,6 +10,7 @@ mod rungs;
 mod words;
 
 pub use isa::Isa;
+pub use matmul::{Multiply, spin};
 
 use super::{Backend, DpfTile, Merge, Packed, Product, Term};
 use crate::bits::Bits;

@@ -1,143 +1,243 @@
-//! `C = A B` over Z_2^n: register-tiled, compiled once per instruction set and chosen at run time.
+//! `C = A B` over Z_2^n, blocked: panels of B and blocks of A are laid out for the register tile that multiplies them.
 //!
-//! B's rows are padded with zeros to a multiple of [`PAD`] columns, so that no kernel has a ragged edge.
+//! B is never formed: a [`Source`] writes a panel of it when it is needed, be it a transposed batch or the taps of a
+//! convolution. The loops are those of Goto and van de Geijn ("Anatomy of high-performance matrix multiplication",
+//! 2008): columns, then depth, then rows; a panel stays in the first-level cache while all rows pass, a block in the
+//! second. Addresses depend on shapes alone.
 
-#![allow(unsafe_code)] // calls into code compiled for instruction sets that are checked for here
+mod bound;
+mod kernel;
+#[cfg(target_arch = "x86_64")]
+mod limbs;
+mod words;
+
+pub use bound::spin;
+pub use kernel::{Kernel, Multiply};
+#[cfg(test)]
+pub use kernel::Path;
+pub use words::dots;
 
 use crate::Ring;
 use rayon::prelude::*;
+use std::ops::Range;
 
-/// B's and C's row length is a multiple of this.
-pub const PAD: usize = 8;
+/// Bytes of one panel of B: leaves room for rows of A in a first-level cache of 48 KiB.
+const PANEL: usize = 32 << 10;
+/// Columns laid out together: with [`PANEL`], half a megabyte.
+const COLUMNS: usize = 512;
+/// Rows of A laid out together.
+const ROWS: usize = 48;
+/// Multiplications that are worth a task of their own: some 10 microseconds.
+const TASK: usize = 1 << 19;
 
-/// Rows of A handled together.
-const ROWS: usize = 4;
-
-/// `n` rounded up to a multiple of [`PAD`].
-pub const fn padded(n: usize) -> usize {
-    n.div_ceil(PAD) * PAD
+/// Where the columns of B come from.
+pub trait Source<R>: Sync {
+    /// Writes rows `k` of columns `columns`, of which there are at most as many as the panel is wide. What the panel
+    /// holds behind them is not looked at.
+    fn fill(&self, k: Range<usize>, columns: Range<usize>, panel: &mut Panel<R>);
 }
 
-/// `A [m, k]` times `B [k, n]`, both row-major, `n` a multiple of [`PAD`]; result `[m, n]`.
-pub fn matmul<R: Ring>(a: &[R], b: &[R], m: usize, k: usize, n: usize) -> Vec<R> {
-    debug_assert!(n.is_multiple_of(PAD) && a.len() == m * k && b.len() == k * n);
-    let mut c = vec![R::ZERO; m * n];
-    if m * n * k == 0 {
-        return c;
+/// A panel of B under construction.
+pub struct Panel<'a, R> {
+    /// All of it; longer by [`Panel::SLACK`] than its rows.
+    words: &'a mut [R],
+    width: usize,
+    /// Rows that two rows take once they are recoded.
+    per_pair: usize,
+}
+
+impl<R> Panel<'_, R> {
+    /// Elements behind a row that may be overwritten as long as the rows are written in order.
+    pub const SLACK: usize = 16;
+
+    /// Row `k`, counted from the panel's first, and its slack.
+    pub fn row(&mut self, k: usize) -> &mut [R] {
+        let at = (k / 2 * self.per_pair + k % 2) * self.width;
+        &mut self.words[at..][..self.width + Self::SLACK]
     }
-    // Blocks of whole register tiles, several per thread, so that small products stay on one.
-    let rows = (1usize << 18).div_ceil(n * k).next_multiple_of(ROWS);
-    c.par_chunks_mut(rows * n).zip(a.par_chunks(rows * k)).for_each(|(c, a)| dispatch(a, b, c, k, n));
-    c
 }
 
-fn dispatch<R: Ring>(a: &[R], b: &[R], c: &mut [R], k: usize, n: usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-            // SAFETY: the features the function is compiled for were detected on this machine just above.
-            return unsafe { avx512(a, b, c, k, n) };
+/// Products of several groups, each of its own A and B, with one result `[images, groups, m, positions]`. The columns
+/// of B are `[images, positions]`.
+pub struct Job<'a, R, S> {
+    /// For each group A `[m, k]`, row-major, and where B comes from.
+    pub groups: Vec<(&'a [R], S)>,
+    /// Rows of A.
+    pub m: usize,
+    /// Columns of A, rows of B.
+    pub k: usize,
+    /// Images.
+    pub images: usize,
+    /// Columns of B per image.
+    pub positions: usize,
+}
+
+/// Some rows and columns of the result, as slices that nobody else has.
+struct Task<'c, R> {
+    group: usize,
+    rows: Range<usize>,
+    /// First column.
+    first: usize,
+    columns: usize,
+    /// Columns of an image in this task.
+    len: usize,
+    /// One slice for all rows of an image, or one for each row of the one image.
+    out: Vec<&'c mut [R]>,
+}
+
+/// How the result is cut into tasks: images, positions and rows of a task.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Cut {
+    images: usize,
+    positions: usize,
+    rows: usize,
+}
+
+impl<R: Ring, S: Source<R>> Job<'_, R, S> {
+    /// The product, on the kernels of `K`.
+    fn run<K: Kernel<R>>(&self, kernel: &K) -> Vec<R> {
+        let mut c = vec![R::ZERO; self.images * self.groups.len() * self.m * self.positions];
+        if self.k > 0 && !c.is_empty() {
+            let cut = self.cut::<K>(rayon::current_num_threads());
+            self.tasks(cut, &mut c).into_par_iter().for_each(|task| self.task(kernel, task));
         }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the feature the function is compiled for was detected on this machine just above.
-            return unsafe { avx2(a, b, c, k, n) };
+        c
+    }
+
+    /// As many tasks as there is work for, a few per thread. The longer side is cut: columns (images first, so that
+    /// small ones stay together), else rows, for every part of the one lays out the other again.
+    fn cut<K: Kernel<R>>(&self, threads: usize) -> Cut {
+        let columns = self.images * self.positions;
+        let work = self.m * self.k * columns * self.groups.len();
+        let wanted = if threads == 1 { 1 } else { (work / TASK).clamp(1, 4 * threads) };
+        let wanted = wanted.div_ceil(self.groups.len());
+        let mut cut = Cut { images: self.images, positions: self.positions, rows: self.m };
+        let by_columns = columns.div_ceil(K::COLUMNS);
+        if columns < self.m || by_columns < wanted {
+            cut.rows = self.m.div_ceil(wanted).next_multiple_of(K::ROWS).min(self.m);
+            if cut.rows < self.m {
+                return cut;
+            }
         }
-    }
-    block(a, b, c, k, n)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-fn avx512<R: Ring>(a: &[R], b: &[R], c: &mut [R], k: usize, n: usize) {
-    block(a, b, c, k, n)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn avx2<R: Ring>(a: &[R], b: &[R], c: &mut [R], k: usize, n: usize) {
-    block(a, b, c, k, n)
-}
-
-/// All rows of one block; [`ROWS`] at a time, the rest one by one.
-#[inline(always)]
-fn block<R: Ring>(a: &[R], b: &[R], c: &mut [R], k: usize, n: usize) {
-    let whole = a.len() / k / ROWS * ROWS;
-    for i in (0..whole).step_by(ROWS) {
-        columns::<R, ROWS>(&a[i * k..(i + ROWS) * k], b, &mut c[i * n..(i + ROWS) * n], k, n);
-    }
-    for i in whole..a.len() / k {
-        columns::<R, 1>(&a[i * k..(i + 1) * k], b, &mut c[i * n..(i + 1) * n], k, n);
-    }
-}
-
-#[inline(always)]
-fn columns<R: Ring, const M: usize>(a: &[R], b: &[R], c: &mut [R], k: usize, n: usize) {
-    // Plain loops: a closure here would be compiled without the caller's instruction set, eight times slower.
-    // 128 bytes of a row for each of 4 rows: as many accumulators as fit the 16 or 32 vector registers.
-    let step = if R::BITS == 64 { 16 } else { 32 };
-    let wide = n / step * step;
-    for j in (0..wide).step_by(step) {
-        match R::BITS {
-            64 => tile::<R, M, 16>(a, b, c, k, n, j),
-            _ => tile::<R, M, 32>(a, b, c, k, n, j),
+        cut.images = self.images.div_ceil(wanted);
+        if self.images < wanted {
+            let parts = wanted.div_ceil(self.images);
+            cut.positions =
+                self.positions.div_ceil(parts).next_multiple_of(K::COLUMNS).min(self.positions);
         }
+        cut
     }
-    let half = wide + (n - wide) / 16 * 16;
-    for j in (wide..half).step_by(16) {
-        tile::<R, M, 16>(a, b, c, k, n, j);
-    }
-    for j in (half..n).step_by(PAD) {
-        tile::<R, M, PAD>(a, b, c, k, n, j);
-    }
-}
 
-/// `M` rows and `N` columns of C, held in registers over the whole of k.
-#[inline(always)]
-fn tile<R: Ring, const M: usize, const N: usize>(
-    a: &[R],
-    b: &[R],
-    c: &mut [R],
-    k: usize,
-    n: usize,
-    j: usize,
-) {
-    let mut acc = [[R::ZERO; N]; M];
-    for l in 0..k {
-        let row = &b[l * n + j..][..N];
-        for i in 0..M {
-            let x = a[i * k + l];
-            for (z, b) in acc[i].iter_mut().zip(row) {
-                *z = z.add(x.mul(*b));
+    fn tasks<'c>(&self, cut: Cut, c: &'c mut [R]) -> Vec<Task<'c, R>> {
+        let (m, len) = (self.m, self.positions);
+        let (row_parts, parts) = (m.div_ceil(cut.rows), len.div_ceil(cut.positions));
+        let per_batch = self.groups.len() * row_parts * parts;
+        let mut tasks = Vec::with_capacity(self.images.div_ceil(cut.images) * per_batch);
+        for from in (0..self.images).step_by(cut.images) {
+            let images = cut.images.min(self.images - from);
+            for (group, r, part) in places(self.groups.len(), row_parts, parts) {
+                let (rows, at) = (r * cut.rows..m.min((r + 1) * cut.rows), part * cut.positions);
+                let len = cut.positions.min(len - at);
+                let first = from * self.positions + at;
+                tasks.push(Task { group, rows, first, columns: images * len, len, out: vec![] });
+            }
+        }
+        for (image, c) in c.chunks_mut(self.groups.len() * m * len).enumerate() {
+            let tasks = &mut tasks[image / cut.images * per_batch..][..per_batch];
+            for (g, c) in c.chunks_mut(m * len).enumerate() {
+                let tasks = &mut tasks[g * row_parts * parts..][..row_parts * parts];
+                for (tasks, c) in tasks.chunks_mut(parts).zip(c.chunks_mut(cut.rows * len)) {
+                    match tasks {
+                        [whole] => whole.out.push(c),
+                        _ => c.chunks_mut(len).for_each(|row| {
+                            let pieces = row.chunks_mut(cut.positions);
+                            tasks.iter_mut().zip(pieces).for_each(|(t, piece)| t.out.push(piece));
+                        }),
+                    }
+                }
+            }
+        }
+        tasks
+    }
+
+    fn task<K: Kernel<R>>(&self, kernel: &K, mut task: Task<R>) {
+        let (a, source) = &self.groups[task.group];
+        let size = R::BITS as usize / 8;
+        let deep = (PANEL * 2 / (K::COLUMNS * K::PAIR * size)).next_multiple_of(2);
+        let deep = self.k.div_ceil(self.k.div_ceil(deep)).next_multiple_of(2);
+        let panel_len = deep / 2 * K::PAIR * K::COLUMNS;
+        let wide = COLUMNS.min(task.columns.next_multiple_of(K::COLUMNS));
+        let mut b = vec![R::ZERO; wide / K::COLUMNS * panel_len + Panel::<R>::SLACK];
+        let mut left = Vec::new();
+        let mut tile = vec![R::ZERO; K::ROWS * K::COLUMNS];
+        for j in (0..task.columns).step_by(wide) {
+            let columns = j..task.columns.min(j + wide);
+            let panels = || columns.clone().step_by(K::COLUMNS).map(|c| c..columns.end.min(c + K::COLUMNS));
+            for k in (0..self.k).step_by(deep).map(|k| k..self.k.min(k + deep)) {
+                for (p, range) in panels().enumerate() {
+                    let words = &mut b[p * panel_len..][..panel_len + Panel::<R>::SLACK];
+                    let mut panel = Panel { words, width: width::<R, K>(&range), per_pair: K::PAIR };
+                    source.fill(k.clone(), task.first + range.start..task.first + range.end, &mut panel);
+                    let width = panel.width;
+                    kernel.right(k.len(), width, words);
+                }
+                for rows in balanced(task.rows.clone(), ROWS) {
+                    let block = kernel.left(a, self.k, rows.clone(), k.clone(), &mut left);
+                    for (p, range) in panels().enumerate() {
+                        let (b, width) = (&b[p * panel_len..][..panel_len], width::<R, K>(&range));
+                        for tall in balanced(0..rows.len(), K::ROWS) {
+                            let at = block.rows(tall.clone());
+                            kernel.tile(at, tall.len(), b, width, k.len(), &mut tile);
+                            let from = rows.start - task.rows.start;
+                            task.add(from + tall.start..from + tall.end, range.clone(), &tile, width);
+                        }
+                    }
+                }
             }
         }
     }
-    for (i, acc) in acc.iter().enumerate() {
-        c[i * n + j..][..N].copy_from_slice(acc);
-    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Columns that a tile computes for these: half a tile suffices for few.
+fn width<R, K: Kernel<R>>(range: &Range<usize>) -> usize {
+    if range.len() <= K::COLUMNS / 2 { K::COLUMNS / 2 } else { K::COLUMNS }
+}
 
-    fn check<R: Ring>() {
-        for (m, k, n) in [(1, 1, 8), (4, 3, 32), (5, 7, 40), (9, 100, 72), (33, 17, 8), (64, 300, 64)] {
-            let v = |s: u64, i: usize| R::from_u64((i as u64 + s).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 3);
-            let a: Vec<R> = (0..m * k).map(|i| v(1, i)).collect();
-            let b: Vec<R> = (0..k * n).map(|i| v(99, i)).collect();
-            let want =
-                |i: usize, j: usize| (0..k).fold(R::ZERO, |z, l| z.add(a[i * k + l].mul(b[l * n + j])));
-            let plain: Vec<R> = (0..m * n).map(|e| want(e / n, e % n)).collect();
-            assert_eq!(matmul(&a, &b, m, k, n), plain, "{m} {k} {n}");
-            let mut c = vec![R::ZERO; m * n];
-            block(&a, &b, &mut c, k, n);
-            assert_eq!(c, plain, "portable {m} {k} {n}");
+/// `range` in pieces of at most `most`, equal up to one: a short last piece would waste a tile.
+fn balanced(range: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let (len, pieces) = (range.len(), range.len().div_ceil(most));
+    (0..pieces).map(move |i| range.start + i * len / pieces..range.start + (i + 1) * len / pieces)
+}
+
+fn places(a: usize, b: usize, c: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..a * b * c).map(move |i| (i / (b * c), i / c % b, i % c))
+}
+
+impl<R: Ring> Task<'_, R> {
+    /// Adds a tile of `width` columns, whose first `columns.len()` count, where it belongs.
+    fn add(&mut self, rows: Range<usize>, columns: Range<usize>, tile: &[R], width: usize) {
+        if self.len == 1 {
+            for (j, column) in columns.enumerate() {
+                for (i, c) in self.out[column][rows.clone()].iter_mut().enumerate() {
+                    *c = c.add(tile[i * width + j]);
+                }
+            }
+            return;
+        }
+        let (mut at, per_image) = (columns.start, self.columns / self.len);
+        while at < columns.end {
+            let (image, p) = (at / self.len, at % self.len);
+            let n = (self.len - p).min(columns.end - at);
+            for (i, row) in rows.clone().enumerate() {
+                let c = match self.out.len() == per_image {
+                    true => &mut self.out[image][row * self.len + p..][..n],
+                    false => &mut self.out[row][p..p + n],
+                };
+                let tile = &tile[i * width + at - columns.start..][..n];
+                c.iter_mut().zip(tile).for_each(|(c, t)| *c = c.add(*t));
+            }
+            at += n;
         }
     }
-
-    #[test]
-    fn every_path_equals_the_definition() {
-        check::<u32>();
-        check::<u64>();
-    }
 }
+

@@ -1,0 +1,116 @@
+//! What a register tile promises, and which one a process uses.
+
+use super::{Job, Source, words};
+use crate::Ring;
+use crate::backend::Isa;
+use std::ops::Range;
+
+/// A register tile with the layouts it wants.
+///
+/// Depth is taken in pairs, since the widest multiply instructions add two products. In a panel of B, row `k` lies at
+/// `k / 2 * PAIR + k % 2`; the other rows of a pair are for [`Kernel::right`] to fill.
+pub trait Kernel<R>: Sync {
+    /// Most rows.
+    const ROWS: usize;
+    /// Columns; half as many can be had too.
+    const COLUMNS: usize;
+    /// Words for two elements of a row or column.
+    const PAIR: usize;
+
+    /// Recodes a panel of B, `k` deep, in place.
+    fn right(&self, k: usize, width: usize, panel: &mut [R]);
+    /// Rows and columns of A, `stride` long, as this tile reads them; `space` is for the copy, if there must be one.
+    fn left<'a>(
+        &self,
+        a: &'a [R],
+        stride: usize,
+        rows: Range<usize>,
+        k: Range<usize>,
+        space: &'a mut Vec<R>,
+    ) -> Left<'a, R>;
+    /// The first `rows` rows of `a` times a panel of B: `out [rows, width]`.
+    fn tile(&self, a: Left<R>, rows: usize, b: &[R], width: usize, k: usize, out: &mut [R]);
+}
+
+/// Rows of A, recoded.
+#[derive(Clone, Copy)]
+pub struct Left<'a, R> {
+    /// From the first element on.
+    pub words: &'a [R],
+    /// From one row to the next.
+    pub stride: usize,
+}
+
+impl<'a, R> Left<'a, R> {
+    /// Some of the rows.
+    pub fn rows(self, rows: Range<usize>) -> Left<'a, R> {
+        Left { words: &self.words[rows.start * self.stride..], ..self }
+    }
+}
+
+/// Which instructions multiply. Intel's 512-bit word multiplies are two (32 bits) or three (64 bits) operations each,
+/// but its 16-bit dot products and 52-bit multiply-adds are one: limbs win, by 2 and by 1.6. On AMD all are one
+/// operation: words win. So the vendor decides; both give the same bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Path {
+    /// Whole words, as the compiler vectorises them for the rung.
+    Words(Isa),
+    /// 16-bit dot products, and 52-bit multiply-adds.
+    Limbs,
+}
+
+impl Path {
+    /// Every path of the rungs up to `isa`.
+    pub fn all(isa: Isa) -> impl Iterator<Item = Path> {
+        let words = Isa::ALL.into_iter().filter(move |i| *i <= isa).map(Path::Words);
+        words.chain((isa == Isa::Avx512).then_some(Path::Limbs))
+    }
+    /// The fastest of a rung on this machine.
+    pub fn of(isa: Isa) -> Path {
+        if isa == Isa::Avx512 && splits_multiplies() { Path::Limbs } else { Path::Words(isa) }
+    }
+}
+
+/// Whether this machine splits wide word multiplies: all of Intel's do, none of AMD's.
+#[cfg(target_arch = "x86_64")]
+fn splits_multiplies() -> bool {
+    let id = std::arch::x86_64::__cpuid(0);
+    [id.ebx, id.edx, id.ecx].map(u32::to_le_bytes).concat() != b"AuthenticAMD"
+}
+#[cfg(not(target_arch = "x86_64"))]
+fn splits_multiplies() -> bool {
+    false
+}
+
+/// The rings that there are kernels for.
+pub trait Multiply: Copy + Sized {
+    /// Runs a job on the kernels of one path.
+    fn multiply<S: Source<Self>>(job: &Job<Self, S>, path: Path) -> Vec<Self>;
+}
+
+macro_rules! multiply {
+    ($ring:ty, $avx2:expr, $limbs:expr) => {
+        impl Multiply for $ring {
+            fn multiply<S: Source<$ring>>(job: &Job<$ring, S>, path: Path) -> Vec<$ring> {
+                match path {
+                    #[cfg(target_arch = "x86_64")]
+                    Path::Limbs => job.run(&$limbs),
+                    #[cfg(target_arch = "x86_64")]
+                    Path::Words(Isa::Avx512) => job.run(&words::Wide),
+                    #[cfg(target_arch = "x86_64")]
+                    Path::Words(Isa::Avx2) => job.run(&$avx2),
+                    _ => job.run(&words::Plain),
+                }
+            }
+        }
+    };
+}
+multiply!(u32, words::Narrow, super::limbs::Limbs16);
+multiply!(u64, super::limbs::Limbs32, super::limbs::Limbs52);
+
+impl<R: Ring, S: Source<R>> Job<'_, R, S> {
+    /// The product on the best path of a rung.
+    pub fn product(&self, isa: Isa) -> Vec<R> {
+        R::multiply(self, Path::of(isa))
+    }
+}
