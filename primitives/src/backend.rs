@@ -6,7 +6,7 @@ pub(crate) use cpu::Multiply;
 pub use cpu::{Cpu, Isa, spin};
 
 use crate::bits::Bits;
-use crate::prg::{Stream, TreeHash};
+use crate::prg::{Roots, Stream, TreeHash};
 use crate::{Form, Local, Ring, Window};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -60,7 +60,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn concat(&self, parts: Vec<Self::Buf>) -> Self::Buf;
 
     /// Words `from..from + len` of a stream, `bits` wide. A word takes a whole ring element of the stream.
-    fn expand(&self, stream: &Stream, from: usize, len: usize, bits: u32) -> Self::Buf;
+    fn expand(&self, stream: Stream, from: usize, len: usize, bits: u32) -> Self::Buf;
     /// A public map; `out` is the form of its result.
     fn local(&self, f: &Local, out: &Form, forms: &[&Form], x: &[&Self::Buf]) -> Self::Buf;
     /// The sum of these terms on `len` elements, mod 2^bits.
@@ -93,10 +93,11 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Adds packed words to the elements from `from` on, mod 2^width; in place, as openings are the largest buffers.
     fn add_packed(&self, x: &mut Self::Buf, from: usize, p: &Packed);
 
-    /// Half-tree keys for `alpha`, `w` bits each: `16 (w - 6)` bytes per element in blocks (see [`crate::compare`]).
-    fn dpf_generate(&self, hash: &TreeHash, w: u32, roots: [&[u128]; 2], alpha: &Self::Buf) -> Vec<u8>;
-    /// This party's bits of `[alpha <= x]` on elements `from..` of a tile of `tile_len`, whose words are `words`.
-    fn dpf_evaluate(&self, hash: &TreeHash, w: u32, roots: &[u128], tile: DpfTile, x: &Self::Buf) -> Bits;
+    /// Half-tree keys of `w` bits for `alpha`, whose roots begin as `roots` do: writes all of `out`, `16 (w - 6)` bytes per
+    /// element in blocks of [`DPF_BLOCK`].
+    fn dpf_generate(&self, hash: &TreeHash, w: u32, roots: [Roots; 2], alpha: &Self::Buf, out: &mut [u8]);
+    /// This party's bits of `[alpha <= x]` on elements `from..` of a tile whose first root is that of `roots`.
+    fn dpf_evaluate(&self, hash: &TreeHash, w: u32, roots: Roots, tile: DpfTile, x: &Self::Buf) -> Bits;
     /// One-hot tables of the digit of `x` at bit `shift`, `bits` wide, packed at `2^bits`.
     fn one_hot(&self, x: &Self::Buf, shift: u32, bits: u32) -> Vec<u8>;
     /// Looks the same digit up in shared tables: `T[digit]` and the parity of T above digit, as bits. Both places have a
@@ -144,6 +145,10 @@ pub struct Merge<'a> {
     /// Shares of `prod_{j in S} b_j` for every set S of digits but the last.
     pub b: Vec<&'a [u64]>,
 }
+
+/// Keys of one block of half-tree keys in a tile; the last block of a tile may be short. Inside a block the words lie
+/// level by level. As many keys as kernels hold in registers: any other number costs them time, on every machine alike.
+pub const DPF_BLOCK: usize = 32;
 
 /// Where the elements of a run lie in a tile of half-tree keys.
 #[derive(Clone, Copy)]

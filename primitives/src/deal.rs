@@ -1,9 +1,9 @@
 //! What a gate sees while it is dealt: the device, both seeds, and a sink for tiles.
 
-use crate::bits::{Bits, read_bits, write_words};
-use crate::prg::{Field, Origin, Stream};
+use crate::bits::{Bits, write_words};
+use crate::prg::{Origin, Roots, Stream, Streams, owner_key};
 use crate::record::packed_len;
-use crate::{Backend, Form, KeySink, Mask, Part, Result, Ring, Seed, Site, TILE};
+use crate::{Backend, Form, KeySink, Mask, Part, PartyId, Result, Ring, Seed, Site, TILE};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -39,16 +39,21 @@ impl<'a, B: Backend> Deal<'a, B> {
     }
     /// A fresh mask for the result of part `part` of this gate: both shares from the seeds, nothing is stored.
     pub fn fresh(&self, part: u32, form: &Form) -> Mask<B> {
-        let at = Field { gate: self.gate, part, field: FRESH };
-        let share =
-            |seed: &Seed| self.dev.expand(&Stream::new(seed, self.origin, at), 0, form.len(), form.bits);
-        Mask { form: form.clone(), shares: [share(&self.seeds[0]), share(&self.seeds[1])] }
+        let share = |s: &Streams| self.dev.expand(s.field(FRESH), 0, form.len(), form.bits);
+        let [s0, s1] = &self.streams(part);
+        Mask { form: form.clone(), shares: [share(s0), share(s1)] }
     }
     /// The mask of an input wire: one stream per image, so that an image's share can be sent as its key.
     pub fn input(&self, form: &Form) -> Mask<B> {
-        let at = Field { gate: self.gate, part: 0, field: FRESH };
-        let share = |seed| input_share(&self.dev, seed, self.origin, at, 0..self.images as u64, form);
+        let key = |seed, image| owner_key(seed, self.origin, self.gate, image);
+        let keys = |seed| (0..self.images as u64).map(|i| key(seed, i)).collect::<Vec<_>>();
+        let share = |seed| input_share(&self.dev, &keys(seed), form);
         Mask { form: form.clone(), shares: [share(&self.seeds[0]), share(&self.seeds[1])] }
+    }
+    /// Both parties' streams of one part of this gate.
+    fn streams(&self, part: u32) -> [Streams; 2] {
+        let site = Site { gate: self.gate, part };
+        [0, 1].map(|p| Streams::new(&self.seeds[p], self.origin, site))
     }
     /// Deals one part of this gate tile by tile, tiles in parallel, written in order.
     ///
@@ -60,14 +65,14 @@ impl<'a, B: Backend> Deal<'a, B> {
         layout: &Part,
         f: impl Fn(&mut TileDeal<B>) + Sync,
     ) -> Result<()> {
-        let site = Site { gate: self.gate, part };
+        let (site, streams) = (Site { gate: self.gate, part }, self.streams(part));
         for first in (0..layout.tiles()).step_by(WAVE) {
             let wave = first..(first + WAVE).min(layout.tiles());
             let deal = |tile: usize| {
                 let range = tile * TILE..tile * TILE + layout.tile_len(tile);
                 let mut t = TileDeal {
                     dev: &self.dev,
-                    seeds: &self.seeds,
+                    streams: &streams,
                     origin: self.origin,
                     site,
                     range,
@@ -92,26 +97,17 @@ impl<'a, B: Backend> Deal<'a, B> {
     }
 }
 
-/// A party's share of an input mask: image by image, each from its own stream.
-pub(crate) fn input_share<B: Backend>(
-    dev: &B,
-    seed: &Seed,
-    origin: Origin,
-    at: Field,
-    images: Range<u64>,
-    form: &Form,
-) -> B::Buf {
-    let row = form.shape.row();
-    let image =
-        |i| dev.expand(&Stream::from_key(&crate::prg::image_key(seed, origin, at, i)), 0, row, form.bits);
-    dev.concat(images.map(image).collect())
+/// A party's share of an input mask: image by image, each from its own key.
+pub(crate) fn input_share<B: Backend>(dev: &B, keys: &[[u8; 16]], form: &Form) -> B::Buf {
+    let image = |k| dev.expand(Streams::from_key(k).field(0), 0, form.shape.row(), form.bits);
+    dev.concat(keys.iter().map(image).collect())
 }
 
 /// One tile while it is dealt. Three kinds of value (protocols, section 2): *free*, from both seeds, not stored;
 /// *corrections*, of which P0 has its expansion and P1 stores the rest; *common* words, which both store.
 pub struct TileDeal<'a, B: Backend> {
     dev: &'a B,
-    seeds: &'a [Seed; 2],
+    streams: &'a [Streams; 2],
     origin: Origin,
     site: Site,
     range: Range<usize>,
@@ -144,28 +140,27 @@ impl<B: Backend> TileDeal<'_, B> {
         self.dev.slice(whole, self.range.start, self.range.len())
     }
 
-    fn stream(&self, party: usize, field: u32) -> Stream {
-        let at = Field { gate: self.site.gate, part: self.site.part, field };
-        Stream::new(&self.seeds[party], self.origin, at)
+    fn stream(&self, party: usize, field: u32) -> Stream<'_> {
+        self.streams[party].field(field)
     }
     /// Free bits, per party.
     pub fn free_bits(&self, field: u32) -> [Bits; 2] {
-        [0, 1].map(|p| stream_bits(&self.stream(p, field), self.range.clone()))
+        [0, 1].map(|p| self.stream(p, field).bits(self.range()))
     }
     /// The sum of both parties' free bits, into words.
     pub fn free_sum(&self, field: u32, out: &mut [u64]) {
         let mut other = vec![0; out.len()];
-        stream_bits_into(&self.stream(0, field), self.range.clone(), out);
-        stream_bits_into(&self.stream(1, field), self.range.clone(), &mut other);
+        self.stream(0, field).bits_into(self.range(), out);
+        self.stream(1, field).bits_into(self.range(), &mut other);
         out.iter_mut().zip(other).for_each(|(z, e)| *z ^= e);
     }
     /// Roots of point functions, per party: free but for the lowest bit, which is 0 for P0 and 1 for P1.
-    pub fn free_roots(&self, field: u32) -> [Vec<u128>; 2] {
-        [0, 1].map(|p| stream_roots(&self.stream(p, field), p, self.range.clone()))
+    pub fn free_roots(&self, field: u32) -> [Roots<'_>; 2] {
+        PartyId::BOTH.map(|p| Roots::new(self.stream(p.index(), field), p, self.range.start))
     }
     /// A correction word mod 2^bits.
     pub fn word(&mut self, field: u32, value: &B::Buf, bits: u32) {
-        let e0 = self.dev.expand(&self.stream(0, field), self.range.start, self.range.len(), bits);
+        let e0 = self.dev.expand(self.stream(0, field), self.range.start, self.range.len(), bits);
         let minus = B::Ring::ZERO.sub(B::Ring::ONE);
         let rest = self.dev.lin(&[(B::Ring::ONE, value), (minus, &e0)], bits);
         self.out[1].extend(self.dev.pack(&rest, bits));
@@ -173,7 +168,7 @@ impl<B: Backend> TileDeal<'_, B> {
     /// A correction bit, 64 elements to a word; bits past the last element are zero.
     pub fn bits(&mut self, field: u32, value: &[u64]) {
         let mut rest = vec![0; value.len()];
-        stream_bits_into(&self.stream(0, field), self.range.clone(), &mut rest);
+        self.stream(0, field).bits_into(self.range(), &mut rest);
         rest.iter_mut().zip(value).for_each(|(z, v)| *z ^= v);
         let from = self.out[1].len();
         self.out[1].resize(from + value.len() * 8, 0);
@@ -191,34 +186,13 @@ impl<B: Backend> TileDeal<'_, B> {
         }
         self.out[1].extend(value);
     }
-    /// Common words, stored by both.
-    pub fn common(&mut self, bytes: Vec<u8>) {
-        debug_assert_eq!(bytes.len() % packed_len(8, self.range.len()), 0);
-        self.out[0].extend_from_slice(&bytes);
-        self.out[1].extend(bytes);
+    /// Common words of `width` bits per element, stored by both: `f` writes the bytes it is given.
+    pub fn common(&mut self, width: u32, f: impl FnOnce(&mut [u8], &Self)) {
+        let mut out = std::mem::take(&mut self.out[0]);
+        let from = out.len();
+        out.resize(from + packed_len(width, self.range.len()), 0);
+        f(&mut out[from..], self);
+        self.out[1].extend_from_slice(&out[from..]);
+        self.out[0] = out;
     }
-}
-
-/// Bits `range` of a stream.
-pub(crate) fn stream_bits(s: &Stream, range: Range<usize>) -> Bits {
-    let first = range.start / 8;
-    let bytes = s.bytes(first, range.end.div_ceil(8) - first);
-    Bits::read(&bytes, range.start - first * 8, range.len())
-}
-
-/// The same into words; bits past the range become zero.
-pub(crate) fn stream_bits_into(s: &Stream, range: Range<usize>, out: &mut [u64]) {
-    let first = range.start / 8;
-    let bytes = s.bytes(first, range.end.div_ceil(8) - first);
-    read_bits(&bytes, range.start - first * 8, range.len(), out);
-}
-
-/// 128-bit words `range` of a stream, the lowest bit set to the party's number.
-pub(crate) fn stream_roots(s: &Stream, party: usize, range: Range<usize>) -> Vec<u128> {
-    let root = |c: &[u8]| {
-        let mut b = [0; 16];
-        b.copy_from_slice(c);
-        (u128::from_le_bytes(b) & !1) | party as u128
-    };
-    s.bytes(range.start * 16, range.len() * 16).chunks_exact(16).map(root).collect()
 }

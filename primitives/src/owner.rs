@@ -4,17 +4,17 @@
 //! sends the same masked value to both, and adds the two shares of a result. Nothing here goes through the other party.
 
 use crate::backend::Packed;
-use crate::prg::{Field, Origin, Stream};
+use crate::prg::{Origin, Streams};
 use crate::{Backend, Cpu, Error, Form, Masked, Result, Ring, Seed};
 
 /// Key of a party's share of the mask of weight tensor `index`: of the key set's weight seed, one stream per tensor.
 pub fn weight_key(seed: &Seed, origin: Origin, index: u32) -> [u8; 16] {
-    crate::prg::segment_key(seed, origin, Field { gate: index, part: 0, field: crate::deal::FRESH })
+    crate::prg::owner_key(seed, origin, index, 0)
 }
 
 /// A mask share from its key: `len` words of `bits` bits.
 pub fn mask_share<R: Ring>(key: &[u8; 16], len: usize, bits: u32) -> Vec<R> {
-    Cpu::<R>::new().expand(&Stream::from_key(key), 0, len, bits)
+    Cpu::<R>::new().expand(Streams::from_key(key).field(0), 0, len, bits)
 }
 
 /// `x + r`, packed for both parties. `keys` are both parties' keys, block after block of `x` (one per image, or one).
@@ -70,7 +70,8 @@ impl<B: Backend> Masked<B> {
         origin: Origin,
         index: u32,
     ) -> Result<Self> {
-        let share = dev.expand(&Stream::from_key(&weight_key(seed, origin, index)), 0, form.len(), form.bits);
+        let streams = Streams::from_key(&weight_key(seed, origin, index));
+        let share = dev.expand(streams.field(0), 0, form.len(), form.bits);
         Masked::from_owner(dev, form, packed, share)
     }
 }

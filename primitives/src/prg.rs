@@ -1,20 +1,24 @@
 //! All randomness of the parties: AES-128 in counter mode under keys derived with BLAKE3, and the half-tree hash.
 //!
 //! Randomness is addressed, never counted: seed, key set, segment, gate, part, field and element name a word, so
-//! dealer and party cannot drift apart and a run of any size reads its images' words. Frozen by the vectors below.
+//! dealer and party cannot drift apart and a run of any size reads its images' words. Seed to part give a key, field
+//! and position the counter block. Frozen by the vectors below.
 
-use aes::Aes128;
-use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
+mod aes;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use aes::Rounds;
+pub(crate) use aes::{Cipher, Kernel, Plain};
+
+use crate::backend::Isa;
+use crate::bits::Bits;
+use crate::{PartyId, Ring, Site};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Version of everything here; part of the plan digest.
-pub const PRG_VERSION: &str = "aes128-ctr/blake3/half-tree v1";
-
-/// Calls of the AES batch interface below this many blocks leave most of its speed unused.
-pub const BATCH: usize = 128;
-
-type Block = Array<u8, aes::cipher::consts::U16>;
+pub const PRG_VERSION: &str = "aes128-ctr/blake3/half-tree v2";
 
 /// Names one `deal`: random, public, in every file and greeting of that deal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,64 +65,109 @@ impl Origin {
     pub const WEIGHTS: u32 = u32::MAX;
 }
 
-/// A place in the program: gate, part of the gate, field within the part.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Field {
-    /// Gate number.
-    pub gate: u32,
-    /// Part of the gate.
-    pub part: u32,
-    /// Field of the part. Two words under one field and element would reveal their difference.
-    pub field: u32,
-}
+/// All streams of one part of a gate, or the one stream of an owner: one AES key, wiped when dropped.
+///
+/// Counter blocks are `field << 64 | position / 128`, so no two words of a part share a block. A part of 2^28 blocks
+/// (4 GiB of masks) is told from random bits with advantage below 2^-72 (a permutation never repeats a block).
+pub struct Streams(Cipher);
 
-/// One stream of pseudorandom bits: AES-128-CTR, the counter being the bit position divided by 128.
-pub struct Stream {
-    cipher: Aes128,
-}
-
-impl Stream {
-    /// The stream of `seed` for one field.
-    pub fn new(seed: &Seed, origin: Origin, at: Field) -> Self {
-        Stream::from_key(&segment_key(seed, origin, at))
+impl Streams {
+    /// The streams of `seed` for one part of a gate.
+    pub fn new(seed: &Seed, origin: Origin, at: Site) -> Self {
+        Streams::from_key(&part_key(seed, origin, at))
     }
-    /// The stream from its key, for an owner who was sent the key alone.
+    /// The streams from their key, for an owner who was sent the key alone.
     pub fn from_key(key: &[u8; 16]) -> Self {
-        Stream { cipher: Aes128::new(&Array(*key)) }
+        Streams::on(Isa::current(), key)
+    }
+    /// The same on a rung that is named.
+    pub fn on(isa: Isa, key: &[u8; 16]) -> Self {
+        Streams(Cipher::new(isa, key))
+    }
+    /// The stream of one field. Two words under one field and element would reveal their difference.
+    pub fn field(&self, field: u32) -> Stream<'_> {
+        Stream { cipher: &self.0, field: field as u64 }
+    }
+    /// Encrypts that many independent blocks: what this rung's kernels are measured against.
+    pub fn ceiling(&self, blocks: usize) -> u128 {
+        self.0.ceiling(blocks)
+    }
+}
+
+/// One stream of pseudorandom bits.
+#[derive(Clone, Copy)]
+pub struct Stream<'a> {
+    cipher: &'a Cipher,
+    field: u64,
+}
+
+impl Stream<'_> {
+    /// Fills `out` with the bytes of the stream from `from` on.
+    pub fn fill(&self, from: usize, out: &mut [u8]) {
+        self.cipher.bytes(self.field, from, out);
     }
     /// Bytes `from..from + len` of the stream.
     pub fn bytes(&self, from: usize, len: usize) -> Vec<u8> {
-        let skip = from % 16;
-        let first = (from / 16) as u128;
-        let count = (skip + len).div_ceil(16);
-        let mut blocks: Vec<Block> = (0..count as u128).map(|i| Array((first + i).to_le_bytes())).collect();
-        self.cipher.encrypt_blocks(&mut blocks);
-        let mut out = Vec::with_capacity(count * 16);
-        blocks.iter().for_each(|b| out.extend_from_slice(b));
-        if skip > 0 {
-            out.drain(..skip);
-        }
-        out.truncate(len);
-        out
+        self.cipher.vector(self.field, from, len, u128::MAX)
+    }
+    /// Words `from..from + len` of the stream, a whole ring element each, of which the lowest `bits` bits are kept.
+    pub fn words<R: Ring>(&self, from: usize, len: usize, bits: u32) -> Vec<R> {
+        self.cipher.words(self.field, from, len, bits)
+    }
+    /// Bits `range` of the stream.
+    pub fn bits(&self, range: Range<usize>) -> Bits {
+        let first = range.start / 64 * 64;
+        let words = self.words(first / 64, (range.end - first).div_ceil(64), 64);
+        let all = Bits::from_words(words, range.end - first);
+        if first == range.start { all } else { all.slice(range.start - first, range.len()) }
+    }
+    /// The same into words; bits past the range become zero.
+    pub fn bits_into(&self, range: Range<usize>, out: &mut [u64]) {
+        let first = range.start / 8;
+        let bytes = self.bytes(first, range.end.div_ceil(8) - first);
+        crate::bits::read_bits(&bytes, range.start - first * 8, range.len(), out);
     }
 }
 
-/// Key of the stream of one field over a whole segment.
-pub(crate) fn segment_key(seed: &Seed, origin: Origin, at: Field) -> [u8; 16] {
-    stream_key(seed, origin, at, u64::MAX)
+/// Roots of point functions of one party: a stream's 128-bit words, but for the lowest bit, which is the party's number.
+#[derive(Clone, Copy)]
+pub struct Roots<'a> {
+    stream: Stream<'a>,
+    party: PartyId,
+    first: usize,
 }
 
-/// Key of a stream that belongs to one image alone, so that it can be handed to that image's owner.
-pub fn image_key(seed: &Seed, origin: Origin, at: Field, image: u64) -> [u8; 16] {
-    debug_assert_ne!(image, u64::MAX, "reserved for streams of a whole segment");
-    stream_key(seed, origin, at, image)
+impl<'a> Roots<'a> {
+    /// The roots of `party` from word `first` of the stream on.
+    pub fn new(stream: Stream<'a>, party: PartyId, first: usize) -> Self {
+        Roots { stream, party, first }
+    }
+    /// Roots from number `from` of these on.
+    #[inline]
+    pub fn fill(&self, from: usize, out: &mut [u128]) {
+        self.stream.cipher.blocks(self.stream.field, (self.first + from) as u64, out);
+        out.iter_mut().for_each(|r| *r = *r & !1 | self.party.index() as u128);
+    }
 }
 
-fn stream_key(seed: &Seed, origin: Origin, at: Field, image: u64) -> [u8; 16] {
-    let mut h = blake3::Hasher::new_derive_key("twoply 2026-11 stream key v1");
+/// Key of the streams of one part of a gate over a whole segment. Never leaves the party.
+fn part_key(seed: &Seed, origin: Origin, at: Site) -> [u8; 16] {
+    let mut h = blake3::Hasher::new_derive_key("twoply 2026-11 part key v2");
     h.update(&seed.0).update(&origin.set.0).update(&origin.segment.to_le_bytes());
-    h.update(&at.gate.to_le_bytes()).update(&at.part.to_le_bytes()).update(&at.field.to_le_bytes());
-    h.update(&image.to_le_bytes());
+    h.update(&at.gate.to_le_bytes()).update(&at.part.to_le_bytes());
+    short(h)
+}
+
+/// Key of a stream that is handed to an owner: the mask of one image of the input at `gate`, or of weight tensor `gate`
+/// as a whole (`image` 0). Derived apart from [`part_key`]: who has it has one mask and nothing else of the gate.
+pub fn owner_key(seed: &Seed, origin: Origin, gate: u32, image: u64) -> [u8; 16] {
+    let mut h = blake3::Hasher::new_derive_key("twoply 2026-11 owner key v2");
+    h.update(&seed.0).update(&origin.set.0).update(&origin.segment.to_le_bytes());
+    h.update(&gate.to_le_bytes()).update(&image.to_le_bytes());
+    short(h)
+}
+
+fn short(h: blake3::Hasher) -> [u8; 16] {
     let mut key = [0; 16];
     key.copy_from_slice(&h.finalize().as_bytes()[..16]);
     key
@@ -127,32 +176,29 @@ fn stream_key(seed: &Seed, origin: Origin, at: Field, image: u64) -> [u8; 16] {
 /// The half-tree hash `H(s) = AES_K(sigma(s)) xor sigma(s)`, `sigma(hi||lo) = (hi xor lo)||hi`, of Guo et al.
 /// (EUROCRYPT 2023), under a key per tile: public, but unpredictable before dealing, which keeps multi-target
 /// security at about 111 bits instead of losing tens of bits to one global key.
-pub struct TreeHash {
-    cipher: Aes128,
-}
+pub struct TreeHash(Cipher);
 
 impl TreeHash {
     /// The hash of one tile.
-    pub fn new(origin: Origin, gate: u32, part: u32, tile: u64) -> Self {
+    pub fn new(origin: Origin, at: Site, tile: u64) -> Self {
+        TreeHash::on(Isa::current(), origin, at, tile)
+    }
+    /// The same on a rung that is named.
+    pub fn on(isa: Isa, origin: Origin, at: Site, tile: u64) -> Self {
         let mut h = blake3::Hasher::new_derive_key("twoply 2026-11 half-tree tile key v1");
         h.update(&origin.set.0).update(&origin.segment.to_le_bytes());
-        h.update(&gate.to_le_bytes()).update(&part.to_le_bytes()).update(&tile.to_le_bytes());
-        let mut key = [0; 16];
-        key.copy_from_slice(&h.finalize().as_bytes()[..16]);
-        TreeHash { cipher: Aes128::new(&Array(key)) }
+        h.update(&at.gate.to_le_bytes()).update(&at.part.to_le_bytes()).update(&tile.to_le_bytes());
+        TreeHash(Cipher::new(isa, &short(h)))
     }
-    /// Hashes every element of `s` in place; at most [`BATCH`] per call.
+    /// Hashes every element of `s` in place.
     pub fn apply(&self, s: &mut [u128]) {
-        debug_assert!(s.len() <= BATCH);
-        let mut blocks: [Block; BATCH] = [Array([0; 16]); BATCH];
-        for (b, s) in blocks.iter_mut().zip(s.iter_mut()) {
-            *s = sigma(*s);
-            *b = Array(s.to_le_bytes());
-        }
-        self.cipher.encrypt_blocks(&mut blocks[..s.len()]);
-        for (b, s) in blocks.iter().zip(s) {
-            *s ^= u128::from_le_bytes(b.0);
-        }
+        s.iter_mut().for_each(|s| *s = sigma(*s));
+        let fed = s.to_vec();
+        self.0.encrypt(s);
+        s.iter_mut().zip(fed).for_each(|(s, fed)| *s ^= fed);
+    }
+    pub(crate) fn cipher(&self) -> &Cipher {
+        &self.0
     }
 }
 
@@ -167,7 +213,7 @@ mod tests {
     use super::*;
 
     const ORIGIN: Origin = Origin { set: KeySetId([7; 16]), segment: 3 };
-    const AT: Field = Field { gate: 5, part: 1, field: 2 };
+    const AT: Site = Site { gate: 5, part: 1 };
 
     fn hex(b: &[u8]) -> String {
         b.iter().map(|b| format!("{b:02x}")).collect()
@@ -177,41 +223,55 @@ mod tests {
     fn frozen_vectors() {
         let frozen: serde_json::Value = serde_json::from_str(include_str!("../testdata/prg.json")).unwrap();
         let seed = Seed::new([9; 32]);
-        assert_eq!(hex(&Stream::new(&seed, ORIGIN, AT).bytes(0, 48)), frozen["stream"], "stream");
-        assert_eq!(hex(&image_key(&seed, ORIGIN, AT, 4)), frozen["image_key"], "image key");
-        let mut s = [0u128, 1, u128::MAX, 0x0123_4567_89ab_cdef_0011_2233_4455_6677];
-        TreeHash::new(ORIGIN, 5, 1, 0).apply(&mut s);
-        let got: String = s.iter().map(|s| hex(&s.to_le_bytes())).collect();
-        assert_eq!(got, frozen["tree_hash"], "half-tree hash");
-        // FIPS-197 appendix C.1: the cipher below everything is AES-128.
-        let key: [u8; 16] = std::array::from_fn(|i| i as u8);
-        let mut block = [Array(std::array::from_fn(|i| (i * 0x11) as u8))];
-        Aes128::new(&Array(key)).encrypt_blocks(&mut block);
-        assert_eq!(hex(&block[0]), "69c4e0d86a7b0430d8cdb78070b4c55a");
-    }
-
-    #[test]
-    fn any_part_of_a_stream_is_addressable() {
-        let s = Stream::new(&Seed::new([1; 32]), ORIGIN, AT);
-        let all = s.bytes(0, 1000);
-        for (from, len) in [(0, 1), (1, 16), (15, 2), (16, 300), (999, 1), (17, 0)] {
-            assert_eq!(s.bytes(from, len), all[from..from + len]);
+        assert_eq!(hex(&owner_key(&seed, ORIGIN, 5, 4)), frozen["owner_key"], "owner's key");
+        for isa in Isa::here() {
+            let streams = Streams::on(isa, &part_key(&seed, ORIGIN, AT));
+            assert_eq!(hex(&streams.field(2).bytes(0, 48)), frozen["stream"], "stream, {isa:?}");
+            let mut s = [0u128, 1, u128::MAX, 0x0123_4567_89ab_cdef_0011_2233_4455_6677];
+            TreeHash::on(isa, ORIGIN, AT, 0).apply(&mut s);
+            let got: String = s.iter().map(|s| hex(&s.to_le_bytes())).collect();
+            assert_eq!(got, frozen["tree_hash"], "half-tree hash, {isa:?}");
         }
     }
 
     #[test]
+    fn any_part_of_a_stream_is_addressable() {
+        let streams = Streams::new(&Seed::new([1; 32]), ORIGIN, AT);
+        let s = streams.field(2);
+        let all = s.bytes(0, 1000);
+        for (from, len) in [(0, 1), (1, 16), (15, 2), (16, 300), (999, 1), (17, 0)] {
+            assert_eq!(s.bytes(from, len), all[from..from + len]);
+            assert_eq!(s.bits(from..from + len), Bits::read(&all, from, len));
+        }
+        let word = |i: usize| u32::from_le_bytes(std::array::from_fn(|j| all[4 * i + j]));
+        assert_eq!(s.words::<u32>(7, 90, 32), (7..97).map(word).collect::<Vec<_>>());
+        let mut roots = [0; 5];
+        Roots::new(s, PartyId::P1, 1).fill(2, &mut roots);
+        let root = |i: usize| u128::from_le_bytes(std::array::from_fn(|j| all[16 * i + j])) | 1;
+        assert_eq!(roots[..], (3..8).map(root).collect::<Vec<_>>());
+    }
+
+    /// The first block of a stream.
+    fn block(seed: u8, origin: Origin, at: Site, field: u32) -> Vec<u8> {
+        Streams::new(&Seed::new([seed; 32]), origin, at).field(field).bytes(0, 16)
+    }
+
+    #[test]
     fn every_part_of_an_address_counts() {
-        let seed = Seed::new([1; 32]);
-        let base = stream_key(&seed, ORIGIN, AT, 0);
+        let base = block(1, ORIGIN, AT, 2);
         let other = [
-            stream_key(&Seed::new([2; 32]), ORIGIN, AT, 0),
-            stream_key(&seed, Origin { segment: 4, ..ORIGIN }, AT, 0),
-            stream_key(&seed, Origin { set: KeySetId([8; 16]), ..ORIGIN }, AT, 0),
-            stream_key(&seed, ORIGIN, Field { gate: 6, ..AT }, 0),
-            stream_key(&seed, ORIGIN, Field { part: 0, ..AT }, 0),
-            stream_key(&seed, ORIGIN, Field { field: 3, ..AT }, 0),
-            stream_key(&seed, ORIGIN, AT, 1),
+            block(2, ORIGIN, AT, 2),
+            block(1, Origin { segment: 4, ..ORIGIN }, AT, 2),
+            block(1, Origin { set: KeySetId([8; 16]), ..ORIGIN }, AT, 2),
+            block(1, ORIGIN, Site { gate: 6, ..AT }, 2),
+            block(1, ORIGIN, Site { part: 0, ..AT }, 2),
+            block(1, ORIGIN, AT, 3),
+            Streams::new(&Seed::new([1; 32]), ORIGIN, AT).field(2).bytes(16, 16),
         ];
-        assert!(other.iter().all(|k| *k != base));
+        assert!(other.iter().all(|b| *b != base));
+        let seed = Seed::new([1; 32]);
+        let key = |segment, gate, image| owner_key(&seed, Origin { segment, ..ORIGIN }, gate, image);
+        let all = [key(3, 5, 1), key(4, 5, 1), key(3, 6, 1), key(3, 5, 2), part_key(&seed, ORIGIN, AT)];
+        all.iter().enumerate().for_each(|(i, k)| assert!(!all[..i].contains(k)));
     }
 }

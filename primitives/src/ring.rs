@@ -6,7 +6,7 @@ use std::fmt::Debug;
 /// Z_2^n for n = 32 or 64, by its representative in `0..2^n`.
 ///
 /// A wire narrower than the ring (`bits < n`) is kept reduced: its upper bits are zero.
-pub trait Ring: Multiply + Copy + Clone + Default + Eq + Debug + Send + Sync + 'static {
+pub trait Ring: Multiply + crate::prg::Plain + Clone + Default + Eq + Debug + Send + Sync + 'static {
     /// n.
     const BITS: u32;
     /// Zero.

@@ -10,7 +10,7 @@ pub(crate) use talk::{Round, Talk};
 pub use tile::TileKey;
 
 use crate::deal::{FRESH, input_share};
-use crate::prg::{Field, Origin, Stream, image_key};
+use crate::prg::{Origin, Streams, owner_key};
 use crate::{Backend, Channel, Clock, Error, Form, KeySource, Masked, PartyId, Result, Ring, Seed, Share};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -208,16 +208,22 @@ impl<'a, B: Backend> Session<'a, B> {
 
     /// This party's share of the mask that [`crate::Deal::fresh`] drew.
     pub(crate) fn fresh(&self, part: u32, form: &Form) -> B::Buf {
-        let at = Field { gate: self.gate, part, field: FRESH };
-        let stream = Stream::new(&self.seed, self.origin, at);
-        self.dev.expand(&stream, self.images.start * form.shape.row(), form.len(), form.bits)
+        self.dev.expand(
+            self.streams(part).field(FRESH),
+            self.images.start * form.shape.row(),
+            form.len(),
+            form.bits,
+        )
     }
     /// This party's share of an input mask, and the keys (one per image) from which the owner derives it.
     pub fn input(&self, form: &Form) -> (B::Buf, Vec<[u8; 16]>) {
-        let at = Field { gate: self.gate, part: 0, field: FRESH };
-        let images = self.images.start as u64..self.images.end as u64;
-        let keys = images.clone().map(|i| image_key(&self.seed, self.origin, at, i)).collect();
-        (input_share(&self.dev, &self.seed, self.origin, at, images, form), keys)
+        let key = |i| owner_key(&self.seed, self.origin, self.gate, i as u64);
+        let keys: Vec<[u8; 16]> = self.images.clone().map(key).collect();
+        (input_share(&self.dev, &keys, form), keys)
+    }
+    /// This party's streams of one part of this gate.
+    fn streams(&self, part: u32) -> Streams {
+        Streams::new(&self.seed, self.origin, crate::Site { gate: self.gate, part })
     }
 
     /// Runs `work` on this run's slots of every tile of one part, wave by wave, the tiles of a wave in parallel, and
@@ -235,7 +241,11 @@ impl<'a, B: Backend> Session<'a, B> {
         let place = tile::Place {
             dev: &self.dev,
             me: self.me,
-            seed: &self.seed,
+            streams: Arc::new(Streams::new(
+                &self.seed,
+                self.origin,
+                crate::Site { gate: self.gate, part: at.part },
+            )),
             origin: self.origin,
             site: crate::Site { gate: self.gate, part: at.part },
             fields,
@@ -261,7 +271,7 @@ impl<'a, B: Backend> Session<'a, B> {
         let place = tile::Place {
             dev: &self.dev,
             me: self.me,
-            seed: &self.seed,
+            streams: Arc::new(self.streams(part)),
             origin: self.origin,
             site: crate::Site { gate: self.gate, part: part },
             fields: &fields[self.me.index()],

@@ -14,7 +14,7 @@ use fss_rs::group::byte::ByteGroup;
 use rayon::prelude::*;
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::Relu;
-use twoply_primitives::prg::{Field, Stream, TreeHash};
+use twoply_primitives::prg::{Streams, TreeHash};
 use twoply_primitives::ring::ones;
 use twoply_primitives::*;
 
@@ -33,7 +33,10 @@ impl Prg<16, 2> for Ours {
 
 /// `[x < alpha]` by the oracle, from both parties' evaluations of its keys.
 fn oracle(w: u32, alpha: u64, x: u64, entropy: u64) -> bool {
-    let dcf = DcfImpl::<8, 16, _>::new_with_filter(Ours(TreeHash::new(ORIGIN, 7, 7, 7)), w as usize);
+    let dcf = DcfImpl::<8, 16, _>::new_with_filter(
+        Ours(TreeHash::new(ORIGIN, Site { gate: 7, part: 7 }, 7)),
+        w as usize,
+    );
     let aligned = |v: u64| (v << (64 - w)).to_be_bytes();
     let roots = random(entropy, 4);
     let root = |p: usize| ((roots[2 * p] as u128) << 64 | roots[2 * p + 1] as u128).to_le_bytes();
@@ -84,8 +87,8 @@ fn ours<R: Ring>(scheme: Scheme, w: u32, pairs: &[(u64, u64)]) -> Vec<bool> {
     let at = sent.len() - 32 - pairs.len() * R::BITS as usize / 8 - pairs.len().div_ceil(8);
     // the parties' own bits of the field that masks the sign, `gate/predicate.rs`
     let own = [0, 1].map(|p| {
-        let stream = Stream::new(&dealt.seeds[p], ORIGIN, Field { gate: dealt.gate, part: 0, field: 0x100 });
-        stream.bytes(0, pairs.len().div_ceil(8))
+        let streams = Streams::new(&dealt.seeds[p], ORIGIN, Site { gate: dealt.gate, part: 0 });
+        streams.field(0x100).bytes(0, pairs.len().div_ceil(8))
     });
     let bit = |b: &[u8], i: usize| b[i / 8] >> (i % 8) & 1;
     let sign = |i: usize| {

@@ -14,7 +14,7 @@ pub use matmul::{Multiply, spin};
 
 use super::{Backend, DpfTile, Merge, Packed, Product, Term};
 use crate::bits::Bits;
-use crate::prg::{Stream, TreeHash};
+use crate::prg::{Roots, Stream, TreeHash};
 use crate::{Form, Local, Ring};
 use std::marker::PhantomData;
 
@@ -49,10 +49,8 @@ impl<R: Ring> Backend for Cpu<R> {
         parts.concat()
     }
 
-    fn expand(&self, stream: &Stream, from: usize, len: usize, bits: u32) -> Vec<R> {
-        let (size, mask) = (R::BITS as usize / 8, R::ones(bits));
-        let bytes = stream.bytes(from * size, len * size);
-        bytes.chunks_exact(size).map(|c| word::<R>(c).and(mask)).collect()
+    fn expand(&self, stream: Stream, from: usize, len: usize, bits: u32) -> Vec<R> {
+        stream.words(from, len, bits)
     }
 
     fn local(&self, f: &Local, out: &Form, forms: &[&Form], x: &[&Vec<R>]) -> Vec<R> {
@@ -128,10 +126,10 @@ impl<R: Ring> Backend for Cpu<R> {
         words::add(isa, &mut x[from..from + p.len], &packing::unpack(isa, p), mask);
     }
 
-    fn dpf_generate(&self, hash: &TreeHash, w: u32, roots: [&[u128]; 2], alpha: &Vec<R>) -> Vec<u8> {
-        dpf::generate(hash, w, roots, alpha)
+    fn dpf_generate(&self, hash: &TreeHash, w: u32, roots: [Roots; 2], alpha: &Vec<R>, out: &mut [u8]) {
+        dpf::generate(hash, w, roots, alpha, out)
     }
-    fn dpf_evaluate(&self, hash: &TreeHash, w: u32, roots: &[u128], tile: DpfTile, x: &Vec<R>) -> Bits {
+    fn dpf_evaluate(&self, hash: &TreeHash, w: u32, roots: Roots, tile: DpfTile, x: &Vec<R>) -> Bits {
         dpf::evaluate(hash, w, roots, tile, x)
     }
     fn one_hot(&self, x: &Vec<R>, shift: u32, bits: u32) -> Vec<u8> {
@@ -143,12 +141,6 @@ impl<R: Ring> Backend for Cpu<R> {
     fn digit_merge(&self, m: &Merge, from: usize) -> Vec<u64> {
         digits::merge(Isa::current(), m, from)
     }
-}
-
-fn word<R: Ring>(bytes: &[u8]) -> R {
-    let mut b = [0; 8];
-    b[..bytes.len()].copy_from_slice(bytes);
-    R::from_u64(u64::from_le_bytes(b))
 }
 
 fn gather<R: Ring>(index: &[usize], forms: &[&Form], x: &[&Vec<R>], mask: R) -> Vec<R> {

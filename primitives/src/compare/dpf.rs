@@ -58,10 +58,10 @@ impl<B: Backend> Comparison<B> for Dpf {
                 let table = t.dev().one_hot(alpha, 0, w);
                 t.table(field, table, 1 << w);
             } else {
-                let roots = t.free_roots(field);
-                let hash = TreeHash::new(t.origin(), t.site().gate, t.site().part, hash_index(t.tile(), i));
-                let words = t.dev().dpf_generate(&hash, w, [&roots[0], &roots[1]], alpha);
-                t.common(words);
+                let hash = TreeHash::new(t.origin(), t.site(), hash_index(t.tile(), i));
+                t.common(128 * (w - 6), |out, t| {
+                    t.dev().dpf_generate(&hash, w, t.free_roots(field), alpha, out)
+                });
             }
         }
     }
@@ -74,11 +74,10 @@ impl<B: Backend> Comparison<B> for Dpf {
             out.push(if w < SMALL {
                 at_most(&dev, &t.table(field, 1 << w)?, x)
             } else {
-                let roots = t.own_roots(field);
-                let hash = TreeHash::new(t.origin(), t.site().gate, t.site().part, hash_index(t.tile(), i));
-                let (from, tile_len) = (t.first(), t.tile_len());
+                let hash = TreeHash::new(t.origin(), t.site(), hash_index(t.tile(), i));
                 let words = t.common(128 * (w - 6))?;
-                dev.dpf_evaluate(&hash, w, &roots, DpfTile { words, tile_len, from }, x)
+                let tile = DpfTile { words: t.words(words), tile_len: t.tile_len(), from: t.first() };
+                dev.dpf_evaluate(&hash, w, t.own_roots(field), tile, x)
             });
         }
         let mut out = out.into_iter();

@@ -3,7 +3,7 @@
 
 use super::{Cost, Gate};
 use crate::channel::pair;
-use crate::prg::{KeySetId, Origin, Stream};
+use crate::prg::{KeySetId, Origin, Streams};
 use crate::session::{Outlet, Setup};
 use crate::*;
 use std::collections::HashMap;
@@ -233,8 +233,8 @@ pub fn check<R: Ring, G: Gate>(gate: &G, operands: &[(Form, bool)], x: &[Vec<R>]
 /// Ring elements whose signed value lies in `-limit..=limit`: random ones, small ones, and the ends.
 pub fn values<R: Ring>(len: usize, limit: i64, bits: u32, entropy: u64) -> Vec<R> {
     let seed = Seed::new(*blake3::hash(&entropy.to_le_bytes()).as_bytes());
-    let at = prg::Field { gate: 0, part: 0, field: 0 };
-    let bytes = Stream::new(&seed, Origin { set: SET, segment: 9 }, at).bytes(0, len * 16);
+    let at = Site { gate: 0, part: 0 };
+    let bytes = Streams::new(&seed, Origin { set: SET, segment: 9 }, at).field(0).bytes(0, len * 16);
     let special =
         [0, 1, -1, limit, -limit, limit - 1, 1 - limit, limit / 2, -limit / 2, 4095, 4096, -4096, -4097];
     let value = |c: &[u8]| {

@@ -11,17 +11,18 @@
 
 use crate::backend::Packed;
 use crate::bits::{Bits, read_bits};
-use crate::deal::{FRESH, stream_bits, stream_bits_into, stream_roots};
-use crate::prg::{Field, Origin, Stream};
+use crate::deal::FRESH;
+use crate::prg::{Origin, Roots, Stream, Streams};
 use crate::record::packed_len;
-use crate::{Backend, Error, KeySource, Part, PartyId, Result, Seed, Site, TILE, TileBytes};
+use crate::{Backend, Error, KeySource, Part, PartyId, Result, Site, TILE, TileBytes};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Where tiles are fetched for: a gate's part, seen by one party.
 pub(crate) struct Place<'a, B: Backend> {
     pub dev: &'a B,
     pub me: PartyId,
-    pub seed: &'a Seed,
+    pub streams: Arc<Streams>,
     pub origin: Origin,
     pub site: Site,
     pub fields: &'a [u32],
@@ -68,7 +69,7 @@ impl<B: Backend> Place<'_, B> {
         let key = TileKey {
             dev: self.dev.clone(),
             me: self.me,
-            seed: self.seed.clone(),
+            streams: self.streams.clone(),
             origin: self.origin,
             site: self.site,
             slots: slots.clone(),
@@ -86,7 +87,7 @@ impl<B: Backend> Place<'_, B> {
 pub struct TileKey<B: Backend> {
     dev: B,
     me: PartyId,
-    seed: Seed,
+    streams: Arc<Streams>,
     origin: Origin,
     site: Site,
     slots: Range<usize>,
@@ -134,8 +135,8 @@ impl<B: Backend> TileKey<B> {
         self.slots.start - self.tile * TILE
     }
 
-    fn stream(&self, field: u32) -> Stream {
-        Stream::new(&self.seed, self.origin, Field { gate: self.site.gate, part: self.site.part, field })
+    fn stream(&self, field: u32) -> Stream<'_> {
+        self.streams.field(field)
     }
     /// The stored bytes of the next field.
     fn stored(&mut self, width: u32) -> Result<Range<usize>> {
@@ -154,24 +155,24 @@ impl<B: Backend> TileKey<B> {
 
     /// This party's share of the fresh mask of this part's result, on these slots.
     pub fn fresh(&self, bits: u32) -> B::Buf {
-        self.dev.expand(&self.stream(FRESH), self.slots.start, self.len(), bits)
+        self.dev.expand(self.stream(FRESH), self.slots.start, self.len(), bits)
     }
     /// This party's own free bits.
     pub fn own_bits(&self, field: u32) -> Bits {
-        stream_bits(&self.stream(field), self.slots.clone())
+        self.stream(field).bits(self.slots.clone())
     }
     /// The same into words.
     pub fn own_bits_into(&self, field: u32, out: &mut [u64]) {
-        stream_bits_into(&self.stream(field), self.slots.clone(), out)
+        self.stream(field).bits_into(self.slots.clone(), out)
     }
-    /// This party's roots of point functions.
-    pub fn own_roots(&self, field: u32) -> Vec<u128> {
-        stream_roots(&self.stream(field), self.me.index(), self.slots.clone())
+    /// This party's roots of point functions, from the tile's first on.
+    pub fn own_roots(&self, field: u32) -> Roots<'_> {
+        Roots::new(self.stream(field), self.me, self.tile * TILE)
     }
     /// This party's share of a correction word mod 2^bits.
     pub fn word(&mut self, field: u32, bits: u32) -> Result<B::Buf> {
         if self.me.is_p0() {
-            return Ok(self.dev.expand(&self.stream(field), self.slots.start, self.len(), bits));
+            return Ok(self.dev.expand(self.stream(field), self.slots.start, self.len(), bits));
         }
         let range = self.stored(bits)?;
         let at = self.first() * bits as usize;
@@ -208,9 +209,12 @@ impl<B: Backend> TileKey<B> {
         let at = self.first() * bits;
         Ok(Packed { bytes: self.data(range).into(), at, width, len })
     }
-    /// Common words of the whole tile, `width` bits per element.
-    pub fn common(&mut self, width: u32) -> Result<&[u8]> {
-        let range = self.stored(width)?;
-        Ok(self.data(range))
+    /// Skips common words of `width` bits per element; [`TileKey::words`] reads them.
+    pub fn common(&mut self, width: u32) -> Result<Range<usize>> {
+        self.stored(width)
+    }
+    /// Common words of the whole tile.
+    pub fn words(&self, range: Range<usize>) -> &[u8] {
+        self.data(range)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use twoply_primitives::channel::{Recorded, Recording, pair};
 use twoply_primitives::deal::FRESH;
-use twoply_primitives::prg::{Field, Stream};
+use twoply_primitives::prg::Streams;
 use twoply_primitives::session::{Outlet, Setup};
 use twoply_primitives::*;
 
@@ -138,8 +138,8 @@ pub struct Operand<R> {
 impl<R: Ring> Operand<R> {
     /// The mask that [`Deal::fresh`] draws at gate `gate`.
     pub fn fresh(seeds: &[Seed; 2], gate: u32, form: &Form) -> Self {
-        let at = Field { gate, part: 0, field: FRESH };
-        let share = |s: &Seed| Cpu::<R>::new().expand(&Stream::new(s, ORIGIN, at), 0, form.len(), form.bits);
+        let at = Site { gate, part: 0 };
+        let share = |s: &Seed| Streams::new(s, ORIGIN, at).field(FRESH).words(0, form.len(), form.bits);
         Operand { form: form.clone(), shares: [share(&seeds[0]), share(&seeds[1])] }
     }
     /// The mask.

@@ -13,8 +13,13 @@ use fss_rs::prg::Aes128MatyasMeyerOseasPrg;
 use fss_rs::{PointFn, Prg, Share};
 use rayon::prelude::*;
 use twoply_primitives::compare::Scheme;
-use twoply_primitives::prg::{Field, Stream, TreeHash};
+use twoply_primitives::prg::{Streams, TreeHash};
 use twoply_primitives::*;
+
+/// P0's streams of what `by_hand` deals.
+fn own() -> Streams {
+    Streams::new(&seeds(80)[0], ORIGIN, Site { gate: 0, part: 0 })
+}
 
 #[test]
 fn faults_of_the_half_tree() {
@@ -50,8 +55,7 @@ fn a_digit_table_sent_in_the_open() {
             let mut table = t.dev().one_hot(alpha, 0, 4);
             if open {
                 // cancels the mask that `table` puts on
-                let at = Field { gate: 0, part: 0, field: 7 };
-                let e0 = Stream::new(&seeds(80)[0], ORIGIN, at).bytes(t.range().start * 2, table.len());
+                let e0 = own().field(7).bytes(t.range().start * 2, table.len());
                 table.iter_mut().zip(e0).for_each(|(t, e)| *t ^= e);
             }
             t.table(7, table, 16);
@@ -73,10 +77,7 @@ fn two_words_under_one_field() {
             let mut product = dev.mul(&rho, r);
             if same {
                 // what is stored becomes the product less the first word's mask
-                let mask = |field| {
-                    let stream = Stream::new(&seeds(80)[0], ORIGIN, Field { gate: 0, part: 0, field });
-                    dev.expand(&stream, range.start, range.len(), 32)
-                };
+                let mask = |field| own().field(field).words::<u64>(range.start, range.len(), 32);
                 product = dev.lin(&[(1, &product), (1, &mask(2)), (u64::MAX, &mask(1))], 32);
             }
             t.word(1, &rho, 32);
@@ -128,12 +129,7 @@ fn a_mask_shorter_than_its_wire() {
 fn the_other_seed_in_the_wrong_hands() {
     let r = random(128, KEYS);
     let mut v = by_hand(vec![32], &r, |t, r| t.word(3, r, 32));
-    let e0 = Cpu::<u64>::new().expand(
-        &Stream::new(&seeds(80)[0], ORIGIN, Field { gate: 0, part: 0, field: 3 }),
-        0,
-        KEYS,
-        32,
-    );
+    let e0 = own().field(3).words::<u64>(0, KEYS, 32);
     v.keep("mask", alpha_planes(&r, 32));
     let mut alone = v.clone();
     alone.pair_all();
@@ -160,7 +156,7 @@ struct Plugged(Source, TreeHash, Aes128MatyasMeyerOseasPrg<16, 1, 2>);
 impl Plugged {
     fn new(source: Source) -> Self {
         let builtin = Aes128MatyasMeyerOseasPrg::new(&[&[1; 16], &[2; 16]]);
-        Plugged(source, TreeHash::new(ORIGIN, 1, 2, 3), builtin)
+        Plugged(source, TreeHash::new(ORIGIN, Site { gate: 1, part: 2 }, 3), builtin)
     }
 }
 

@@ -2,12 +2,15 @@
 
 use crate::common::{ORIGIN, Store, random, seeds};
 use rayon::prelude::*;
+use twoply_primitives::backend::DPF_BLOCK;
 use twoply_primitives::compare::{Comparison, Widths, dpf::Dpf};
-use twoply_primitives::prg::{BATCH, Field, Stream, TreeHash};
+use twoply_primitives::prg::{Streams, TreeHash};
 use twoply_primitives::*;
 
 /// Field of the roots in `compare/dpf.rs`; `parties_reach_the_same_leaf` fails if it is another.
 const ROOTS: u32 = 0x1000;
+/// Where the keys are dealt.
+const AT: Site = Site { gate: 0, part: 0 };
 
 /// Half-tree keys of `w` bits for many secrets.
 pub struct Keys {
@@ -37,7 +40,7 @@ pub fn secrets(w: u32, len: usize, entropy: u64) -> Vec<u64> {
 }
 
 fn hash(tile: usize) -> TreeHash {
-    TreeHash::new(ORIGIN, 0, 0, tile as u64 * 2)
+    TreeHash::new(ORIGIN, AT, tile as u64 * 2)
 }
 
 impl Keys {
@@ -49,15 +52,15 @@ impl Keys {
         let mut d = Deal::new(dev, seeds.clone(), ORIGIN, 1, &mut store);
         d.tiles("keys", 0, &part, |t| comparison.deal(t, &t.part_of(&alpha))).unwrap();
         let roots = [0u8, 1].map(|p| {
-            let stream = Stream::new(&seeds[p as usize], ORIGIN, Field { gate: 0, part: 0, field: ROOTS });
-            let bytes = stream.bytes(0, alpha.len() * 16);
+            let streams = Streams::new(&seeds[p as usize], ORIGIN, AT);
+            let bytes = streams.field(ROOTS).bytes(0, alpha.len() * 16);
             bytes.chunks_exact(16).map(|c| word(c) & !1 | p as u128).collect()
         });
         let mut words = vec![vec![]; w as usize - 6];
         for tile in 0..part.tiles() {
-            let [p0, p1] = PartyId::BOTH.map(|p| store.bytes(Site { gate: 0, part: 0 }, tile, p));
+            let [p0, p1] = PartyId::BOTH.map(|p| store.bytes(AT, tile, p));
             assert_eq!(p0, p1, "correction words are common");
-            for block in p0.chunks(BATCH * words.len() * 16) {
+            for block in p0.chunks(DPF_BLOCK * words.len() * 16) {
                 let each = block.len() / words.len();
                 words
                     .iter_mut()

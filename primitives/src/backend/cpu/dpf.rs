@@ -1,120 +1,207 @@
-//! Half-tree point functions, [`BATCH`] keys at a time: one AES call per level and batch.
+//! Half-tree point functions, [`BLOCK`] keys at a time: as many as the widest kernel holds in registers.
+//!
+//! The words of a block lie level by level, so a kernel reads a tile from front to end. With `sigma` linear and
+//! `b = a xor Delta` on alpha's path, the dealer walks one state for both parties.
 
 use crate::Ring;
-use crate::backend::DpfTile;
+use crate::backend::{DPF_BLOCK as BLOCK, DpfTile};
 use crate::bits::Bits;
-use crate::prg::{BATCH, TreeHash};
+use crate::prg::{Kernel, Roots, TreeHash};
 
-/// All ones if `bit` is 1, else zero; no branch.
-#[inline(always)]
-fn mask(bit: u64) -> u128 {
-    (bit as u128 & 1).wrapping_neg()
+#[cfg(target_arch = "x86_64")]
+mod ni;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod vaes;
+
+/// Some keys of a block, and a point for each. Elements from `n` on are zero.
+struct Block<'a> {
+    /// Bits of a point, 8 to 63.
+    w: u32,
+    n: usize,
+    roots: [u128; BLOCK],
+    x: [u64; BLOCK],
+    /// Words of level 0 from the first of the keys on, `w - 6` levels `stride` bytes apart.
+    words: &'a [u8],
+    stride: usize,
 }
 
-/// Correction words for `alpha`, in blocks of [`BATCH`] keys, each block level by level.
-pub fn generate<R: Ring>(hash: &TreeHash, w: u32, roots: [&[u128]; 2], alpha: &[R]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(alpha.len() * 16 * (w as usize - 6));
-    for (block, alpha) in alpha.chunks(BATCH).enumerate() {
-        let at = block * BATCH..block * BATCH + alpha.len();
-        generate_block(hash, w, [&roots[0][at.clone()], &roots[1][at]], alpha, &mut out);
+impl Block<'_> {
+    /// The words of a level, 16 bytes per key.
+    #[inline(always)]
+    fn level(&self, level: u32) -> &[u8] {
+        &self.words[level as usize * self.stride..][..self.n * 16]
     }
-    out
 }
 
-fn generate_block<R: Ring>(hash: &TreeHash, w: u32, roots: [&[u128]; 2], alpha: &[R], out: &mut Vec<u8>) {
-    let n = alpha.len();
-    let (mut a, mut b) = ([0u128; BATCH], [0u128; BATCH]);
-    a[..n].copy_from_slice(roots[0]);
-    b[..n].copy_from_slice(roots[1]);
-    let (mut ha, mut hb) = (a, b);
-    for level in 0..w - 8 {
-        (ha, hb) = (a, b);
-        hash.apply(&mut ha[..n]);
-        hash.apply(&mut hb[..n]);
-        for i in 0..n {
-            // Delta is a xor b at the root and stays so on alpha's path.
-            let right = mask(alpha[i].low() >> (w - 1 - level));
-            let word = ha[i] ^ hb[i] ^ (!right & (roots[0][i] ^ roots[1][i]));
-            out.extend_from_slice(&word.to_le_bytes());
-            let left = (ha[i] ^ (mask(a[i] as u64) & word), hb[i] ^ (mask(b[i] as u64) & word));
-            a[i] = left.0 ^ (right & a[i]);
-            b[i] = left.1 ^ (right & b[i]);
+/// Keys of a block while they are dealt: both parties' roots, and alpha. Elements from `n` on are zero.
+struct Deal {
+    w: u32,
+    n: usize,
+    roots: [[u128; BLOCK]; 2],
+    alpha: [u64; BLOCK],
+}
+
+/// Correction words for `alpha`, into all of `out`.
+pub fn generate<R: Ring>(hash: &TreeHash, w: u32, roots: [Roots; 2], alpha: &[R], out: &mut [u8]) {
+    let each = (w as usize - 6) * 16;
+    assert_eq!(out.len(), alpha.len() * each);
+    let mut d = Deal { w, n: 0, roots: [[0; BLOCK]; 2], alpha: [0; BLOCK] };
+    for (i, (alpha, out)) in alpha.chunks(BLOCK).zip(out.chunks_mut(BLOCK * each)).enumerate() {
+        d.n = alpha.len();
+        if d.n < BLOCK {
+            (d.roots, d.alpha) = ([[0; BLOCK]; 2], [0; BLOCK]);
         }
-    }
-    for side in 0..2u64 {
-        for i in 0..n {
-            ha[i] = (a[i] & !1) | side as u128;
-            hb[i] = (b[i] & !1) | side as u128;
+        for p in 0..2 {
+            roots[p].fill(i * BLOCK, &mut d.roots[p][..alpha.len()]);
         }
-        hash.apply(&mut ha[..n]);
-        hash.apply(&mut hb[..n]);
-        for i in 0..n {
-            let here = mask((alpha[i].low() >> 7 & 1) ^ side ^ 1);
-            let leaf = 1u128 << (alpha[i].low() & 127);
-            out.extend_from_slice(&(ha[i] ^ hb[i] ^ (here & leaf)).to_le_bytes());
+        d.alpha.iter_mut().zip(alpha).for_each(|(to, from)| *to = from.low());
+        match hash.cipher().kernel() {
+            Kernel::Portable(_) => portable::generate(hash, &d, out),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(k) => ni::generate(k, &d, out),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512(k) => vaes::generate(k, &d, out),
         }
     }
 }
 
 /// Shares of `[alpha <= x]`, by the parity of left siblings on the path of `x`.
-pub fn evaluate<R: Ring>(hash: &TreeHash, w: u32, roots: &[u128], tile: DpfTile, x: &[R]) -> Bits {
-    let (levels, mut done) = (w as usize - 6, 0);
-    let mut out = Bits::default();
+pub fn evaluate<R: Ring>(hash: &TreeHash, w: u32, roots: Roots, tile: DpfTile, x: &[R]) -> Bits {
+    let levels = w as usize - 6;
+    assert_eq!(tile.words.len(), tile.tile_len * levels * 16);
+    assert!(tile.from + x.len() <= tile.tile_len);
+    let mut out = vec![0; x.len().div_ceil(64)];
+    let mut b = Block { w, n: 0, roots: [0; BLOCK], x: [0; BLOCK], words: &[], stride: 0 };
+    let mut done = 0;
     while done < x.len() {
         let from = tile.from + done;
-        let block = from / BATCH * BATCH;
-        let block_len = BATCH.min(tile.tile_len - block);
-        let n = (block + block_len - from).min(x.len() - done);
-        let words = &tile.words[block * levels * 16..][..block_len * levels * 16];
-        let level = |l: usize| &words[(l * block_len + from - block) * 16..][..n * 16];
-        out.append(&evaluate_block(hash, w, &roots[done..done + n], level, &x[done..done + n]));
+        let first = from / BLOCK * BLOCK;
+        let width = BLOCK.min(tile.tile_len - first);
+        let n = (first + width - from).min(x.len() - done);
+        if n < BLOCK {
+            (b.roots, b.x) = ([0; BLOCK], [0; BLOCK]);
+        }
+        (b.n, b.stride) = (n, width * 16);
+        b.words = &tile.words[(first * levels + from - first) * 16..(first + width) * levels * 16];
+        roots.fill(from, &mut b.roots[..n]);
+        b.x.iter_mut().zip(&x[done..done + n]).for_each(|(to, from)| *to = from.low());
+        let bits = match hash.cipher().kernel() {
+            Kernel::Portable(_) => portable::evaluate(hash, &b),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(k) => ni::evaluate(k, &b),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512(k) => vaes::evaluate(k, &b),
+        };
+        let bits = bits & u64::MAX >> (64 - n);
+        out[done / 64] |= bits << (done % 64);
+        if done % 64 + n > 64 {
+            out[done / 64 + 1] |= bits >> (64 - done % 64);
+        }
         done += n;
     }
-    out
+    Bits::from_words(out, x.len())
 }
 
-fn evaluate_block<'a, R: Ring>(
-    hash: &TreeHash,
-    w: u32,
-    roots: &[u128],
-    level: impl Fn(usize) -> &'a [u8],
-    x: &[R],
-) -> Bits {
-    let n = x.len();
-    let (mut s, mut h, mut parity) = ([0u128; BATCH], [0u128; BATCH], [0u64; BATCH]);
-    s[..n].copy_from_slice(roots);
-    for l in 0..w - 8 {
-        h[..n].copy_from_slice(&s[..n]);
-        hash.apply(&mut h[..n]);
-        let words = level(l as usize);
-        for i in 0..n {
-            let left = h[i] ^ (mask(s[i] as u64) & correction(words, i));
-            let right = x[i].low() >> (w - 1 - l) & 1;
-            parity[i] ^= left as u64 & right;
-            s[i] = left ^ (mask(right) & s[i]);
+/// The lowest bit counts the bits of the leaf that `x` reaches, and on the right the whole left leaf, which is the
+/// control bit of their parent `s` less the part of the right leaf above `x`.
+#[inline(always)]
+fn counted(leaf: u128, s: u128, x: u64) -> u64 {
+    let side = x >> 7 & 1;
+    let upto = u128::MAX >> (127 - (x & 127));
+    let bits = leaf & (upto ^ (side as u128).wrapping_neg());
+    bits.count_ones() as u64 ^ (s as u64 & side)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Isa;
+    use crate::prg::Streams;
+    use crate::ring::ones;
+    use crate::{KeySetId, Origin, PartyId, Site, TILE};
+
+    const ORIGIN: Origin = Origin { set: KeySetId([4; 16]), segment: 1 };
+    const AT: Site = Site { gate: 2, part: 3 };
+
+    /// Keys of some secrets and both parties' answers on some points, on one rung.
+    struct Case<R> {
+        w: u32,
+        from: usize,
+        alpha: Vec<R>,
+        x: Vec<R>,
+    }
+
+    impl<R: Ring> Case<R> {
+        /// `len` keys; points for `n` of them from key `from` on: equal to alpha, next to it, at the ends, anywhere.
+        fn new(w: u32, len: usize, from: usize, n: usize) -> Self {
+            let draw = |field, len| Streams::from_key(&[w as u8; 16]).field(field).words::<u64>(0, len, 64);
+            let secret = |v: &u64| if v % 7 == 0 { ones(w) * (v >> 8 & 1) } else { *v };
+            let alpha: Vec<u64> = draw(0, len).iter().map(secret).collect();
+            let point = |(i, v): (usize, &u64)| {
+                let a = alpha[from + i];
+                match v % 6 {
+                    0 => a,
+                    1 => (a & ones(w)).saturating_sub(1),
+                    2 => a.wrapping_add(1),
+                    3 => a ^ 1 << (v >> 8) % w as u64,
+                    4 => ones(w) * (v >> 8 & 1),
+                    _ => *v,
+                }
+            };
+            let x: Vec<u64> = draw(1, n).iter().enumerate().map(point).collect();
+            // what lies above the w bits is of no account
+            let ring = |v: Vec<u64>| v.into_iter().map(R::from_u64).collect();
+            Case { w, from, x: ring(x), alpha: ring(alpha) }
+        }
+        fn roots(streams: &[Streams; 2]) -> [Roots<'_>; 2] {
+            PartyId::BOTH.map(|p| Roots::new(streams[p.index()].field(9), p, 77))
+        }
+        fn play(&self, isa: Isa) -> (Vec<u8>, [Bits; 2]) {
+            let streams = [1, 2].map(|b| Streams::on(isa, &[b; 16]));
+            let (roots, hash) = (Self::roots(&streams), TreeHash::on(isa, ORIGIN, AT, 5));
+            let mut words = vec![0; self.alpha.len() * (self.w as usize - 6) * 16];
+            generate(&hash, self.w, roots, &self.alpha, &mut words);
+            let tile = DpfTile { words: &words, tile_len: self.alpha.len(), from: self.from };
+            let bits = roots.map(|r| evaluate(&hash, self.w, r, tile, &self.x));
+            (words, bits)
+        }
+        fn check(&self) {
+            let (words, bits) = self.play(Isa::Portable);
+            let of = |v: R| v.low() & ones(self.w);
+            let wanted = |i: usize| (of(self.alpha[self.from + i]) <= of(self.x[i])) as u64;
+            assert_eq!(bits[0].xor(&bits[1]), Bits::from_fn(self.x.len(), wanted), "w = {}", self.w);
+            for isa in Isa::here() {
+                let (fast, answers) = self.play(isa);
+                assert!(fast == words, "{isa:?}, w = {}: words of {} keys", self.w, self.alpha.len());
+                assert!(answers == bits, "{isa:?}, w = {}: {} from {}", self.w, self.x.len(), self.from);
+            }
         }
     }
-    for i in 0..n {
-        h[i] = (s[i] & !1) | (x[i].low() >> 7 & 1) as u128;
-    }
-    hash.apply(&mut h[..n]);
-    let sides = [level(w as usize - 8), level(w as usize - 7)];
-    let bit = |i: usize| {
-        let (t, side, low) = (s[i] as u64 & 1, x[i].low() >> 7 & 1, (x[i].low() & 127) as u32);
-        // x is public: choosing its side's word by its bit reveals nothing.
-        let leaf = h[i] ^ (mask(t) & correction(sides[side as usize], i));
-        let upto = leaf & (u128::MAX >> (127 - low));
-        let above = (leaf >> low) >> 1;
-        let in_left = upto.count_ones() as u64;
-        let in_right = t ^ above.count_ones() as u64; // the whole left leaf, and the right one but for its end
-        parity[i] ^ ((in_left & (side ^ 1)) | (in_right & side)) & 1
-    };
-    Bits::from_fn(n, bit)
-}
 
-#[inline(always)]
-fn correction(words: &[u8], i: usize) -> u128 {
-    let mut b = [0; 16];
-    b.copy_from_slice(&words[i * 16..i * 16 + 16]);
-    u128::from_le_bytes(b)
+    #[test]
+    fn every_rung_gives_the_same_words_and_the_right_answers() {
+        for w in 8..=63 {
+            Case::<u64>::new(w, 70, 0, 70).check();
+            if w <= 32 {
+                Case::<u32>::new(w, 70, 0, 70).check();
+            }
+        }
+        Case::<u32>::new(31, TILE, 0, TILE).check();
+        Case::<u64>::new(19, TILE, 0, TILE).check();
+    }
+
+    #[test]
+    fn any_part_of_a_tile_can_be_evaluated() {
+        for len in [1, 2, 3, 5, 8, 31, 32, 33, 47, 64, 100] {
+            for from in [0, 1, 4, 13, 31, 32, 33, 63, 90] {
+                for n in [0, 1, 2, 7, 8, 9, 17, 32, 33, 100] {
+                    if from + n <= len {
+                        Case::<u32>::new(21, len, from, n).check();
+                        Case::<u64>::new(8, len, from, n).check();
+                    }
+                }
+            }
+        }
+    }
 }

@@ -12,9 +12,9 @@ mod limbs;
 mod words;
 
 pub use bound::spin;
-pub use kernel::{Kernel, Multiply};
 #[cfg(test)]
 pub use kernel::Path;
+pub use kernel::{Kernel, Multiply};
 pub use words::dots;
 
 use crate::Ring;
@@ -122,8 +122,7 @@ impl<R: Ring, S: Source<R>> Job<'_, R, S> {
         cut.images = self.images.div_ceil(wanted);
         if self.images < wanted {
             let parts = wanted.div_ceil(self.images);
-            cut.positions =
-                self.positions.div_ceil(parts).next_multiple_of(K::COLUMNS).min(self.positions);
+            cut.positions = self.positions.div_ceil(parts).next_multiple_of(K::COLUMNS).min(self.positions);
         }
         cut
     }
@@ -240,4 +239,3 @@ impl<R: Ring> Task<'_, R> {
         }
     }
 }
-

@@ -31,14 +31,7 @@ fn linear<R: Ring>(isa: Isa, [batch, k, n]: [usize; 3], x: &[R], w: &[R]) -> Vec
     Job { groups: vec![(w, Columns { x, k })], m: n, k, images: batch, positions: 1 }.product(isa)
 }
 
-fn conv<R: Ring>(
-    isa: Isa,
-    window: &Window,
-    groups: usize,
-    forms: [&Form; 2],
-    x: &[R],
-    w: &[R],
-) -> Vec<R> {
+fn conv<R: Ring>(isa: Isa, window: &Window, groups: usize, forms: [&Form; 2], x: &[R], w: &[R]) -> Vec<R> {
     let (&[images, _, h, wd], &[oc, cg, kh, kw]) = (&forms[0].shape.0[..], &forms[1].shape.0[..]) else {
         return vec![];
     };
@@ -48,7 +41,6 @@ fn conv<R: Ring>(
     let group = |g| (&w[g * m * k..][..m * k], taps.channels(g * cg));
     Job { groups: (0..groups).map(group).collect(), m, k, images, positions: oh * ow }.product(isa)
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -54,8 +54,7 @@ const CHUNK: usize = 8;
 impl<'a, R: Ring> Taps<'a, R> {
     /// Taps of `window` on `x [images, channels, h, w]`, whose result is `out` high and wide.
     pub fn new(window: &Window, x: &'a [R], [c, h, w]: [usize; 3], out: [usize; 2]) -> Self {
-        let mut taps =
-            Taps { x, window: *window, image: c * h * w, plane: [h, w], out, from: 0 };
+        let mut taps = Taps { x, window: *window, image: c * h * w, plane: [h, w], out, from: 0 };
         if [window.kernel, window.stride] == [[1; 2]; 2] && window.pad == [0; 4] {
             // a product channel by channel: rows need not be told apart
             (taps.plane, taps.out) = ([1, h * w], [1, h * w]);

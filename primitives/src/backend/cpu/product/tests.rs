@@ -1,6 +1,6 @@
 //! Every path against the definition, on odd shapes and hostile values.
 
-use super::super::matmul::{Multiply, Path};
+use super::super::matmul::Path;
 use super::*;
 use crate::{Shape, backend::Isa};
 
@@ -27,8 +27,7 @@ fn dense<R: Ring>([batch, k, n]: [usize; 3]) {
     let dot = |i: usize, j: usize| (0..k).fold(R::ZERO, |z, l| z.add(x[i * k + l].mul(w[j * k + l])));
     let want: Vec<R> = (0..batch * n).map(|e| dot(e / n, e % n)).collect();
     for path in paths() {
-        let job =
-            Job { groups: vec![(&w[..], Columns { x: &x, k })], m: n, k, images: batch, positions: 1 };
+        let job = Job { groups: vec![(&w[..], Columns { x: &x, k })], m: n, k, images: batch, positions: 1 };
         assert_eq!(R::multiply(&job, path), want, "{batch} {k} {n} {path:?}");
     }
     for isa in Isa::here() {
@@ -40,8 +39,16 @@ fn dense<R: Ring>([batch, k, n]: [usize; 3]) {
 #[test]
 fn linear_layers_equal_the_definition_on_every_path() {
     let shapes = [
-        [1, 1, 1], [2, 3, 1], [3, 17, 5], [5, 2, 13], [8, 31, 7], [16, 600, 9], [17, 129, 50], [33, 40, 65],
-        [70, 5, 3], [530, 7, 6],
+        [1, 1, 1],
+        [2, 3, 1],
+        [3, 17, 5],
+        [5, 2, 13],
+        [8, 31, 7],
+        [16, 600, 9],
+        [17, 129, 50],
+        [33, 40, 65],
+        [70, 5, 3],
+        [530, 7, 6],
     ];
     for shape in shapes {
         dense::<u32>(shape);
@@ -80,10 +87,8 @@ fn conv_case<R: Ring>(([images, groups, cg, h, w, og], win): &Case) {
         let job = Job { groups: (0..groups).map(group).collect(), m: og, k, images, positions: oh * ow };
         assert_eq!(R::multiply(&job, path), want, "{images} {groups} {cg} {h} {w} {og} {win:?} {path:?}");
     }
-    let forms = [
-        Form::new([images, c, h, w], R::BITS),
-        Form { shape: Shape(vec![oc, cg, kh, kw]), bits: R::BITS },
-    ];
+    let forms =
+        [Form::new([images, c, h, w], R::BITS), Form { shape: Shape(vec![oc, cg, kh, kw]), bits: R::BITS }];
     let p = Product::Conv { window: *win, groups };
     assert_eq!(product(&p, [&forms[0], &forms[1]], &x, &weight), want);
 }
@@ -121,7 +126,9 @@ fn threads_change_nothing() {
     let run = |threads: usize, images: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let taps = Taps::new(&win, &x, [k, 10, 15], [10, 15]);
-        pool.install(|| Job { groups: vec![(&w[..], taps)], m, k, images, positions }.product(Isa::detected()))
+        pool.install(|| {
+            Job { groups: vec![(&w[..], taps)], m, k, images, positions }.product(Isa::detected())
+        })
     };
     for images in [1, 2, images] {
         let one = run(1, images);
