@@ -2,31 +2,35 @@
 //!
 //! B is never formed: a [`Source`] writes a panel of it when it is needed, be it a transposed batch or the taps of a
 //! convolution. The loops are those of Goto and van de Geijn ("Anatomy of high-performance matrix multiplication",
-//! 2008): columns, then depth, then rows; a panel stays in the first-level cache while all rows pass, a block in the
-//! second. Addresses depend on shapes alone.
+//! 2008): columns, then depth, then rows; a panel stays in the cache while all rows pass. Addresses depend on shapes alone.
 
 mod bound;
+mod dots;
 mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod limbs;
 mod words;
 
 pub use bound::spin;
+pub use dots::dots;
 #[cfg(test)]
 pub use kernel::Path;
 pub use kernel::{Kernel, Multiply};
-pub use words::dots;
 
 use crate::Ring;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Bytes of one panel of B: leaves room for rows of A in a first-level cache of 48 KiB.
-const PANEL: usize = 32 << 10;
-/// Columns laid out together: with [`PANEL`], half a megabyte.
+/// Bytes of one panel of B. A panel comes from the second-level cache, which tiles outlast; a deep one means few
+/// additions to the result, and that rows of A are read a memory page at a time.
+const PANEL: usize = 128 << 10;
+/// Columns laid out together: with [`PANEL`], two megabytes. A panel may come from the third-level cache each time
+/// another block of rows begins.
 const COLUMNS: usize = 512;
 /// Rows of A laid out together.
 const ROWS: usize = 48;
+/// Bytes of a cache line: panels begin at one, since a vector across two costs twice.
+const LINE: usize = 64;
 /// Multiplications that are worth a task of their own: some 10 microseconds.
 const TASK: usize = 1 << 19;
 
@@ -104,25 +108,23 @@ impl<R: Ring, S: Source<R>> Job<'_, R, S> {
         c
     }
 
-    /// As many tasks as there is work for, a few per thread. The longer side is cut: columns (images first, so that
-    /// small ones stay together), else rows, for every part of the one lays out the other again.
+    /// As many tasks as there is work for: two per thread, or one where the parts would be narrow. Columns are cut (images first, so that small ones stay
+    /// together) unless there are too few: each part lays out A again, which costs less than laying out B.
     fn cut<K: Kernel<R>>(&self, threads: usize) -> Cut {
         let columns = self.images * self.positions;
         let work = self.m * self.k * columns * self.groups.len();
-        let wanted = if threads == 1 { 1 } else { (work / TASK).clamp(1, 4 * threads) };
-        let wanted = wanted.div_ceil(self.groups.len());
+        let wanted = if threads == 1 { 1 } else { (work / TASK).clamp(1, 2 * threads) };
+        let (wanted, panels) = (wanted.div_ceil(self.groups.len()), columns.div_ceil(K::COLUMNS));
+        let wanted = if panels < 4 * wanted { wanted.min(threads) } else { wanted };
         let mut cut = Cut { images: self.images, positions: self.positions, rows: self.m };
-        let by_columns = columns.div_ceil(K::COLUMNS);
-        if columns < self.m || by_columns < wanted {
+        if panels < wanted {
             cut.rows = self.m.div_ceil(wanted).next_multiple_of(K::ROWS).min(self.m);
-            if cut.rows < self.m {
-                return cut;
-            }
-        }
-        cut.images = self.images.div_ceil(wanted);
-        if self.images < wanted {
+        } else if self.images < wanted {
             let parts = wanted.div_ceil(self.images);
+            cut.images = 1;
             cut.positions = self.positions.div_ceil(parts).next_multiple_of(K::COLUMNS).min(self.positions);
+        } else {
+            cut.images = self.images.div_ceil(wanted);
         }
         cut
     }
@@ -166,7 +168,11 @@ impl<R: Ring, S: Source<R>> Job<'_, R, S> {
         let deep = self.k.div_ceil(self.k.div_ceil(deep)).next_multiple_of(2);
         let panel_len = deep / 2 * K::PAIR * K::COLUMNS;
         let wide = COLUMNS.min(task.columns.next_multiple_of(K::COLUMNS));
-        let mut b = vec![R::ZERO; wide / K::COLUMNS * panel_len + Panel::<R>::SLACK];
+        let mut space = vec![R::ZERO; wide / K::COLUMNS * panel_len + Panel::<R>::SLACK + LINE];
+        let b = match space.as_ptr().align_offset(LINE) {
+            skip if skip < LINE => &mut space[skip..],
+            _ => &mut space[..],
+        };
         let mut left = Vec::new();
         let mut tile = vec![R::ZERO; K::ROWS * K::COLUMNS];
         for j in (0..task.columns).step_by(wide) {
@@ -180,7 +186,8 @@ impl<R: Ring, S: Source<R>> Job<'_, R, S> {
                     let width = panel.width;
                     kernel.right(k.len(), width, words);
                 }
-                for rows in balanced(task.rows.clone(), ROWS) {
+                for at in task.rows.clone().step_by(ROWS) {
+                    let rows = at..task.rows.end.min(at + ROWS);
                     let block = kernel.left(a, self.k, rows.clone(), k.clone(), &mut left);
                     for (p, range) in panels().enumerate() {
                         let (b, width) = (&b[p * panel_len..][..panel_len], width::<R, K>(&range));
@@ -215,7 +222,8 @@ fn places(a: usize, b: usize, c: usize) -> impl Iterator<Item = (usize, usize, u
 impl<R: Ring> Task<'_, R> {
     /// Adds a tile of `width` columns, whose first `columns.len()` count, where it belongs.
     fn add(&mut self, rows: Range<usize>, columns: Range<usize>, tile: &[R], width: usize) {
-        if self.len == 1 {
+        let per_image = self.columns / self.len;
+        if self.len == 1 && self.out.len() == per_image {
             for (j, column) in columns.enumerate() {
                 for (i, c) in self.out[column][rows.clone()].iter_mut().enumerate() {
                     *c = c.add(tile[i * width + j]);
@@ -223,7 +231,7 @@ impl<R: Ring> Task<'_, R> {
             }
             return;
         }
-        let (mut at, per_image) = (columns.start, self.columns / self.len);
+        let mut at = columns.start;
         while at < columns.end {
             let (image, p) = (at / self.len, at % self.len);
             let n = (self.len - p).min(columns.end - at);

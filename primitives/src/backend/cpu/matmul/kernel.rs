@@ -1,9 +1,11 @@
 //! What a register tile promises, and which one a process uses.
 
+use super::dots::{self, Rows};
 use super::{Job, Source, words};
 use crate::Ring;
 use crate::backend::Isa;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// A register tile with the layouts it wants.
 ///
@@ -65,17 +67,22 @@ impl Path {
         let words = Isa::ALL.into_iter().filter(move |i| *i <= isa).map(Path::Words);
         words.chain((isa == Isa::Avx512).then_some(Path::Limbs))
     }
-    /// The fastest of a rung on this machine.
+    /// The fastest of a rung on this machine, or of the machine's highest.
     pub fn of(isa: Isa) -> Path {
+        let isa = isa.min(Isa::detected());
         if isa == Isa::Avx512 && splits_multiplies() { Path::Limbs } else { Path::Words(isa) }
     }
 }
 
-/// Whether this machine splits wide word multiplies: all of Intel's do, none of AMD's.
+/// Whether this machine splits wide word multiplies: all of Intel's do, none of AMD's. Asked once: in a virtual
+/// machine the question alone takes 20 microseconds.
 #[cfg(target_arch = "x86_64")]
 fn splits_multiplies() -> bool {
-    let id = std::arch::x86_64::__cpuid(0);
-    [id.ebx, id.edx, id.ecx].map(u32::to_le_bytes).concat() != b"AuthenticAMD"
+    static SPLITS: OnceLock<bool> = OnceLock::new();
+    *SPLITS.get_or_init(|| {
+        let id = std::arch::x86_64::__cpuid(0);
+        [id.ebx, id.edx, id.ecx].map(u32::to_le_bytes).concat() != b"AuthenticAMD"
+    })
 }
 #[cfg(not(target_arch = "x86_64"))]
 fn splits_multiplies() -> bool {
@@ -86,10 +93,12 @@ fn splits_multiplies() -> bool {
 pub trait Multiply: Copy + Sized {
     /// Runs a job on the kernels of one path.
     fn multiply<S: Source<Self>>(job: &Job<Self, S>, path: Path) -> Vec<Self>;
+    /// Inner products on one rung: `z[i * stride + j]` becomes row `i` of `w` times row `j` of `x`.
+    fn dot(isa: Isa, rows: Rows<Self>, z: &mut [Self], stride: usize);
 }
 
 macro_rules! multiply {
-    ($ring:ty, $avx2:expr, $limbs:expr) => {
+    ($ring:ty, $avx2:expr, $limbs:expr, $narrow:ident, $wide:ident) => {
         impl Multiply for $ring {
             fn multiply<S: Source<$ring>>(job: &Job<$ring, S>, path: Path) -> Vec<$ring> {
                 match path {
@@ -102,15 +111,31 @@ macro_rules! multiply {
                     _ => job.run(&words::Plain),
                 }
             }
+            fn dot(isa: Isa, rows: Rows<$ring>, z: &mut [$ring], stride: usize) {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => dots::$wide(rows, z, stride),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => dots::$narrow(rows, z, stride),
+                    _ => dots::plain(rows, z, stride),
+                }
+            }
         }
     };
 }
-multiply!(u32, words::Narrow, super::limbs::Limbs16);
-multiply!(u64, super::limbs::Limbs32, super::limbs::Limbs52);
+multiply!(u32, words::Narrow, super::limbs::Limbs16, narrow32, narrow32);
+multiply!(u64, super::limbs::Limbs32, super::limbs::Limbs52, narrow64, wide64);
+
+/// Up to this many columns recoding A costs more than limbs save.
+const FEW: usize = 8;
 
 impl<R: Ring, S: Source<R>> Job<'_, R, S> {
     /// The product on the best path of a rung.
     pub fn product(&self, isa: Isa) -> Vec<R> {
-        R::multiply(self, Path::of(isa))
+        let path = match Path::of(isa) {
+            Path::Limbs if self.images * self.positions <= FEW => Path::Words(Isa::Avx2),
+            path => path,
+        };
+        R::multiply(self, path)
     }
 }

@@ -61,7 +61,7 @@ impl Kernel<u32> for Limbs16 {
         space.resize(rows.len() * even, 0);
         for (row, out) in rows.zip(space.chunks_exact_mut(even)) {
             // SAFETY: as above.
-            unsafe { left16(&a[row * stride..][k.clone()], out) }
+            unsafe { left16(&a[row * stride..][k.clone()], stride, out) }
         }
         Left { words: space, stride: even }
     }
@@ -93,17 +93,23 @@ fn right16(k: usize, width: usize, panel: &mut [u32]) {
     }
 }
 
-/// The same for neighbours in a row of A.
+/// The same for neighbours in a row of A; fetches what lies `ahead`, the next row, which no prefetcher would guess.
 #[target_feature(enable = "avx512f,avx512bw")]
-fn left16(row: &[u32], out: &mut [u32]) {
-    let (pairs, last) = row.as_chunks::<2>();
-    let (out, rest) = out.split_at_mut(2 * pairs.len());
-    for (o, [x, y]) in out.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
-        let (cx, cy) = (carried(*x), carried(*y));
-        *o = [cx & 0xFFFF | cy << 16, cx >> 16 | cy & 0xFFFF_0000];
-    }
-    if let ([x], [lo, hi]) = (last, rest) {
-        (*lo, *hi) = (x & 0xFFFF, carried(*x) >> 16);
+fn left16(row: &[u32], ahead: usize, out: &mut [u32]) {
+    // words (x0, x1, y0, y1) of a pair to (x0, y0, x1, y1)
+    let (low, high) = (0x0706_0302_0504_0100, 0x0F0E_0B0A_0D0C_0908);
+    let order = _mm512_set4_epi64(high, low, high, low);
+    let top = _mm512_set1_epi32(0x8000);
+    for (row, out) in row.chunks(16).zip(out.chunks_mut(16)) {
+        let (some, all) = (u16::MAX >> (16 - row.len()), u16::MAX >> (16 - out.len()));
+        // SAFETY: the masks cover the slices, no more.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().wrapping_add(ahead).cast());
+            let v = _mm512_maskz_loadu_epi32(some, row.as_ptr().cast());
+            let carried = _mm512_add_epi32(v, _mm512_slli_epi32::<1>(_mm512_and_si512(v, top)));
+            let v = _mm512_shuffle_epi8(carried, order);
+            _mm512_mask_storeu_epi32(out.as_mut_ptr().cast(), all, v);
+        }
     }
 }
 
@@ -166,7 +172,7 @@ impl Kernel<u64> for Limbs52 {
         space.resize(rows.len() * long, 0);
         for (row, out) in rows.zip(space.chunks_exact_mut(long)) {
             // SAFETY: as above.
-            unsafe { left52(&a[row * stride..][k.clone()], out) }
+            unsafe { left52(&a[row * stride..][k.clone()], stride, out) }
         }
         Left { words: space, stride: long }
     }
@@ -192,14 +198,36 @@ fn right52(k: usize, width: usize, panel: &mut [u64]) {
     }
 }
 
-/// A row of A, then `(x0, x1, y0, y1)` for each pair.
+/// A row of A, then `(x0, x1, y0, y1)` for each pair; fetches the next row like [`left16`].
 #[target_feature(enable = "avx512f,avx512bw")]
-fn left52(row: &[u64], out: &mut [u64]) {
+fn left52(row: &[u64], ahead: usize, out: &mut [u64]) {
     let (words, cross) = out.split_at_mut(out.len() / 3 * 2);
-    words[..row.len()].copy_from_slice(row);
-    words[row.len()..].fill(0);
-    for (c, [x, y]) in cross.iter_mut().zip(words.as_chunks::<2>().0) {
-        *c = x & 0xFFFF | x >> 52 << 16 | (y & 0xFFFF) << 32 | y >> 52 << 48;
+    let (even, odd) =
+        (_mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0), _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1));
+    let low = _mm512_set1_epi64(0xFFFF);
+    for ((row, words), cross) in row.chunks(16).zip(words.chunks_mut(16)).zip(cross.chunks_mut(8)) {
+        let (some, all) = (u16::MAX >> (16 - row.len()), u16::MAX >> (16 - words.len()));
+        let next = row.as_ptr().wrapping_add(ahead);
+        // SAFETY: the masks cover the slices, no more; of the crosses there are half as many as of the words.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(next.cast());
+            _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(8).cast());
+            let a = _mm512_maskz_loadu_epi64(some as u8, row.as_ptr().cast());
+            let b = _mm512_maskz_loadu_epi64((some >> 8) as u8, row.as_ptr().wrapping_add(8).cast());
+            _mm512_mask_storeu_epi64(words.as_mut_ptr().cast(), all as u8, a);
+            _mm512_mask_storeu_epi64(words.as_mut_ptr().wrapping_add(8).cast(), (all >> 8) as u8, b);
+            let (x, y) = (_mm512_permutex2var_epi64(a, even, b), _mm512_permutex2var_epi64(a, odd, b));
+            let half = _mm512_or_si512(
+                _mm512_and_si512(x, low),
+                _mm512_slli_epi64::<16>(_mm512_srli_epi64::<52>(x)),
+            );
+            let rest = _mm512_or_si512(
+                _mm512_and_si512(y, low),
+                _mm512_slli_epi64::<16>(_mm512_srli_epi64::<52>(y)),
+            );
+            let both = _mm512_or_si512(half, _mm512_slli_epi64::<32>(rest));
+            _mm512_mask_storeu_epi64(cross.as_mut_ptr().cast(), u8::MAX >> (8 - cross.len()), both);
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use crate::backend::cpu::matmul::{Panel, Source};
 use crate::{Ring, Window};
+use rayon::prelude::*;
+use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Images of `k` elements as columns.
 pub struct Columns<'a, R> {
@@ -23,10 +26,11 @@ impl<R: Ring> Source<R> for Columns<'_, R> {
 }
 
 /// Elements under the taps of a window: rows are taps (channel, row, column of the kernel), columns are positions of
-/// the result, image by image. The matrix of these ("im2col") is never formed.
+/// the result, image by image. The matrix of these ("im2col") is never formed; images are padded once, so that no tap
+/// need ask whether it lies inside.
 #[derive(Clone)]
-pub struct Taps<'a, R> {
-    x: &'a [R],
+pub struct Taps<'a, R: Ring> {
+    x: Arc<Cow<'a, [R]>>,
     window: Window,
     /// Elements of an image.
     image: usize,
@@ -38,13 +42,10 @@ pub struct Taps<'a, R> {
     from: usize,
 }
 
-/// Neighbouring positions of one row of the result.
+/// Neighbouring positions of one row of the result: where their first tap lies, and how many they are.
 #[derive(Clone, Copy, Default)]
 struct Run {
-    /// Where the image begins.
-    image: usize,
-    y: usize,
-    x: usize,
+    first: usize,
     len: usize,
 }
 
@@ -53,13 +54,18 @@ const CHUNK: usize = 8;
 
 impl<'a, R: Ring> Taps<'a, R> {
     /// Taps of `window` on `x [images, channels, h, w]`, whose result is `out` high and wide.
-    pub fn new(window: &Window, x: &'a [R], [c, h, w]: [usize; 3], out: [usize; 2]) -> Self {
-        let mut taps = Taps { x, window: *window, image: c * h * w, plane: [h, w], out, from: 0 };
-        if [window.kernel, window.stride] == [[1; 2]; 2] && window.pad == [0; 4] {
+    pub fn new(window: &Window, x: &'a [R], [c, h, w]: [usize; 3], mut out: [usize; 2]) -> Self {
+        let [top, left, bottom, right] = window.pad;
+        let mut plane = [h + top + bottom, w + left + right];
+        let x = match window.pad {
+            [0, 0, 0, 0] => Cow::Borrowed(x),
+            _ => Cow::Owned(padded(x, [h, w], plane, [top, left])),
+        };
+        if [window.kernel, window.stride] == [[1; 2]; 2] {
             // a product channel by channel: rows need not be told apart
-            (taps.plane, taps.out) = ([1, h * w], [1, h * w]);
+            (plane, out) = ([1, plane[0] * plane[1]], [1, plane[0] * plane[1]]);
         }
-        taps
+        Taps { x: Arc::new(x), window: *window, image: c * plane[0] * plane[1], plane, out, from: 0 }
     }
     /// The same, of the channels from `from` on.
     pub fn channels(&self, from: usize) -> Self {
@@ -68,43 +74,29 @@ impl<'a, R: Ring> Taps<'a, R> {
 
     /// The columns as runs; a panel has at most 64.
     fn runs(&self, mut columns: Range<usize>) -> ([Run; 64], usize) {
-        let ([oh, ow], mut runs, mut n) = (self.out, [Run::default(); 64], 0);
+        let ([oh, ow], [down, along], mut runs, mut n) =
+            (self.out, self.window.stride, [Run::default(); 64], 0);
         while !columns.is_empty() {
             let (image, p) = (columns.start / (oh * ow), columns.start % (oh * ow));
             let len = (ow - p % ow).min(columns.len());
-            runs[n] = Run { image: image * self.image, y: p / ow, x: p % ow, len };
+            let first = image * self.image + p / ow * down * self.plane[1] + p % ow * along;
+            runs[n] = Run { first, len };
             n += 1;
             columns.start += len;
         }
         (runs, n)
     }
+}
 
-    /// One tap along a run: what lies in the padding is zero. Writes beyond the run, but not beyond the slack.
-    #[inline]
-    fn copy(&self, run: Run, channel: usize, [i, j]: [usize; 2], out: &mut [R]) {
-        let ([h, w], win) = (self.plane, &self.window);
-        let y = (run.y * win.stride[0] + i * win.dilation[0]).wrapping_sub(win.pad[0]);
-        if y >= h {
-            return out[..run.len].fill(R::ZERO);
-        }
-        let row = run.image + channel * h * w + y * w;
-        let (step, right, pad) = (win.stride[1], j * win.dilation[1], win.pad[1]);
-        // positions whose tap lies in the row: 0 <= (x + t) step + right - pad < w
-        let from = pad.saturating_sub(right).div_ceil(step).saturating_sub(run.x).min(run.len);
-        let to = (w + pad).saturating_sub(right).div_ceil(step).saturating_sub(run.x).clamp(from, run.len);
-        out[..from].fill(R::ZERO);
-        if from < to {
-            let first = row + (run.x + from) * step + right - pad;
-            match step {
-                1 => copy(&self.x[first..], &mut out[from..], to - from),
-                _ => {
-                    let taps = self.x[first..].iter().step_by(step);
-                    out[from..to].iter_mut().zip(taps).for_each(|(o, x)| *o = *x);
-                }
-            }
-        }
-        out[to..run.len].fill(R::ZERO);
-    }
+/// Every plane of `h` x `w` within one of `to`, zero around it.
+fn padded<R: Ring>(x: &[R], [h, w]: [usize; 2], to: [usize; 2], [top, left]: [usize; 2]) -> Vec<R> {
+    let size = to[0] * to[1];
+    let mut z = vec![R::ZERO; x.len() / (h * w) * size];
+    z.par_chunks_mut(size).zip(x.par_chunks(h * w)).with_min_len(1 + (1 << 14) / size).for_each(|(z, x)| {
+        let rows = z.chunks_exact_mut(to[1]).skip(top);
+        rows.zip(x.chunks_exact(w)).for_each(|(z, x)| z[left..left + w].copy_from_slice(x));
+    });
+    z
 }
 
 /// Copies `len` elements in chunks of a fixed size where both slices are long enough: what is too much is overwritten
@@ -122,13 +114,27 @@ fn copy<R: Copy>(from: &[R], to: &mut [R], len: usize) {
 impl<R: Ring> Source<R> for Taps<'_, R> {
     fn fill(&self, k: Range<usize>, columns: Range<usize>, panel: &mut Panel<R>) {
         let (runs, n) = self.runs(columns);
-        let [kh, kw] = self.window.kernel;
-        for (l, tap) in k.enumerate() {
-            let (channel, at) = (self.from + tap / (kh * kw), [tap / kw % kh, tap % kw]);
+        let ([kh, kw], [h, w], [down, along]) = (self.window.kernel, self.plane, self.window.dilation);
+        let (mut c, mut i, mut j) = (self.from + k.start / (kh * kw), k.start / kw % kh, k.start % kw);
+        for l in 0..k.len() {
+            let taps = &self.x[(c * h + i * down) * w + j * along..];
             let mut out = panel.row(l);
             for run in &runs[..n] {
-                self.copy(*run, channel, at, out);
+                match self.window.stride[1] {
+                    1 => copy(&taps[run.first..], out, run.len),
+                    step => {
+                        let taps = taps[run.first..].iter().step_by(step);
+                        out[..run.len].iter_mut().zip(taps).for_each(|(o, x)| *o = *x);
+                    }
+                }
                 out = &mut out[run.len..];
+            }
+            j += 1;
+            if j == kw {
+                (i, j) = (i + 1, 0);
+            }
+            if i == kh {
+                (c, i) = (c + 1, 0);
             }
         }
     }

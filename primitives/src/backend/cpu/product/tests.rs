@@ -117,21 +117,31 @@ fn convolutions_equal_the_definition_on_every_path() {
     }
 }
 
-/// Cutting a job for threads changes nothing: small and large jobs on pools of several sizes.
+/// Cutting a job for threads changes nothing: by images, by positions down to a single one, by rows, by groups.
 #[test]
 fn threads_change_nothing() {
-    let (images, k, m, positions) = (6, 90, 40, 150);
-    let (x, w) = (values::<u64>(images * k * positions, 5), values::<u64>(m * k, 6));
-    let win = Window::square(1, 1);
-    let run = |threads: usize, images: usize| {
+    fn product<R: Ring>(threads: usize, [images, groups, k, m, positions]: [usize; 5]) -> Vec<R> {
+        let (x, w) = (values::<R>(images * groups * k * positions, 5), values::<R>(groups * m * k, 6));
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let taps = Taps::new(&win, &x, [k, 10, 15], [10, 15]);
-        pool.install(|| {
-            Job { groups: vec![(&w[..], taps)], m, k, images, positions }.product(Isa::detected())
-        })
-    };
-    for images in [1, 2, images] {
-        let one = run(1, images);
-        [2, 3, 8].into_iter().for_each(|t| assert!(run(t, images) == one, "{t} threads"));
+        let taps = Taps::new(&Window::square(1, 1), &x, [groups * k, 1, positions], [1, positions]);
+        let group = |g| (&w[g * m * k..][..m * k], taps.channels(g * k));
+        let groups = (0..groups).map(group).collect();
+        pool.install(|| Job { groups, m, k, images, positions }.product(Isa::detected()))
+    }
+    let shapes = [
+        [6, 1, 90, 40, 150],
+        [1, 1, 400, 300, 49],
+        [1, 1, 400, 300, 33],
+        [2, 1, 300, 2000, 9],
+        [1, 2, 200, 70, 97],
+        [130, 1, 100, 200, 1],
+        [40, 3, 50, 30, 17],
+    ];
+    for shape in shapes {
+        let (narrow, wide) = (product::<u32>(1, shape), product::<u64>(1, shape));
+        for threads in [2, 3, 8] {
+            assert!(product::<u32>(threads, shape) == narrow, "{shape:?} {threads} threads");
+            assert!(product::<u64>(threads, shape) == wide, "{shape:?} {threads} threads");
+        }
     }
 }
