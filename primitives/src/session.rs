@@ -273,7 +273,7 @@ impl<'a, B: Backend> Session<'a, B> {
             me: self.me,
             streams: Arc::new(self.streams(part)),
             origin: self.origin,
-            site: crate::Site { gate: self.gate, part: part },
+            site: crate::Site { gate: self.gate, part },
             fields: &fields[self.me.index()],
         };
         let (key, slots) = place.tile(name, tile, &run, self.keys.as_ref())?;

@@ -82,8 +82,12 @@ impl<R: Ring> Backend for Cpu<R> {
     }
 
     fn sum(&self, len: usize, terms: &[Term<R, Vec<R>>], bits: u32) -> Vec<R> {
-        let mut z = vec![R::ZERO; len];
-        words::sum(Isa::current(), &mut z, terms, R::ones(bits));
+        // a plain first term is copied, the rest added to it
+        let (mut z, rest) = match terms {
+            [Term { c, when: None, x: Some(x) }, rest @ ..] if *c == R::ONE => (x.to_vec(), rest),
+            all => (vec![R::ZERO; len], all),
+        };
+        words::sum(Isa::current(), &mut z, rest, R::ones(bits));
         z
     }
 
@@ -111,7 +115,7 @@ impl<R: Ring> Backend for Cpu<R> {
 
     fn bit(&self, x: &Vec<R>, i: u32) -> Bits {
         let mut out = vec![0; x.len().div_ceil(64)];
-        words::bit(Isa::current(), &mut out, x, i);
+        packing::bit(Isa::current(), &mut out, x, i);
         Bits::from_words(out, x.len())
     }
     fn pack(&self, x: &Vec<R>, bits: u32) -> Vec<u8> {

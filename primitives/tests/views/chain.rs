@@ -152,7 +152,7 @@ fn opened(log: &Recording) -> Vec<u8> {
             if width == 1 { a ^ b } else { a.wrapping_add(b) }
         };
         out.extend_from_slice(got);
-        out.extend(pack::<u64>(&(0..len).map(sum).collect::<Vec<_>>(), width));
+        out.extend(pack(&(0..len).map(sum).collect::<Vec<u64>>(), width));
     }
     out
 }

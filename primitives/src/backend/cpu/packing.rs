@@ -1,10 +1,11 @@
-//! Words packed without gaps, and bits of words, with AVX-512 where it is there; elsewhere `bits` does it.
+//! Words packed without gaps, and a bit of every word, with AVX-512 where it is there; elsewhere plain code does it.
 //!
 //! Both ways 8 lanes of 64 bits (or 16 of 32) take a whole number of bytes, at most a vector. Where each lane begins is the
 //! same in every step, so bytes move by one permutation and lanes are shifted in place.
 
 #![allow(unsafe_code)] // vector loads and stores, and calls into code compiled for the rung
 
+use super::words;
 use crate::Ring;
 use crate::backend::{Isa, Packed};
 use crate::bits;
@@ -31,6 +32,18 @@ pub fn unpack<R: Ring>(isa: Isa, p: &Packed) -> Vec<R> {
     bits::unpack(&p.bytes, p.at, p.width, p.len)
 }
 
+/// Bit `i` of every element, 64 to a word; `out` has a word for each 64 elements begun.
+pub fn bit<R: Ring>(isa: Isa, out: &mut [u64], x: &[R], i: u32) {
+    let mut done = 0;
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512 {
+        done = x.len() / 64;
+        // SAFETY: the rung is only ever named where its instruction sets were detected.
+        unsafe { avx512::bit(&mut out[..done], &x[..done * 64], i) };
+    }
+    words::bit(isa, &mut out[done..], &x[done * 64..], i);
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use super::*;
@@ -51,22 +64,60 @@ mod avx512 {
         // every step writes a vector, of which the next one overwrites what is not meant
         let mut out = vec![0u8; whole * bytes + 64];
         let join = Join::new(width << pairings);
+        let mask = _mm512_set1_epi64(ones(width) as i64);
+        let even = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);
+        let odd = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
+        let mut lanes = [_mm512_setzero_si512(); 32];
         for (i, x) in x.chunks_exact(step).enumerate() {
-            let mut lanes = [0; LANES << 5];
-            for (lane, x) in lanes.iter_mut().zip(x) {
-                *lane = x.low() & ones(width);
-            }
-            for p in 0..pairings {
-                let by = width << p;
-                for j in 0..step >> (p + 1) {
-                    lanes[j] = lanes[2 * j] | lanes[2 * j + 1] << by;
+            // words of 32 bits come in pairs as they are
+            let first = if R::BITS == 32 { 1 } else { 0 };
+            for (lane, x) in lanes.iter_mut().zip(x.chunks_exact(LANES << first)) {
+                let v = load(x);
+                *lane = _mm512_and_si512(v, mask);
+                if R::BITS == 32 {
+                    let high = _mm512_and_si512(_mm512_srli_epi64(v, 32), mask);
+                    *lane = _mm512_or_si512(*lane, _mm512_sllv_epi64(high, _mm512_set1_epi64(width as i64)));
                 }
             }
-            join.store(lanes.first_chunk(), &mut out[i * bytes..]);
+            for p in first..pairings {
+                let by = _mm512_set1_epi64((width << p) as i64);
+                for j in 0..1 << (pairings - p - 1) {
+                    let (a, b) = (lanes[2 * j], lanes[2 * j + 1]);
+                    let low = _mm512_permutex2var_epi64(a, even, b);
+                    let high = _mm512_permutex2var_epi64(a, odd, b);
+                    lanes[j] = _mm512_or_si512(low, _mm512_sllv_epi64(high, by));
+                }
+            }
+            join.store(lanes[0], &mut out[i * bytes..]);
         }
         out.truncate(whole * bytes);
         out.extend(bits::pack(&x[whole * step..], width));
         out
+    }
+
+    /// Bit `i` of every element of whole words of bits.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub fn bit<R: Ring>(out: &mut [u64], x: &[R], i: u32) {
+        let lanes = 512 / R::BITS as usize;
+        for (out, x) in out.iter_mut().zip(x.chunks_exact(64)) {
+            *out = 0;
+            for (j, x) in x.chunks_exact(lanes).enumerate() {
+                let mask = match R::BITS {
+                    32 => _mm512_test_epi32_mask(load(x), _mm512_set1_epi32(1 << i)) as u64,
+                    _ => _mm512_test_epi64_mask(load(x), _mm512_set1_epi64(1 << i)) as u64,
+                };
+                *out |= mask << (j * lanes);
+            }
+        }
+    }
+
+    /// A vector of ring elements as they lie.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn load<R: Ring>(x: &[R]) -> __m512i {
+        assert!(size_of_val(x) == 64 && size_of::<R>() * 8 == R::BITS as usize);
+        // SAFETY: 64 bytes, as asserted; ring elements are integers without padding.
+        unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
     }
 
     /// How 8 lanes of 32 to 63 bits become one run of bits: word q of the result begins in lane `first[q]`, `by[0][q]` bits
@@ -94,12 +145,11 @@ mod avx512 {
 
         #[inline]
         #[target_feature(enable = "avx512f")]
-        fn store(&self, lanes: Option<&[u64; LANES]>, out: &mut [u8]) {
-            let (Some(lanes), Some(out)) = (lanes, out.first_chunk_mut::<64>()) else { return };
+        fn store(&self, v: __m512i, out: &mut [u8]) {
+            let Some(out) = out.first_chunk_mut::<64>() else { return };
             let one = _mm512_set1_epi64(1);
             let second = _mm512_add_epi64(self.first, one);
             let third = _mm512_add_epi64(second, one);
-            let v = vector(lanes);
             // A lane past the last wraps round to the first, but only beyond the bits of this step. A shift by 64 or more
             // gives nothing.
             let a = _mm512_srlv_epi64(_mm512_permutexvar_epi64(self.first, v), self.by[0]);
@@ -126,15 +176,14 @@ mod avx512 {
         // whole vectors of words whose load of 64 bytes stays within the array
         let inner = bytes.len().saturating_sub(at / 8 + 64).checked_div(step).map_or(0, |n| n + 1);
         let whole = (len / lanes).min(if bytes.len() >= at / 8 + 64 { inner } else { 0 });
-        let mut out = Vec::with_capacity(len);
+        let mut out = vec![R::ZERO; len];
         let split = Split::new(at % 8, width, R::BITS);
-        for i in 0..whole {
-            let mut words = [R::ZERO; 16];
-            split.load(&bytes[at / 8 + i * step..], &mut words);
-            out.extend_from_slice(&words[..lanes]);
+        for (i, out) in out[..whole * lanes].chunks_exact_mut(lanes).enumerate() {
+            split.load(&bytes[at / 8 + i * step..], out);
         }
         let done = whole * lanes;
-        out.extend(bits::unpack::<R>(bytes, at + done * width as usize, width, len - done));
+        let rest = bits::unpack(bytes, at + done * width as usize, width, len - done);
+        out[done..].copy_from_slice(&rest);
         out
     }
 
@@ -144,7 +193,6 @@ mod avx512 {
         high: __m512i,
         by: __m512i,
         mask: __m512i,
-        lane: u32,
     }
 
     impl Split {
@@ -165,37 +213,24 @@ mod avx512 {
             }
             // SAFETY: arrays of 64 bytes.
             let load = |a: &[u8; 64]| unsafe { _mm512_loadu_si512(a.as_ptr().cast()) };
-            Split { low: load(&low), high: load(&high), by: load(&by), mask: load(&mask), lane }
+            Split { low: load(&low), high: load(&high), by: load(&by), mask: load(&mask) }
         }
 
         #[inline]
         #[target_feature(enable = "avx512f,avx512vbmi,avx512vbmi2")]
-        fn load<R: Ring>(&self, bytes: &[u8], out: &mut [R; 16]) {
+        fn load<R: Ring>(&self, bytes: &[u8], out: &mut [R]) {
+            assert!(size_of_val(out) == 64 && size_of::<R>() * 8 == R::BITS as usize);
             let Some(bytes) = bytes.first_chunk::<64>() else { return };
             // SAFETY: an array of 64 bytes.
             let v = unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) };
             let low = _mm512_permutexvar_epi8(self.low, v);
             let high = _mm512_permutexvar_epi8(self.high, v);
-            let z = match self.lane {
+            let z = match R::BITS {
                 32 => _mm512_shrdv_epi32(low, high, self.by),
                 _ => _mm512_shrdv_epi64(low, high, self.by),
             };
-            let z = _mm512_and_si512(z, self.mask);
-            if self.lane == 32 {
-                let mut words = [0u32; 16];
-                // SAFETY: an array of 64 bytes.
-                unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), z) };
-                for (out, w) in out.iter_mut().zip(words) {
-                    *out = R::from_u64(w as u64);
-                }
-            } else {
-                let mut words = [0u64; 8];
-                // SAFETY: an array of 64 bytes.
-                unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), z) };
-                for (out, w) in out.iter_mut().zip(words) {
-                    *out = R::from_u64(w);
-                }
-            }
+            // SAFETY: 64 bytes, as asserted; any bits are a ring element.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_and_si512(z, self.mask)) }
         }
     }
 }
@@ -228,6 +263,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn bits_of<R: Ring>() {
+        for (isa, len) in Isa::here().flat_map(|i| [0, 1, 63, 64, 65, 1000].map(|l| (i, l))) {
+            let x: Vec<R> = noise(len, len as u64);
+            for i in 0..R::BITS {
+                let mut out = vec![0; len.div_ceil(64)];
+                bit(isa, &mut out, &x, i);
+                let want = bits::Bits::from_fn(len, |j| x[j].low() >> i);
+                assert_eq!(out, want.words(), "{isa:?} {len} {i}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_rung_takes_a_bit_of_every_word() {
+        bits_of::<u32>();
+        bits_of::<u64>();
     }
 
     #[test]
