@@ -143,8 +143,24 @@ impl Inbox {
 
     /// Appends exactly `count` bytes to `to`, emptying the pipe as they come. After an error some are gone.
     pub(super) fn drain(&self, to: &mut Vec<u8>, mut count: usize, until: Instant) -> Result<(), Dry> {
+        let wire = self.wire.get().and_then(Weak::upgrade);
         while count > 0 {
-            let mut state = self.wait(self.state(), count.min(BLOCK).min(self.limit), until)?;
+            let wanted = match &wire {
+                // What is not here yet need not come by here.
+                Some(wire) if self.held() == 0 => {
+                    if let Some(end) = self.end() {
+                        return Err(Dry::Ended(end));
+                    }
+                    if Instant::now() >= until {
+                        return Err(Dry::TimedOut);
+                    }
+                    count = wire.pull_into(to, count, until);
+                    continue;
+                }
+                Some(_) => 1,
+                None => count.min(BLOCK).min(self.limit),
+            };
+            let mut state = self.wait(self.state(), wanted, until)?;
             let full = state.held >= self.limit;
             while count > 0 && state.held > 0 {
                 let part = state.first(count);

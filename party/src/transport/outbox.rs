@@ -57,6 +57,8 @@ struct Queued {
     /// Bytes in `pieces` and bytes taken from them that are not yet on their way.
     bytes: usize,
     last: Option<Last>,
+    /// The writer knows, and waits for room: pieces need not be announced.
+    hushed: bool,
     gone: bool,
 }
 
@@ -139,9 +141,16 @@ impl Queue {
             state.bytes += piece.len();
             state.pieces.push_back(piece);
             // With each piece: the writer works while the next one is copied.
-            self.more.notify_one();
+            if !state.hushed {
+                self.more.notify_one();
+            }
         }
         Ok(())
+    }
+
+    /// Whether pieces are to be queued without telling the writer.
+    pub(super) fn hush(&self, hushed: bool) {
+        self.state().hushed = hushed;
     }
 
     /// Has the writer look.

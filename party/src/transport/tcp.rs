@@ -76,6 +76,14 @@ struct Writing {
     answered: bool,
 }
 
+/// For what the socket is read.
+enum Need<'a> {
+    /// The inbox shall hold so many bytes.
+    Held(usize),
+    /// So many bytes shall be put here, unless the inbox holds some that come before them.
+    Into(&'a mut Vec<u8>, usize),
+}
+
 /// What the socket said.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Socket {
@@ -113,37 +121,56 @@ impl Wire {
 
     /// Sends a frame. What the socket does not take at once is copied to the queue.
     pub(super) fn send(&self, frame: &[u8; HEADER], payload: &[u8]) -> Result<(), NotSent> {
-        let mut rest = payload;
-        if let Some(mut writing) = self.try_writing()
-            && writing.is_clear()
-            && self.queue.is_idle()
-        {
-            let mut start = &frame[..];
-            loop {
-                let part;
-                (part, rest) = rest.split_at(rest.len().min(CAP - start.len()));
-                self.seal(&mut writing, Kind::Stream, &[start, part]);
-                start = &[];
-                match self.spill(&mut writing) {
-                    Socket::Ready if rest.is_empty() => return Ok(()),
-                    Socket::Ready => {}
-                    Socket::Blocked => break,
-                    Socket::Over => return Err(self.torn()),
-                }
+        let Some(mut writing) = self.try_writing().filter(|w| w.is_clear() && self.queue.is_idle()) else {
+            let (first, rest) = payload.split_at(payload.len().min(CAP));
+            let first = Bytes::from([&frame[..], first].concat());
+            return self.queue.push(std::iter::once(first).chain(chunks(rest)));
+        };
+        let (mut start, mut rest) = (&frame[..], payload);
+        loop {
+            let part;
+            (part, rest) = rest.split_at(rest.len().min(CAP - start.len()));
+            self.seal(&mut writing, Kind::Stream, &[start, part]);
+            start = &[];
+            match self.spill(&mut writing) {
+                Socket::Ready if rest.is_empty() => return Ok(()),
+                Socket::Ready => {}
+                Socket::Blocked => break,
+                Socket::Over => return Err(self.torn()),
             }
-            self.queue.push(chunks(rest))?;
-        } else {
-            let first = Bytes::from([&frame[..], &rest[..rest.len().min(CAP)]].concat());
-            rest = &rest[rest.len().min(CAP)..];
-            self.queue.push(std::iter::once(first).chain(chunks(rest)))?;
         }
-        self.queue.nudge();
-        Ok(())
+        // The writer is told when there is room, and not before.
+        self.queue.hush(true);
+        let queued = self.queue.push(chunks(rest));
+        self.await_room();
+        queued
     }
 
-    /// Waits for bytes on behalf of the inbox: until it holds `wanted`, there will be no more, or `until`.
+    /// Has the network thread write when the socket takes something again.
+    fn await_room(&self) {
+        self.queue.hush(true);
+        // A refusal is met again at the next beat.
+        let _ = self.watch.write(&self.socket);
+    }
+
+    /// Waits until the inbox holds `wanted` bytes, there will be no more, or `until`.
     pub(super) fn pull(&self, wanted: usize, until: Instant) {
-        if self.read_up_to(wanted) {
+        self.pull_for(&mut Need::Held(wanted), until);
+    }
+
+    /// Moves up to `count` bytes to `to`, past an inbox that is empty; returns how many are still missing.
+    /// Stops early when there will be no more, at `until`, or when some are in the inbox.
+    pub(super) fn pull_into(&self, to: &mut Vec<u8>, count: usize, until: Instant) -> usize {
+        let mut need = Need::Into(to, count);
+        self.pull_for(&mut need, until);
+        match need {
+            Need::Into(_, left) => left,
+            Need::Held(_) => count,
+        }
+    }
+
+    fn pull_for(&self, need: &mut Need<'_>, until: Instant) {
+        if self.read_for(need) {
             return;
         }
         // A system that refuses this only costs some needless wake-ups.
@@ -157,35 +184,41 @@ impl Wire {
             let mut sockets = [PollFd::new(&self.socket, PollFlags::IN)];
             // An error here is an interruption by a signal, or one that reading will show.
             let _ = poll(&mut sockets, Some(&time));
-            if self.read_up_to(wanted) {
+            if self.read_for(need) {
                 break;
             }
         }
         let _ = self.watch.reader(&self.socket, false, self.inbox.is_full());
     }
 
-    /// Reads until the inbox holds `wanted` bytes or will get no more (true), or the socket is empty (false).
-    fn read_up_to(&self, wanted: usize) -> bool {
+    /// Reads until the need is met (true) or the socket is empty (false).
+    fn read_for(&self, need: &mut Need<'_>) -> bool {
         let mut reading = lock(&self.reading);
-        loop {
-            if self.inbox.held() >= wanted || self.inbox.end().is_some() {
-                return true;
-            }
-            if self.read(&mut reading) != Socket::Ready {
-                return self.inbox.held() >= wanted || self.inbox.end().is_some();
+        while !self.is_met(need) {
+            if self.read(&mut reading, need) != Socket::Ready {
+                return self.is_met(need);
             }
         }
+        true
+    }
+
+    fn is_met(&self, need: &Need<'_>) -> bool {
+        let met = match need {
+            Need::Held(wanted) => self.inbox.held() >= *wanted,
+            Need::Into(_, left) => *left == 0 || self.inbox.held() > 0,
+        };
+        met || self.inbox.end().is_some()
     }
 
     /// Reads, decrypts and hands over once. `Blocked` also when less came than there was room for.
-    fn read(&self, reading: &mut Reading) -> Socket {
+    fn read(&self, reading: &mut Reading, need: &mut Need<'_>) -> Socket {
         let room = reading.buffer.len();
         match (&self.socket).read(&mut reading.buffer) {
             Ok(0) => self.lose("it hung up without a goodbye"),
             Ok(count) => {
                 self.inbox.hear();
                 let Reading { buffer, parser, .. } = reading;
-                match self.open(&buffer[..count], parser) {
+                match self.open(&buffer[..count], parser, need) {
                     Err(why) => self.lose(why),
                     Ok(()) if count < room => Socket::Blocked,
                     Ok(()) => Socket::Ready,
@@ -198,7 +231,7 @@ impl Wire {
     }
 
     /// Decrypts and sorts.
-    fn open(&self, mut bytes: &[u8], parser: &mut Parser) -> Result<(), &'static str> {
+    fn open(&self, mut bytes: &[u8], parser: &mut Parser, need: &mut Need<'_>) -> Result<(), &'static str> {
         let mut tls = lock(&self.tls);
         loop {
             let state = tls.process_new_packets().map_err(|e| rejected(&e))?;
@@ -206,7 +239,9 @@ impl Wire {
             let mut reader = tls.reader();
             while left > 0 {
                 let chunk = reader.fill_buf().map_err(|_| "TLS lost bytes")?;
-                parser.feed(chunk, |found| self.sort(found)).map_err(|_| "it sent no packets of ours")?;
+                parser
+                    .feed(chunk, |found| self.sort(found, need))
+                    .map_err(|_| "it sent no packets of ours")?;
                 let count = chunk.len().max(1);
                 left = left.saturating_sub(count);
                 reader.consume(count);
@@ -218,11 +253,24 @@ impl Wire {
         }
     }
 
-    fn sort(&self, found: Found<'_>) {
+    fn sort(&self, found: Found<'_>, need: &mut Need<'_>) {
         match found {
             // After a goodbye there is nobody to speak.
             _ if self.left.load(Ordering::Acquire) => {}
-            Found::Stream(bytes) => self.inbox.push(&[bytes]),
+            Found::Stream(bytes) => {
+                let rest = match need {
+                    Need::Into(to, left) if self.inbox.held() == 0 => {
+                        let (now, later) = bytes.split_at(bytes.len().min(*left));
+                        to.extend_from_slice(now);
+                        *left -= now.len();
+                        later
+                    }
+                    _ => bytes,
+                };
+                if !rest.is_empty() {
+                    self.inbox.push(&[rest]);
+                }
+            }
             Found::Close(code, payload) => {
                 self.inbox.finish(goodbye(&self.peer, code, payload));
                 self.left.store(true, Ordering::Release);
@@ -240,7 +288,7 @@ impl Wire {
 
     /// The socket takes nothing any more. What the peer said last may still wait to be read.
     fn torn(&self) -> NotSent {
-        self.read_up_to(usize::MAX);
+        self.read_for(&mut Need::Held(usize::MAX));
         self.lose("it went away without a goodbye");
         NotSent
     }

@@ -92,7 +92,7 @@ impl Wire {
     /// Starts: what came with the preamble is the first to be received.
     fn begin(&self) {
         let mut reading = lock(&self.reading);
-        if let Err(why) = self.open(&[], &mut reading.parser) {
+        if let Err(why) = self.open(&[], &mut reading.parser, &mut Need::Held(0)) {
             self.lose(why);
         }
         drop(reading);
@@ -103,7 +103,7 @@ impl Wire {
     fn fill(&self) {
         let mut reading = lock(&self.reading);
         for _ in 0..TURN / READ {
-            if self.inbox.is_full() || self.read(&mut reading) != Socket::Ready {
+            if self.inbox.is_full() || self.read(&mut reading, &mut Need::Held(0)) != Socket::Ready {
                 return;
             }
         }
@@ -112,6 +112,7 @@ impl Wire {
     /// Writes what is queued, as far as the socket takes it.
     fn flush(&self) {
         let mut writing = lock(&self.writing);
+        self.queue.hush(false);
         let mut pieces = Vec::new();
         for _ in 0..TURN / CAP {
             match self.spill(&mut writing) {
@@ -151,11 +152,6 @@ impl Wire {
             }
         }
         self.queue.nudge();
-    }
-
-    fn await_room(&self) {
-        // A refusal is met again at the next beat.
-        let _ = self.watch.write(&self.socket);
     }
 
     fn say_goodbye(&self, writing: &mut Writing, ending: &Ending) {
