@@ -4,7 +4,7 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::{Fingerprint, Identity};
 use crate::jobs::{Grant, Job, Request};
 use crate::seen::Seen;
-use crate::transport::{Accept, Detail, Dial, Endpoint, Error, Link, Reason, Role};
+use crate::transport::{Accept, Detail, Dial, Endpoint, Error, Link, Reason, Role, Transport};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use twoply_nn::roles::{self, Answer};
@@ -18,6 +18,8 @@ pub struct Place {
     pub address: String,
     /// Its key.
     pub key: Fingerprint,
+    /// What to call it over.
+    pub transport: Transport,
 }
 
 /// Links to both parties.
@@ -42,7 +44,7 @@ impl Parties {
         let endpoint = Endpoint::bind(identity, role, None, Accept::nobody())?;
         let mut links = vec![];
         for (place, wanted) in places.iter().zip([Role::P0, Role::P1]) {
-            let dial = Dial::new(&place.address, place.key).within(within);
+            let dial = Dial::new(&place.address, place.key).within(within).over(place.transport);
             let link = endpoint.connect(&dial).map_err(|e| Failure::from(e).during(Phase::Connect))?;
             if link.role() != wanted {
                 let text = format!("{} is {:?}, not {wanted:?}", place.address, link.role());

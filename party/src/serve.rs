@@ -171,7 +171,8 @@ fn meet<R: Ring>(party: &Party<R>, endpoint: &Endpoint, hooks: &Hooks) -> Result
 /// P1 calls P0 for a moment; nobody there yet is no failure.
 fn dial<R: Ring>(party: &Party<R>, endpoint: &Endpoint) -> Result<Option<Link>, Failure> {
     let address = party.config.peer_address.clone().unwrap_or_default();
-    match endpoint.connect(&Dial::new(address, party.config.peer).within(CALL)) {
+    let dial = Dial::new(address, party.config.peer).within(CALL).over(party.config.transport);
+    match endpoint.connect(&dial) {
         Ok(link) => Ok(Some(link)),
         Err(e) => match Failure::from(e) {
             f if f.code() == ExitCode::Unreachable => Ok(None),

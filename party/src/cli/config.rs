@@ -4,6 +4,7 @@
 //! are the keys in capitals (`TWOPLY_PEER_KEY`); lists are separated by commas.
 
 use crate::exit::{ExitCode, Failure, Phase};
+use crate::transport::Transport;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,8 @@ pub struct Party {
     pub peer: Option<String>,
     /// Fingerprint of the other party's key.
     pub peer_key: Option<String>,
+    /// What P1 calls P0 over.
+    pub transport: Option<Transport>,
     /// Fingerprints of data owners that may ask.
     pub clients: Option<Vec<String>>,
     /// Fingerprints of model owners that may provision.
@@ -40,7 +43,7 @@ pub struct Party {
 }
 
 /// The keys, as in the file.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "role",
     "plan",
     "keys",
@@ -48,6 +51,7 @@ const KEYS: [&str; 13] = [
     "listen",
     "peer",
     "peer_key",
+    "transport",
     "clients",
     "owners",
     "labels_only",
@@ -133,6 +137,7 @@ impl Party {
             "listen" => self.listen = Some(value),
             "peer" => self.peer = Some(value),
             "peer_key" => self.peer_key = Some(value),
+            "transport" => self.transport = Some(parse(name, &value)?),
             "clients" => self.clients = list(&value),
             "owners" => self.owners = list(&value),
             "labels_only" => self.labels_only = Some(parse(name, &value)?),
@@ -169,6 +174,7 @@ impl Party {
             listen: self.listen.or(lower.listen),
             peer: self.peer.or(lower.peer),
             peer_key: self.peer_key.or(lower.peer_key),
+            transport: self.transport.or(lower.transport),
             clients: self.clients.or(lower.clients),
             owners: self.owners.or(lower.owners),
             labels_only: self.labels_only.or(lower.labels_only),
@@ -256,14 +262,22 @@ mod tests {
 
     #[test]
     fn bad_values_are_named() {
-        for text in
-            ["role = 2", "role = 'P0'", "role = -1", "clients = 'x'", "[role]", "role = 0\nrole = 1", "\u{0}"]
-        {
+        for text in [
+            "role = 2",
+            "role = 'P0'",
+            "role = -1",
+            "clients = 'x'",
+            "transport = 'udp'",
+            "[role]",
+            "role = 0\nrole = 1",
+            "\u{0}",
+        ] {
             assert_eq!(Party::from_toml(text).unwrap_err().code(), ExitCode::Config, "{text}");
         }
         let failure = variables(&[("TWOPLY_THREADS", "many")]).unwrap_err();
         assert!(failure.content().what.contains("TWOPLY_THREADS=`many`"), "{failure}");
         assert!(variables(&[("TWOPLY_ROLE", "3")]).is_err());
+        assert!(variables(&[("TWOPLY_TRANSPORT", "udp")]).is_err());
     }
 
     #[test]
@@ -277,11 +291,15 @@ mod tests {
     #[test]
     fn every_key_has_its_variable() {
         let text = "role = 1\nplan = '1'\nkeys = '1'\nkey = '1'\nlisten = '1'\npeer = '1'\npeer_key = '1'\n\
+                    transport = 'tcp'\n\
                     clients = ['1']\nowners = ['1']\nlabels_only = true\npatience = 1\nthreads = 1\n\
                     insecure_test_seed = true\n";
         let file = Party::from_toml(text).unwrap();
-        let value =
-            |key: &str| if ["labels_only", "insecure_test_seed"].contains(&key) { "true" } else { "1" };
+        let value = |key: &str| match key {
+            "labels_only" | "insecure_test_seed" => "true",
+            "transport" => "tcp",
+            _ => "1",
+        };
         let all = KEYS.map(|key| (format!("TWOPLY_{}", key.to_uppercase()), value(key).to_string()));
         assert_eq!(Party::from_variables(all).unwrap(), file);
         assert_eq!(text.lines().count(), KEYS.len());

@@ -6,6 +6,7 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::files;
 use crate::identity::Identity;
 use crate::memory::Peak;
+use crate::transport::Transport;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,6 +69,9 @@ struct Network {
     /// How long the parties may take to answer a call
     #[arg(long, value_name = "SECONDS", default_value = "30", requires = "p0")]
     patience: u64,
+    /// What to call the parties over; they take both
+    #[arg(long, value_name = "TRANSPORT", env = "TWOPLY_TRANSPORT", default_value = "auto")]
+    transport: Transport,
 }
 
 /// The JSON result.
@@ -233,5 +237,6 @@ fn route(network: &Network, out: &Output) -> Result<Route, Failure> {
         let what = "this machine's key is a party's: the dealer must not be a party";
         return Err(Failure::new(ExitCode::Config, what).remedy("deal on a third machine"));
     }
-    Ok(Route { me, peers, within: Duration::from_secs(network.patience) })
+    let within = Duration::from_secs(network.patience);
+    Ok(Route { me, peers, within, transport: network.transport })
 }

@@ -8,6 +8,7 @@ use crate::identity::{Fingerprint, Identity};
 use crate::memory::Peak;
 use crate::report::Report;
 use crate::serve::{Config, Served, Setup, serve};
+use crate::transport::Transport;
 use serde::Serialize;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -47,6 +48,9 @@ pub struct Args {
     /// Fingerprint of the other party's key
     #[arg(long, value_name = "FINGERPRINT")]
     peer_key: Option<String>,
+    /// What P1 calls P0 over; who listens takes both [default: auto]
+    #[arg(long, value_name = "TRANSPORT")]
+    transport: Option<Transport>,
     /// Fingerprint of a data owner that may ask; repeat for more
     #[arg(long = "client", value_name = "FINGERPRINT")]
     clients: Vec<String>,
@@ -82,6 +86,7 @@ impl Args {
             listen: self.listen.clone(),
             peer: self.peer.clone(),
             peer_key: self.peer_key.clone(),
+            transport: self.transport,
             clients: list(&self.clients),
             owners: list(&self.owners),
             labels_only: self.labels_only.then_some(true),
@@ -158,6 +163,7 @@ fn setup(s: &Settings, record_coins: Option<PathBuf>, out: &Output) -> Result<Se
         listen: address(&needed(s.listen.clone(), "listen")?)?,
         peer: needed(s.peer_key.clone(), "peer_key")?.parse::<Fingerprint>()?,
         peer_address: s.peer.clone(),
+        transport: s.transport.unwrap_or_default(),
         clients: fingerprints(&s.clients)?,
         owners: fingerprints(&s.owners)?,
         labels_only: s.labels_only.unwrap_or(false),

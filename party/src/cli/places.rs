@@ -3,6 +3,7 @@
 use crate::client::Place;
 use crate::exit::Failure;
 use crate::identity::Fingerprint;
+use crate::transport::Transport;
 use std::time::Duration;
 
 /// Where both parties are and who they are.
@@ -23,6 +24,9 @@ pub struct Places {
     /// How long the parties may take to answer a call
     #[arg(long, value_name = "SECONDS", default_value = "30")]
     patience: u64,
+    /// What to call the parties over; they take both
+    #[arg(long, value_name = "TRANSPORT", env = "TWOPLY_TRANSPORT", default_value = "auto")]
+    transport: Transport,
 }
 
 impl Places {
@@ -32,7 +36,8 @@ impl Places {
     /// 3 when a fingerprint is none.
     pub fn read(&self) -> Result<([Place; 2], Duration), Failure> {
         let place = |address: &str, key: &str| -> Result<Place, Failure> {
-            Ok(Place { address: address.into(), key: key.parse::<Fingerprint>()? })
+            let (address, key) = (address.into(), key.parse::<Fingerprint>()?);
+            Ok(Place { address, key, transport: self.transport })
         };
         let both = [place(&self.p0, &self.p0_key)?, place(&self.p1, &self.p1_key)?];
         Ok((both, Duration::from_secs(self.patience)))

@@ -9,7 +9,7 @@ use super::{Order, Steps, Told, each_segment};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files;
 use crate::identity::{Fingerprint, Identity};
-use crate::transport::{Accept, Dial, Endpoint, Link, Role};
+use crate::transport::{Accept, Dial, Endpoint, Link, Role, Transport};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,8 @@ pub struct Route {
     pub peers: [Peer; 2],
     /// How long to keep calling a party that does not answer yet.
     pub within: Duration,
+    /// What to call them over.
+    pub transport: Transport,
 }
 
 /// What was delivered.
@@ -170,7 +172,7 @@ struct Line {
 impl Line {
     fn call(endpoint: &Endpoint, route: &Route, party: PartyId) -> Result<Self, Failure> {
         let peer = &route.peers[party.index()];
-        let dial = Dial::new(peer.address.clone(), peer.key).within(route.within);
+        let dial = Dial::new(peer.address.clone(), peer.key).within(route.within).over(route.transport);
         let mut link = endpoint.connect(&dial)?;
         let wanted = [Role::P0, Role::P1][party.index()];
         if link.role() != wanted {

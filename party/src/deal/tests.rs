@@ -4,7 +4,7 @@ use super::receive::segment_file;
 use super::*;
 use crate::exit::ExitCode;
 use crate::identity::Identity;
-use crate::transport::{Accept, Endpoint, Role};
+use crate::transport::{Accept, Endpoint, Role, Transport};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -188,7 +188,8 @@ impl World {
         let peer =
             |at: &(String, _), me: usize| Peer { address: at.0.clone(), key: self.parties[me].fingerprint() };
         let peers = [peer(&zero, 0), peer(&one, 1)];
-        let route = Route { me: self.dealer.clone(), peers, within: Duration::from_secs(30) };
+        let within = Duration::from_secs(30);
+        let route = Route { me: self.dealer.clone(), peers, within, transport: Transport::Auto };
         let done = to_parties(order, &self.work(), resume, &route, &mut quiet());
         (done, [zero.1.join().unwrap(), one.1.join().unwrap()])
     }
@@ -198,7 +199,8 @@ impl World {
 fn nowhere() -> Route {
     let me = Arc::new(Identity::ephemeral().unwrap());
     let peer = || Peer { address: "127.0.0.1:1".into(), key: me.fingerprint() };
-    Route { peers: [peer(), peer()], me: me.clone(), within: Duration::from_millis(1) }
+    let within = Duration::from_millis(1);
+    Route { peers: [peer(), peer()], me: me.clone(), within, transport: Transport::Auto }
 }
 
 fn code<T>(outcome: &Result<T, Failure>) -> Option<ExitCode> {

@@ -99,7 +99,9 @@ impl ExitCode {
             ExitCode::Internal => "this is a mistake in twoply; please report it with the line above",
             ExitCode::Usage => "see `twoply help`",
             ExitCode::Config => "correct the configuration and start again",
-            ExitCode::Unreachable => "check that the peer runs and that UDP reaches its address and port",
+            ExitCode::Unreachable => {
+                "check that the peer runs and that UDP or TCP reaches its address and port"
+            }
             ExitCode::Identity => {
                 "compare `twoply id` on both machines with the keys in their configurations"
             }

@@ -4,7 +4,7 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::{Fingerprint, Identity};
 use crate::jobs::Job;
 use crate::report::Tally;
-use crate::transport::{Detail, Link, Reason};
+use crate::transport::{Detail, Link, Reason, Transport};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +26,8 @@ pub struct Config {
     pub peer: Fingerprint,
     /// The peer's address; P1 needs it.
     pub peer_address: Option<String>,
+    /// What P1 calls P0 over.
+    pub transport: Transport,
     /// Keys of data owners.
     pub clients: Vec<Fingerprint>,
     /// Keys of model owners.

@@ -45,6 +45,14 @@ pub enum Transport {
     Tcp,
 }
 
+impl std::str::FromStr for Transport {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        clap::ValueEnum::from_str(text, false)
+    }
+}
+
 /// Whom to call, and how patiently.
 #[derive(Clone, Debug)]
 pub struct Dial {
