@@ -1,8 +1,7 @@
 //! AES expansion, comparisons (with `fss-rs`'s DCF as baseline in the same run), ring products.
 
-use aes::Aes128;
-use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fss_rs::dcf::{BoundState, CmpFn, Dcf, DcfImpl};
 use fss_rs::group::{Group, byte::ByteGroup};
 use fss_rs::prg::Aes128MatyasMeyerOseasPrg;
@@ -10,32 +9,73 @@ use std::hint::black_box;
 use std::time::Duration;
 use twoply_bench::memory::Discard;
 use twoply_bench::{ORIGIN, cpu, seeds, values};
-use twoply_primitives::backend::{DpfTile, Packed, Product};
+use twoply_primitives::backend::{DpfTile, Isa, Packed, Product};
 use twoply_primitives::compare::{AnyComparison, Comparison, Scheme, Widths, digits::Digits};
-use twoply_primitives::prg::{Field, Stream, TreeHash};
-use twoply_primitives::{Backend, Cpu, Deal, Form, Part, Ring, Seed, TILE};
+use twoply_primitives::prg::{Roots, Streams, TreeHash};
+use twoply_primitives::{Backend, Cpu, Deal, Form, Part, PartyId, Ring, Site, TILE};
 
-/// Compared bits: a ReLU behind a truncation at n=32, f=12, and one on all of 32 bits.
-const WIDTHS: [u32; 2] = [19, 31];
+/// Compared bits: ReLU behind a truncation by 16 and by 12 bits at n=32, on all of 32 bits, on all of 64.
+const WIDTHS: [u32; 4] = [15, 19, 31, 63];
 /// Keys of the baseline's batch.
 const BASELINE: usize = 256;
+/// Where the keys lie; nothing depends on it.
+const AT: Site = Site { gate: 0, part: 0 };
 
-fn stream() -> Stream {
-    Stream::new(&Seed::new([9; 32]), ORIGIN, Field { gate: 0, part: 0, field: 1 })
+/// One party's streams of one part of a gate.
+fn streams(isa: Isa, party: PartyId) -> Streams {
+    Streams::on(isa, &[party.index() as u8; 16])
 }
 
+/// Independent blocks in registers, the ceiling of everything below; then ring vectors from a stream.
 fn aes(c: &mut Criterion) {
     let mut group = c.benchmark_group("aes");
     group.throughput(Throughput::Bytes(TILE as u64 * 16));
-    let cipher = Aes128::new(&Array([3; 16]));
-    let mut blocks = vec![Array([5; 16]); TILE];
-    group.bench_function("blocks of the aes crate", |b| {
-        b.iter(|| blocks.chunks_mut(128).for_each(|c| cipher.encrypt_blocks(c)));
-    });
-    let stream = stream();
-    group.bench_function("expand u32", |b| b.iter(|| cpu::<u32>().expand(&stream, 0, TILE * 4, 32)));
-    group.bench_function("expand u64", |b| b.iter(|| cpu::<u64>().expand(&stream, 0, TILE * 2, 64)));
+    for isa in Isa::here() {
+        let streams = streams(isa, PartyId::P0);
+        let stream = streams.field(1);
+        group.bench_function(BenchmarkId::new("ceiling", isa.name()), |b| {
+            b.iter(|| streams.ceiling(black_box(TILE)))
+        });
+        group.bench_function(BenchmarkId::new("expand u32", isa.name()), |b| {
+            b.iter(|| cpu::<u32>().expand(stream, 0, TILE * 4, 32))
+        });
+        group.bench_function(BenchmarkId::new("expand u64", isa.name()), |b| {
+            b.iter(|| cpu::<u64>().expand(stream, 0, TILE * 2, 64))
+        });
+        group.bench_function(BenchmarkId::new("expand 20 of 32 bits", isa.name()), |b| {
+            b.iter(|| cpu::<u32>().expand(stream, 0, TILE * 4, 20))
+        });
+    }
     group.finish();
+}
+
+/// Point functions on each rung: a tile's words for both parties, and one party's answers, keys in memory.
+fn dpf(c: &mut Criterion) {
+    let dev = cpu::<u64>();
+    for w in WIDTHS {
+        let mut group = c.benchmark_group(format!("dpf {w}"));
+        group.throughput(Throughput::Elements(TILE as u64));
+        let (alpha, x) = (values::<u64>(TILE, w - 1, w), values::<u64>(TILE + 1, w - 1, w));
+        let x = x[1..].to_vec();
+        for isa in Isa::here() {
+            let streams = PartyId::BOTH.map(|p| streams(isa, p));
+            let roots = PartyId::BOTH.map(|p| Roots::new(streams[p.index()].field(1), p, 0));
+            let hash = TreeHash::on(isa, ORIGIN, AT, 0);
+            let mut words = vec![0; TILE * (w as usize - 6) * 16];
+            group.bench_function(BenchmarkId::new("generate", isa.name()), |b| {
+                b.iter(|| dev.dpf_generate(&hash, w, roots, &alpha, &mut words))
+            });
+            let tile = DpfTile { words: &words, tile_len: TILE, from: 0 };
+            group.bench_function(BenchmarkId::new("evaluate", isa.name()), |b| {
+                b.iter(|| dev.dpf_evaluate(&hash, w, roots[0], tile, &x))
+            });
+        }
+        match w {
+            0..=32 => Baseline::<4>::new(w).bench(&mut group),
+            _ => Baseline::<8>::new(w).bench(&mut group),
+        }
+        group.finish();
+    }
 }
 
 fn comparison(scheme: Scheme, w: u32) -> AnyComparison {
@@ -45,85 +85,66 @@ fn comparison(scheme: Scheme, w: u32) -> AnyComparison {
 /// Both parties' keys of one tile, as the dealer writes them.
 fn generate(c: &mut Criterion) {
     let mut group = c.benchmark_group("compare generate");
+    group.throughput(Throughput::Elements(TILE as u64));
     for w in WIDTHS {
         for scheme in [Scheme::Dpf, Scheme::Digits] {
-            let (how, alpha) = (comparison(scheme, w), values::<u32>(TILE, w - 1, w));
-            let part = Part { elements: TILE, fields: Comparison::<Cpu<u32>>::fields(&how) };
-            group.throughput(Throughput::Elements(TILE as u64));
+            let (how, alpha) = (comparison(scheme, w), values::<u64>(TILE, w - 1, w));
+            let part = Part { elements: TILE, fields: Comparison::<Cpu<u64>>::fields(&how) };
             group.bench_function(BenchmarkId::new(scheme.to_string(), w), |b| {
                 b.iter(|| {
                     let mut sink = Discard;
-                    let mut deal = Deal::new(cpu::<u32>(), seeds(), ORIGIN, 1, &mut sink);
+                    let mut deal = Deal::new(cpu::<u64>(), seeds(), ORIGIN, 1, &mut sink);
                     deal.tiles("bench", 0, &part, |t| how.deal(t, &alpha))
                 });
             });
         }
-        let baseline = Baseline::new(w);
-        group.throughput(Throughput::Elements(BASELINE as u64));
-        group.bench_function(BenchmarkId::new("fss-rs dcf", w), |b| {
-            b.iter(|| baseline.functions.iter().for_each(|f| _ = black_box(baseline.generate(f))));
-        });
     }
     group.finish();
 }
 
-/// One party's answers on one tile. For digits: the lookups in all tables, without the exchange and the merge, which only
-/// a gate can do (see `gates`).
-fn evaluate(c: &mut Criterion) {
+/// The lookups of one party in all digit tables of a tile, without the exchange and the merge, which only a gate can do
+/// (see `gates`).
+fn lookups(c: &mut Criterion) {
     let mut group = c.benchmark_group("compare evaluate");
-    let dev = cpu::<u32>();
+    group.throughput(Throughput::Elements(TILE as u64));
+    let (dev, streams) = (cpu::<u64>(), streams(Isa::current(), PartyId::P0));
     for w in WIDTHS {
-        group.throughput(Throughput::Elements(TILE as u64));
-        let x = values::<u32>(TILE, w - 1, w);
-        let hash = TreeHash::new(ORIGIN, 0, 0, 0);
-        let root =
-            |p: usize| (0..TILE as u128).map(|i| (i * 0x9e37_79b9 * 2) | p as u128).collect::<Vec<_>>();
-        let roots = [root(0), root(1)];
-        let words = dev.dpf_generate(&hash, w, [&roots[0], &roots[1]], &values::<u32>(TILE, w - 1, w));
-        group.bench_function(BenchmarkId::new("dpf", w), |b| {
-            let tile = DpfTile { words: &words, tile_len: TILE, from: 0 };
-            b.iter(|| dev.dpf_evaluate(&hash, w, &roots[0], tile, &x));
-        });
+        let x = values::<u64>(TILE, w - 1, w);
         let mut shift = w;
         let digit = |&m: &u32| {
             shift -= m;
-            let table =
-                Packed { bytes: stream().bytes(0, TILE << m >> 3).into(), at: 0, width: 1 << m, len: TILE };
-            (table, shift)
+            let bytes = streams.field(m).bytes(0, TILE << m >> 3).into();
+            (Packed { bytes, at: 0, width: 1 << m, len: TILE }, shift)
         };
         let tables: Vec<(Packed, u32)> =
             Digits::new(Widths { w, low: None }).split().iter().map(digit).collect();
         group.bench_function(BenchmarkId::new("digits (lookups)", w), |b| {
             b.iter(|| tables.iter().for_each(|(t, shift)| _ = black_box(dev.digit_lookup(t, &x, *shift))));
         });
-        let baseline = Baseline::new(w);
-        let keys: Vec<_> = baseline.functions.iter().map(|f| baseline.generate(f)).collect();
-        group.throughput(Throughput::Elements(BASELINE as u64));
-        group.bench_function(BenchmarkId::new("fss-rs dcf", w), |b| {
-            b.iter(|| {
-                keys.iter().zip(&baseline.points).for_each(|(k, x)| _ = black_box(baseline.evaluate(k, x)))
-            });
-        });
     }
     group.finish();
 }
 
-type Function = CmpFn<4, 16, ByteGroup<16>>;
 type Key = fss_rs::Share<16, ByteGroup<16>>;
+type Timed<'a> = BenchmarkGroup<'a, WallTime>;
 
-/// `fss-rs`'s comparison function with its stock generator, one key after another.
-struct Baseline {
-    dcf: DcfImpl<4, 16, Aes128MatyasMeyerOseasPrg<16, 2, 4>>,
-    functions: Vec<Function>,
-    points: Vec<[u8; 4]>,
+/// `fss-rs`'s comparison function of points of `N` bytes with its stock generator, one key after another.
+struct Baseline<const N: usize> {
+    dcf: DcfImpl<N, 16, Aes128MatyasMeyerOseasPrg<16, 2, 4>>,
+    functions: Vec<CmpFn<N, 16, ByteGroup<16>>>,
+    points: Vec<[u8; N]>,
 }
 
-impl Baseline {
-    fn new(w: u32) -> Baseline {
+impl<const N: usize> Baseline<N> {
+    fn new(w: u32) -> Self {
         let prg = Aes128MatyasMeyerOseasPrg::new(&[&[1; 16], &[2; 16], &[3; 16], &[4; 16]]);
         // big-endian, the compared bits leftmost
-        let aligned = |v: &u32| (v << (32 - w)).to_be_bytes();
-        let alphas = values::<u32>(BASELINE, w - 1, w);
+        let aligned = |v: &u64| {
+            let mut bytes = [0; N];
+            bytes.copy_from_slice(&(v << (64 - w)).to_be_bytes()[..N]);
+            bytes
+        };
+        let alphas = values::<u64>(BASELINE, w - 1, w);
         let function = |v| CmpFn { alpha: aligned(v), beta: ByteGroup([1; 16]), bound: BoundState::LtAlpha };
         Baseline {
             dcf: DcfImpl::new_with_filter(prg, w as usize),
@@ -131,13 +152,25 @@ impl Baseline {
             points: alphas.iter().rev().map(aligned).collect(),
         }
     }
-    fn generate(&self, f: &Function) -> Key {
+    fn generate(&self, f: &CmpFn<N, 16, ByteGroup<16>>) -> Key {
         self.dcf.r#gen(f, [&[5; 16], &[6; 16]])
     }
-    fn evaluate(&self, key: &Key, x: &[u8; 4]) -> ByteGroup<16> {
+    fn evaluate(&self, key: &Key, x: &[u8; N]) -> ByteGroup<16> {
         let mut y = ByteGroup::zero();
         self.dcf.eval(false, key, &[x], &mut [&mut y]);
         y
+    }
+    fn bench(&self, group: &mut Timed) {
+        group.throughput(Throughput::Elements(BASELINE as u64));
+        group.bench_function(BenchmarkId::new("generate", "fss-rs dcf"), |b| {
+            b.iter(|| self.functions.iter().for_each(|f| _ = black_box(self.generate(f))));
+        });
+        let keys: Vec<_> = self.functions.iter().map(|f| self.generate(f)).collect();
+        group.bench_function(BenchmarkId::new("evaluate", "fss-rs dcf"), |b| {
+            b.iter(|| {
+                keys.iter().zip(&self.points).for_each(|(k, x)| _ = black_box(self.evaluate(k, x)));
+            });
+        });
     }
 }
 
@@ -157,6 +190,6 @@ fn product<R: Ring>(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = aes, generate, evaluate, product::<u32>, product::<u64>
+    targets = aes, dpf, generate, lookups, product::<u32>, product::<u64>
 }
 criterion_main!(benches);

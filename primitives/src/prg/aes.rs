@@ -2,7 +2,7 @@
 //!
 //! The portable rung is the `aes` crate: constant-time software, or the processor's AES where the crate finds one;
 //! built with `--cfg aes_backend="soft"` it is software alone, and so it is checked for secret-dependent branches
-//! (`tests/constant_time.sh`). The other rungs run our kernels on round keys that one schedule makes.
+//! (`constant-time/run.sh`). The other rungs run our kernels on round keys that one schedule makes.
 #![allow(unsafe_code)] // kernels of detected instruction sets, words written into fresh memory
 
 #[cfg(target_arch = "x86_64")]

@@ -52,8 +52,8 @@ pub fn generate<R: Ring>(hash: &TreeHash, w: u32, roots: [Roots; 2], alpha: &[R]
         if d.n < BLOCK {
             (d.roots, d.alpha) = ([[0; BLOCK]; 2], [0; BLOCK]);
         }
-        for p in 0..2 {
-            roots[p].fill(i * BLOCK, &mut d.roots[p][..alpha.len()]);
+        for (roots, out) in roots.iter().zip(&mut d.roots) {
+            roots.fill(i * BLOCK, &mut out[..alpha.len()]);
         }
         d.alpha.iter_mut().zip(alpha).for_each(|(to, from)| *to = from.low());
         match hash.cipher().kernel() {

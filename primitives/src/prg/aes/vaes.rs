@@ -1,4 +1,6 @@
 //! VAES on 512-bit registers: 32 blocks in flight.
+#![allow(unsafe_code)] // stores; a detected instruction set
+#![allow(clippy::needless_range_loop)] // registers have numbers
 
 use super::Rounds;
 use std::arch::x86_64::*;

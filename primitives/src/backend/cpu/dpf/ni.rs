@@ -1,5 +1,6 @@
 //! AES-NI on 128-bit registers, everything around it on AVX2: two keys in each register, eight in flight.
 #![allow(unsafe_code)] // loads and stores; a detected instruction set
+#![allow(clippy::needless_range_loop)] // registers have numbers
 
 use super::{BLOCK, Block, Deal, counted};
 use crate::prg::Rounds;
@@ -187,8 +188,8 @@ unsafe fn evaluate_on<const FULL: bool>(k: &Rounds, b: &Block, first: usize) -> 
     }
     let hashes = hash(&k, &input);
     for r in 0..PAIRS {
-        // SAFETY: the two levels of the leaves.
         let at = first + 2 * r;
+        // SAFETY: the two levels of the leaves.
         let sides = unsafe { [words::<FULL>(b, b.w - 8, at), words::<FULL>(b, b.w - 7, at)] };
         let word = _mm256_blendv_epi8(sides[0], sides[1], chosen(x[r], _mm256_set1_epi64x(128)));
         leaf[r] = _mm256_xor_si256(hashes[r], _mm256_and_si256(control(s[r]), word));

@@ -4,6 +4,7 @@
 //! hash's feed-forward rides in the last round's key, masks of secret bits are computed (never used as predicates of
 //! memory accesses), and the bits of the public point are predicates.
 #![allow(unsafe_code)] // loads and stores; a detected instruction set
+#![allow(clippy::needless_range_loop)] // registers have numbers
 
 use super::{BLOCK, Block, Deal};
 use crate::prg::Rounds;
