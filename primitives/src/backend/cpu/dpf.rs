@@ -136,7 +136,7 @@ mod tests {
         /// `len` keys; points for `n` of them from key `from` on: equal to alpha, next to it, at the ends, anywhere.
         fn new(w: u32, len: usize, from: usize, n: usize) -> Self {
             let draw = |field, len| Streams::from_key(&[w as u8; 16]).field(field).words::<u64>(0, len, 64);
-            let secret = |v: &u64| if v % 7 == 0 { ones(w) * (v >> 8 & 1) } else { *v };
+            let secret = |v: &u64| if v.is_multiple_of(7) { ones(w) * (v >> 8 & 1) } else { *v };
             let alpha: Vec<u64> = draw(0, len).iter().map(secret).collect();
             let point = |(i, v): (usize, &u64)| {
                 let a = alpha[from + i];
@@ -144,7 +144,7 @@ mod tests {
                     0 => a,
                     1 => (a & ones(w)).saturating_sub(1),
                     2 => a.wrapping_add(1),
-                    3 => a ^ 1 << (v >> 8) % w as u64,
+                    3 => a ^ (1 << ((v >> 8) % w as u64)),
                     4 => ones(w) * (v >> 8 & 1),
                     _ => *v,
                 }
