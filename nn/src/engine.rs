@@ -1,4 +1,5 @@
-//! One program, four readings: shapes (planner), masks (dealer), masked values (party), clear values (oracle).
+//! One program, five readings: shapes (planner), masks (dealer), mask shares (a party before a run), masked values (a
+//! party), clear values (oracle).
 //!
 //! Code generic over [`Engine`] cannot look at a value, only at its form: programs are data-oblivious by type, and the
 //! plan is exact by construction.
@@ -7,10 +8,12 @@ mod clear;
 mod dealer;
 mod party;
 mod planner;
+mod prepare;
 
 pub use clear::Clear;
 pub use party::{OwnerTraffic, Party};
 pub use planner::{PlannedGate, Planner};
+pub use prepare::Prepare;
 
 use twoply_primitives::{Form, Gate, Local, Result};
 

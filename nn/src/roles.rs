@@ -2,12 +2,12 @@
 //!
 //! Generic over the ring; [`crate::with_ring`] chooses it from the plan.
 
-use crate::engine::{OwnerTraffic, Party};
+use crate::engine::{OwnerTraffic, Party, Prepare};
 use crate::plan::Reveal;
 use crate::program::Program;
 use crate::{Error, Plan, Result, Weights};
 use twoply_preprocessing::{PartFile, SegmentWriter};
-use twoply_primitives::session::GateStats;
+use twoply_primitives::session::{Early, GateStats, Own};
 use twoply_primitives::{
     Channel, Cpu, Deal, Form, KeySetId, KeySink, Mask, Masked, Origin, Ring, Seed, Session, Site, owner,
 };
@@ -157,6 +157,22 @@ pub fn run<'a, R: Ring>(
         traffic: party.traffic,
         coins: party.session.take_coins(),
     })
+}
+
+/// Party: what of a run on the images of `own` can be computed before their input is there, gate by gate, handed to
+/// `put` with the gate's number until it wants no more. Returns whether it heard all of it.
+pub fn prepare<'a, R: Ring>(
+    program: &Program,
+    weights: &'a [Masked<Cpu<R>>],
+    own: Own<'a, Cpu<R>>,
+    put: impl FnMut(u32, Vec<R>) -> bool,
+) -> Result<bool> {
+    let (batch, params) = (own.images.len(), weights.iter().map(Early::weight).collect::<Vec<_>>());
+    let mut engine = Prepare::new(own, put);
+    match program.run(&mut engine, &params, batch) {
+        Err(_) if engine.stopped => Ok(false),
+        ran => ran.map(|()| true),
+    }
 }
 
 /// Data owner: masked input for both parties, from both parties' keys (one per image each).

@@ -16,6 +16,9 @@ pub struct Seconds {
     pub transfer: Option<f64>,
     /// From a masked input's request to its result.
     pub online: Option<f64>,
+    /// Computing beforehand, while nobody waited; in no other figure.
+    #[serde(default)]
+    pub prepared: Option<f64>,
     /// All of it.
     pub total: Option<f64>,
 }
@@ -125,6 +128,8 @@ pub struct Tally {
     pub images: u64,
     /// Seconds of all runs, from the first message to the owner to the last.
     pub online: f64,
+    /// Seconds spent computing beforehand.
+    pub prepared: f64,
     owner_bytes: u64,
     keys: KeyReading,
     gates: Vec<(Layer, u64, u64, u64, u64)>,
@@ -181,7 +186,11 @@ impl Tally {
             bytes_sent: of(sum(|g| g.2)),
             owner_bytes: of(self.owner_bytes),
             key_bytes: of(sum(|g| g.1)),
-            seconds: Seconds { online: Some(self.online), ..Seconds::default() },
+            seconds: Seconds {
+                online: Some(self.online),
+                prepared: Some(self.prepared),
+                ..Seconds::default()
+            },
             key_reading,
             opened: self.opened(),
             layers: self.gates.iter().map(layer).collect(),

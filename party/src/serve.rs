@@ -8,6 +8,7 @@ mod door;
 mod follow;
 mod job;
 mod lead;
+mod prepare;
 mod provision;
 mod state;
 
@@ -48,6 +49,7 @@ pub fn serve<R: Ring>(
     std::thread::scope(|scope| {
         let (party, endpoint, over) = (&party, &endpoint, &over);
         let door = scope.spawn(move || door::watch(scope, party, endpoint, over, say));
+        scope.spawn(move || party.larder.work(party, over));
         let back = |link: Link| {
             scope.spawn(move || door::listen(party, link, over, say));
         };
@@ -58,7 +60,8 @@ pub fn serve<R: Ring>(
         party.close(); // whoever came in meanwhile
         result
     })?;
-    let tally = party.tally();
+    let mut tally = party.tally();
+    tally.prepared = party.larder.seconds();
     let (left, burnt) = party.account()?;
     Ok(Served { tally, left, burnt })
 }

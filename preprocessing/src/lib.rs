@@ -34,6 +34,6 @@ pub use ledger::{
     Account, Claim, FileLog, Lease, Ledger, Log, Pending, Reservation, Tally, chunk, new_ledger,
 };
 pub use set::{Cut, PlanDigest, SeedSource, SegmentId, parse_key_set};
-pub use store::{KeyDir, KeySet, Leased, Reading, Segment};
+pub use store::{KeyDir, KeySet, Leased, Peek, Reading, Segment};
 pub use survey::{Gc, SegmentInfo, SegmentState, Summary};
 pub use writer::{DealSpec, HalfWriter, SegmentWriter, SetWriter};

@@ -4,7 +4,7 @@ mod ahead;
 mod segment;
 
 pub use ahead::Reading;
-pub use segment::{Leased, Segment};
+pub use segment::{Leased, Peek, Segment};
 
 use crate::disk::{erase, open_private};
 use crate::file::{Header, Kind, Wanted};
@@ -188,6 +188,11 @@ impl KeySet {
             return Err(Error::WrongKeySet { path, wanted: self.id(), found: lease.key_set });
         }
         Ok(Leased::new(self.segment(lease.segment)?, lease.images))
+    }
+
+    /// Looks into a segment without using anything up.
+    pub fn peek(&self, segment: u32) -> Result<Peek> {
+        self.segment(segment).map(Peek)
     }
 
     /// Opens a segment, or shares it with those who have it open.

@@ -52,6 +52,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn upload(&self, v: &[Self::Ring]) -> Self::Buf;
     /// Copies from the device.
     fn download(&self, b: &Self::Buf) -> Vec<Self::Ring>;
+    /// Overwrites with zeros, for good.
+    fn wipe(&self, b: &mut Self::Buf);
     /// Number of elements.
     fn len(&self, b: &Self::Buf) -> usize;
     /// Elements `from..from + len`.

@@ -25,6 +25,7 @@ pub use relu_floor::ReluFloor;
 pub use truncate::Truncate;
 
 use crate::compare::Scheme;
+use crate::session::{Early, Own};
 use crate::{Backend, Deal, Form, Mask, Masked, Part, Result, Ring, Session, Share};
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +88,16 @@ pub trait Gate: Serialize + Send + Sync {
     fn deal<B: Backend>(&self, d: &mut Deal<B>, r: &[&Mask<B>]) -> Result<Mask<B>>;
     /// Party: a share of the masked result, from masked operands and keys.
     fn eval<B: Backend>(&self, s: &mut Session<B>, x: &[&Masked<B>]) -> Result<Share<B>>;
+    /// Party, before a run: its share of the mask that the result of `eval` will have.
+    fn mask<B: Backend>(&self, own: &Own<B>, x: &[&Early<B>]) -> Result<B::Buf> {
+        let forms: Vec<&Form> = x.iter().map(|x| x.form()).collect();
+        Ok(own.fresh(0, &self.output(B::Ring::BITS, &forms)?))
+    }
+    /// Party, before a run: the part of `eval` that does not depend on the input, which takes it from the session if
+    /// it is there and computes it if not. A row per image; none for gates without such a part.
+    fn early<B: Backend>(&self, _: &Own<B>, _: &[&Early<B>]) -> Result<Option<B::Buf>> {
+        Ok(None)
+    }
     /// The bill.
     fn cost(&self, n: u32, x: &[&Form]) -> Result<Cost>;
 }

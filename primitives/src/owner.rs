@@ -59,7 +59,7 @@ impl<B: Backend> Masked<B> {
             ));
         }
         let value = dev.unpack(&Packed { bytes: packed.into(), at: 0, width: form.bits, len });
-        Ok(Masked { form: form.clone(), value, share })
+        Ok(Masked::new(form.clone(), value, share))
     }
     /// A weight tensor under the key set's weight mask.
     pub fn weight(

@@ -1,16 +1,19 @@
 //! One party online: who, device, peer, keys. Blocking; everything from outside is passed in.
 
 mod grow;
+mod own;
+mod prepared;
 mod talk;
 mod tile;
 
 pub(crate) use grow::Target;
+pub use own::{Early, Own};
+pub use prepared::Prepared;
 pub use talk::PIECE;
 pub(crate) use talk::{Round, Talk};
 pub use tile::TileKey;
 
-use crate::deal::{FRESH, input_share};
-use crate::prg::{Origin, Streams, owner_key};
+use crate::prg::{Origin, Streams};
 use crate::{Backend, Channel, Clock, Error, Form, KeySource, Masked, PartyId, Result, Ring, Seed, Share};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -133,6 +136,7 @@ pub struct Session<'a, B: Backend> {
     key_bits: AtomicU64,
     stats: Vec<GateStats>,
     coins: Option<Vec<(u32, Vec<u64>)>>,
+    prepared: Option<Prepared<B>>,
 }
 
 impl<'a, B: Backend> Session<'a, B> {
@@ -155,6 +159,7 @@ impl<'a, B: Backend> Session<'a, B> {
             key_bits: AtomicU64::new(0),
             stats: vec![],
             coins: None,
+            prepared: None,
         }
     }
     /// Images of this run.
@@ -206,24 +211,41 @@ impl<'a, B: Backend> Session<'a, B> {
         self.talk.transcript()
     }
 
+    /// Takes what was computed for images of this segment before the run; what is there for none of its images, or for
+    /// another segment, is of no use and does no harm.
+    pub fn prepared(&mut self, p: Prepared<B>) {
+        self.prepared = Some(p).filter(|p| p.origin() == self.origin);
+    }
+    /// What was prepared of this gate: for how many of the first images, and its results.
+    pub(crate) fn ready(&mut self) -> (usize, B::Buf) {
+        let nothing = || (0, self.dev.upload(&[]));
+        self.prepared.as_mut().map_or_else(nothing, |p| p.take(self.gate, self.images.clone()))
+    }
+    /// This party's randomness and stored words at this gate.
+    pub(crate) fn own(&self) -> Own<'_, B> {
+        Own {
+            dev: &self.dev,
+            me: self.me,
+            seed: &self.seed,
+            origin: self.origin,
+            images: self.images.clone(),
+            keys: self.keys.as_ref(),
+            gate: self.gate,
+        }
+    }
+    /// Counts the stored words that a gate used, whenever they were read.
+    pub(crate) fn used(&self, words: usize, bits: u32) {
+        self.key_bits.fetch_add(words as u64 * u64::from(bits), Ordering::Relaxed);
+    }
     /// This party's share of the mask that [`crate::Deal::fresh`] drew.
     pub(crate) fn fresh(&self, part: u32, form: &Form) -> B::Buf {
-        self.dev.expand(
-            self.streams(part).field(FRESH),
-            self.images.start * form.shape.row(),
-            form.len(),
-            form.bits,
-        )
+        self.own().fresh(part, form)
     }
     /// This party's share of an input mask, and the keys (one per image) from which the owner derives it.
     pub fn input(&self, form: &Form) -> (B::Buf, Vec<[u8; 16]>) {
-        let key = |i| owner_key(&self.seed, self.origin, self.gate, i as u64);
-        let keys: Vec<[u8; 16]> = self.images.clone().map(key).collect();
-        (input_share(&self.dev, &keys, form), keys)
-    }
-    /// This party's streams of one part of this gate.
-    fn streams(&self, part: u32) -> Streams {
-        Streams::new(&self.seed, self.origin, crate::Site { gate: self.gate, part })
+        let own = self.own();
+        let keys = own.owner_keys();
+        (own.input(form), keys)
     }
 
     /// Runs `work` on this run's slots of every tile of one part, wave by wave, the tiles of a wave in parallel, and
@@ -268,12 +290,13 @@ impl<'a, B: Backend> Session<'a, B> {
         per_image: usize,
     ) -> Result<(TileKey<B>, Range<usize>)> {
         let run = self.images.start * per_image..self.images.end * per_image;
+        let site = crate::Site { gate: self.gate, part };
         let place = tile::Place {
             dev: &self.dev,
             me: self.me,
-            streams: Arc::new(self.streams(part)),
+            streams: Arc::new(Streams::new(&self.seed, self.origin, site)),
             origin: self.origin,
-            site: crate::Site { gate: self.gate, part },
+            site,
             fields: &fields[self.me.index()],
         };
         let (key, slots) = place.tile(name, tile, &run, self.keys.as_ref())?;
@@ -310,7 +333,7 @@ impl<'a, B: Backend> Session<'a, B> {
             }
             round.align();
             self.talk.now.opened += form.len() as u64;
-            out.push(Masked { form, value: buf, share: mask });
+            out.push(Masked::new(form, buf, mask));
         }
         Ok(out)
     }

@@ -18,6 +18,7 @@ use crate::bits::Bits;
 use crate::session::Round;
 use crate::{Backend, Form, Local, Result, Ring};
 use serde::{Deserialize, Serialize};
+use std::sync::{Arc, OnceLock};
 
 /// One of the two parties. Never a `bool`: the roles differ.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -87,9 +88,22 @@ pub struct Masked<B: Backend> {
     pub(crate) form: Form,
     pub(crate) value: B::Buf,
     pub(crate) share: B::Buf,
+    /// P0's additive share of the value, if it was wanted: weights stay, and so does this.
+    additive: OnceLock<Arc<B::Buf>>,
 }
 
 impl<B: Backend> Masked<B> {
+    /// A public value and this party's share of its mask.
+    pub(crate) fn new(form: Form, value: B::Buf, share: B::Buf) -> Self {
+        Masked { form, value, share, additive: OnceLock::new() }
+    }
+    /// `x^ - [r]_0`, computed once; P1's additive share is `-[r]_1`.
+    pub(crate) fn additive(&self, dev: &B) -> &B::Buf {
+        let minus = B::Ring::ZERO.sub(B::Ring::ONE);
+        self.additive.get_or_init(|| {
+            Arc::new(dev.lin(&[(B::Ring::ONE, &self.value), (minus, &self.share)], self.form.bits))
+        })
+    }
     /// Shape and width of the wire.
     pub fn form(&self) -> &Form {
         &self.form
@@ -101,7 +115,7 @@ impl<B: Backend> Masked<B> {
         let value = dev.local(f, &form, &forms, &x.iter().map(|m| &m.value).collect::<Vec<_>>());
         let share =
             dev.local(&f.homogeneous(), &form, &forms, &x.iter().map(|m| &m.share).collect::<Vec<_>>());
-        Ok(Masked { form, value, share })
+        Ok(Masked::new(form, value, share))
     }
 }
 

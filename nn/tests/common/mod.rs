@@ -97,7 +97,7 @@ fn rows<R: Ring>(program: &Program, values: &[R]) -> Vec<Vec<f64>> {
 }
 
 /// Dealer and model owner: key files of both parties below a folder, and the masked weights.
-fn deal<R: Ring>(plan: &Plan, program: &Program, weights: &Weights, cut: Cut) -> (TempDir, Vec<u8>) {
+pub fn deal<R: Ring>(plan: &Plan, program: &Program, weights: &Weights, cut: Cut) -> (TempDir, Vec<u8>) {
     let dirs = tempfile::tempdir().unwrap();
     let roots = PartyId::BOTH.map(|p| dirs.path().join(p.to_string()));
     roots.iter().for_each(|d| std::fs::create_dir(d).unwrap());

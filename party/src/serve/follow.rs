@@ -39,7 +39,7 @@ pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, hooks: &Hooks) -> Result<
 type Order = (Job, Fingerprint, [u8; 32], Option<(u64, u64)>);
 
 fn one<R: Ring>(party: &Party<R>, peer: &mut Link, order: Order, hooks: &Hooks) -> Result<(), Failure> {
-    let reserve = order.3;
+    let (reserve, _serving) = (order.3, party.larder.serving());
     let client = match prepare(party, order) {
         Ok(client) => client,
         Err(refusal) => {

@@ -56,6 +56,7 @@ pub fn reserve<R: Ring>(party: &Party<R>, peer: &mut Link, images: Range<u64>) -
 pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, client: Waiting) -> Result<Outcome, Failure> {
     let mut link = client.link;
     link.set_patience(OWNER);
+    party.larder.asked_for(client.job.images.into());
     let leases = party.lease(client.job.images.into())?;
     let mut unserved = u64::from(client.job.images);
     let mut segments: VecDeque<u32> = leases.iter().map(Lease::segment).collect();
@@ -137,8 +138,11 @@ fn piece<R: Ring>(party: &Party<R>, peer: &mut Link, link: &mut Link, lease: Lea
     };
     let mut owner = Owner { link, grant, granted: false, failure: None };
     let record = party.config.record_coins.is_some();
-    let ran =
-        roles::run::<R>(&party.program, &weights.wires, Session::new(setup), (&mut owner, half), record);
+    let mut session = Session::new(setup);
+    if let Some(prepared) = party.larder.take(keys.origin()) {
+        session.prepared(prepared);
+    }
+    let ran = roles::run::<R>(&party.program, &weights.wires, session, (&mut owner, half), record);
     let owner_failure = owner.failure.take();
     match ran {
         Ok(ran) => {
@@ -162,6 +166,7 @@ fn piece<R: Ring>(party: &Party<R>, peer: &mut Link, link: &mut Link, lease: Lea
 
 /// Erases a segment all of whose images are spent.
 fn erase<R: Ring>(party: &Party<R>, segment: u32) -> Result<(), Failure> {
+    party.larder.let_go();
     let end = party.set.cut().range(segment).map_or(u64::MAX, |r| r.end);
     let book = party.book();
     let reserved: u64 = book.reserved.iter().map(|r| r.left()).sum();

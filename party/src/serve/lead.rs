@@ -41,7 +41,7 @@ fn one<R: Ring>(
     client: Waiting,
     hooks: &Hooks,
 ) -> Result<Option<Ended>, Failure> {
-    let job = client.job;
+    let (job, _serving) = (client.job, party.larder.serving());
     let (weights, reserve) = match prepare(party, u64::from(job.images)) {
         Ok(ready) => ready,
         Err(failure) => {

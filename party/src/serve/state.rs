@@ -1,5 +1,6 @@
 //! What the threads of a party share.
 
+use super::prepare::Larder;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::{Fingerprint, Identity};
 use crate::jobs::Job;
@@ -112,6 +113,7 @@ pub struct Party<R: Ring> {
     pub digest: PlanDigest,
     pub set: KeySet,
     pub config: Config,
+    pub larder: Larder<R>,
     book: Mutex<Book>,
     weights: Mutex<Option<Arc<Weights<R>>>>,
     waiting: Mutex<VecDeque<Waiting>>,
@@ -147,6 +149,7 @@ impl<R: Ring> Party<R> {
         set.gc(&ledger).map_err(|e| start(e.into()))?; // what a crash kept from being erased
         let party = Party {
             me: setup.me,
+            larder: Larder::new(&setup.plan),
             plan: setup.plan,
             program,
             digest,

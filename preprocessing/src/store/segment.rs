@@ -106,6 +106,14 @@ impl Inner {
         Ok(())
     }
 
+    fn elements(&self, at: Site) -> twoply_primitives::Result<usize> {
+        self.layout.elements(at).ok_or_else(|| twoply_primitives::Error::PlanMismatch {
+            at: at.gate,
+            wanted: format!("part {}", at.part),
+            found: "no such part in the plan".into(),
+        })
+    }
+
     pub(super) fn layout(&self) -> &SegmentLayout {
         &self.layout
     }
@@ -212,10 +220,35 @@ impl KeySource for Leased {
         Ok(Arc::new(View { inner: self.segment.0.clone(), range }))
     }
     fn elements(&self, at: Site) -> twoply_primitives::Result<usize> {
-        self.segment.0.layout.elements(at).ok_or_else(|| twoply_primitives::Error::PlanMismatch {
-            at: at.gate,
-            wanted: format!("part {}", at.part),
-            found: "no such part in the plan".into(),
-        })
+        self.segment.0.elements(at)
+    }
+}
+
+/// The tiles of a segment without a lease, for what a party computes by itself before a run: nothing that comes of them
+/// may leave before their images are reserved. Made by [`crate::KeySet::peek`].
+pub struct Peek(pub(super) Segment);
+
+impl Peek {
+    /// This party's seed of the segment.
+    pub fn seed(&self) -> &Seed {
+        &self.0.0.seed
+    }
+    /// Where the segment's randomness belongs.
+    pub fn origin(&self) -> Origin {
+        let header = self.0.header();
+        Origin { set: header.key_set, segment: header.segment }
+    }
+}
+
+impl KeySource for Peek {
+    fn tile(&self, name: &'static str, at: Site, tile: usize) -> twoply_primitives::Result<TileBytes> {
+        let (range, number) = self.0.0.find(name, at, tile)?;
+        if number.is_some() {
+            self.0.0.verify(at, tile)?;
+        }
+        Ok(Arc::new(View { inner: self.0.0.clone(), range }))
+    }
+    fn elements(&self, at: Site) -> twoply_primitives::Result<usize> {
+        self.0.0.elements(at)
     }
 }

@@ -17,6 +17,7 @@ use crate::bits::Bits;
 use crate::prg::{Roots, Stream, TreeHash};
 use crate::{Form, Local, Ring};
 use std::marker::PhantomData;
+use zeroize::Zeroize;
 
 /// The CPU, for one ring.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +39,9 @@ impl<R: Ring> Backend for Cpu<R> {
     }
     fn download(&self, b: &Vec<R>) -> Vec<R> {
         b.clone()
+    }
+    fn wipe(&self, b: &mut Vec<R>) {
+        b.zeroize();
     }
     fn len(&self, b: &Vec<R>) -> usize {
         b.len()

@@ -10,7 +10,7 @@ use crate::backend::Term;
 use crate::bits::Bits;
 use crate::compare::Scheme;
 use crate::deal::TileDeal;
-use crate::session::Stored;
+use crate::session::{Early, Own, Stored};
 use crate::{Backend, Deal, Error, Form, Local, Mask, Masked, Part, Result, Ring, Session, Shape, Share};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -144,11 +144,8 @@ impl Gate for Argmax {
         let (dev, first) = (s.dev.clone(), x.form.shape.row());
         let ids: Vec<B::Ring> = (0..x.form.len()).map(|e| B::Ring::from_u64((e % first) as u64)).collect();
         let mut value = x.clone();
-        let mut index = Masked {
-            form: Form { bits: form.bits, ..x.form.clone() },
-            value: dev.upload(&ids),
-            share: dev.upload(&vec![B::Ring::ZERO; ids.len()]),
-        };
+        let zero = dev.upload(&vec![B::Ring::ZERO; ids.len()]);
+        let mut index = Masked::new(Form { bits: form.bits, ..x.form.clone() }, dev.upload(&ids), zero);
         for (part, k) in Self::sizes(first).enumerate() {
             let mut shares = self.round(s, part as u32, (k, first), &value, &index)?;
             if k == 2 {
@@ -158,6 +155,23 @@ impl Gate for Argmax {
             let opened = s.open_together(shares)?;
             value = Masked::local(&dev, &next(k), &[&value, &opened[0]])?;
             index = Masked::local(&dev, &next(k), &[&index, &opened[1]])?;
+        }
+        Err(Error::shape(Self::NAME, "no level"))
+    }
+
+    fn mask<B: Backend>(&self, own: &Own<B>, x: &[&Early<B>]) -> Result<B::Buf> {
+        let [x] = take(Self::NAME, x)?;
+        let (form, dev) = (self.output(B::Ring::BITS, &[x.form()])?, own.dev);
+        let zero = dev.upload(&vec![B::Ring::ZERO; x.form().len()]);
+        let mut index = Early::mask(Form { bits: form.bits, ..x.form().clone() }, zero);
+        for (part, k) in Self::sizes(x.form().shape.row()).enumerate() {
+            let b = Early::local(dev, &Local::Gather(pairs(k).1), &[&index])?;
+            let fresh = own.fresh(INDEX_PART + part as u32, b.form());
+            let winners = Early::local(dev, &Local::Add, &[&b, &Early::mask(b.form().clone(), fresh)])?;
+            if k == 2 {
+                return Ok(winners.share.into_owned());
+            }
+            index = Early::local(dev, &next(k), &[&index, &winners])?;
         }
         Err(Error::shape(Self::NAME, "no level"))
     }

@@ -8,7 +8,7 @@
 use super::{Coins, Cost, Gate};
 use crate::backend::Product;
 use crate::ring::ones;
-use crate::session::Stored;
+use crate::session::{Early, Own};
 use crate::{
     Backend, Cpu, Deal, Error, Form, Mask, Masked, Part, Result, Ring, Session, Shape, Share, Window,
 };
@@ -187,35 +187,28 @@ impl<G: Bilinear> Gate for G {
         let (n, one) = (B::Ring::BITS, B::Ring::ONE);
         let forms: Vec<&Form> = x.iter().map(|x| x.form()).collect();
         let form = self.output(n, &forms)?;
-        let (dev, minus, p0) = (s.dev.clone(), B::Ring::ZERO.sub(one), s.me.is_p0());
-        // This party's additive share of an operand that is not multiplied by x^.
-        let own = |v: &Masked<B>| match p0 {
-            true => dev.lin(&[(one, &v.value), (minus, &v.share)], n),
-            false => dev.lin(&[(minus, &v.share)], n),
+        let (dev, p0, cut) = (s.dev.clone(), s.me.is_p0(), self.cut());
+        let k = whole_k(self, s, x)?;
+        s.used(form.len(), if p0 { 0 } else { n });
+        let (w, sign) = match p0 {
+            true => (x[1].additive(&dev), one),
+            false => (&x[1].share, B::Ring::ZERO.sub(one)),
         };
-        let product = |a: &B::Buf, b: &B::Buf| dev.product(&self.product(), [forms[0], forms[1]], a, b);
-        let (fields, per_image) = ([vec![], vec![n]], form.shape.row());
-        let at = Stored { name: <G as Bilinear>::NAME, part: 0, fields, per_image };
-        let mut c = vec![];
-        s.tiles(
-            &at,
-            |mut key, _| key.word(C, n),
-            |_, tile| {
-                c.push(tile);
-                Ok(())
-            },
-        )?;
-        let (online, before) = (product(&x[0].value, &own(x[1])), product(&x[0].share, &x[1].value));
-        let mut z = dev.lin(&[(one, &online), (minus, &before), (one, &dev.concat(c))], n);
-        if let Some(bias) = x.get(2) {
-            z = dev.add_row(&z, &own(bias), span(&form, &bias.form));
-        }
-        let cut = self.cut();
+        let online = dev.product(&self.product(), [forms[0], forms[1]], &x[0].value, w);
+        let z = dev.lin(&[(sign, &online), (one, &k)], n);
         if !p0 && cut > 0 {
             s.coin(|dev| dev.download(&z).iter().map(|v| v.low() & ones(cut)).collect());
         }
         let up = if p0 { 0 } else { ones(cut) };
         Ok(Share { buf: dev.shift(&z, up, cut, form.bits), mask: s.fresh(0, &form), form, begun: None })
+    }
+
+    fn early<B: Backend>(&self, own: &Own<B>, x: &[&Early<B>]) -> Result<Option<B::Buf>> {
+        let bias = x.get(2).map(|b| b.weight);
+        let (Some(w), false) = (x.get(1).and_then(|w| w.weight), bias.is_some_and(|b| b.is_none())) else {
+            return Ok(None);
+        };
+        partial_k(self, own, x[0], (w, bias.flatten())).map(Some)
     }
 
     fn cost(&self, n: u32, x: &[&Form]) -> Result<Cost> {
@@ -225,4 +218,42 @@ impl<G: Bilinear> Gate for G {
         cost.result(&form);
         Ok(cost)
     }
+}
+
+/// `k_b` of all images of a run: as far as it was prepared, and the rest now.
+fn whole_k<G: Bilinear, B: Backend>(gate: &G, s: &mut Session<B>, x: &[&Masked<B>]) -> Result<B::Buf> {
+    let (ready, k) = s.ready();
+    let (dev, mut own, weights) = (s.dev.clone(), s.own(), (x[1], x.get(2).copied()));
+    if ready == 0 {
+        return partial_k(gate, &own, &Early::of(x[0]), weights);
+    }
+    own.images.start += ready;
+    if own.images.is_empty() {
+        return Ok(k);
+    }
+    let (form, len) = (x[0].form(), own.images.len());
+    let share = dev.slice(&x[0].share, ready * form.shape.row(), len * form.shape.row());
+    let shape = Shape([&[len], &form.shape.0[1..]].concat());
+    let rest = Early::mask(Form { shape, bits: form.bits }, share);
+    Ok(dev.concat(vec![k, partial_k(gate, &own, &rest, weights)?]))
+}
+
+/// `k_b = -[r_x]_b . w^ + [c]_b` of some images, with this party's share of the bias.
+fn partial_k<G: Bilinear, B: Backend>(
+    gate: &G,
+    own: &Own<B>,
+    x: &Early<B>,
+    (w, bias): (&Masked<B>, Option<&Masked<B>>),
+) -> Result<B::Buf> {
+    let (dev, n, one) = (own.dev, B::Ring::BITS, B::Ring::ONE);
+    let (form, minus) = (gate.output(n, &[x.form(), &w.form])?, B::Ring::ZERO.sub(one));
+    let product = dev.product(&gate.product(), [x.form(), &w.form], &x.share, &w.value);
+    let c = own.words(<G as Bilinear>::NAME, C, n, form.shape.row())?;
+    let k = dev.lin(&[(minus, &product), (one, &c)], n);
+    let Some(bias) = bias else { return Ok(k) };
+    let share = match own.me.is_p0() {
+        true => dev.lin(&[(one, &bias.value), (minus, &bias.share)], n),
+        false => dev.lin(&[(minus, &bias.share)], n),
+    };
+    Ok(dev.add_row(&k, &share, span(&form, &bias.form)))
 }

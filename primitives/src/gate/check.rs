@@ -4,7 +4,7 @@
 use super::{Cost, Gate};
 use crate::channel::pair;
 use crate::prg::{KeySetId, Origin, Streams};
-use crate::session::{Outlet, Setup};
+use crate::session::{Early, Outlet, Prepared, Setup};
 use crate::*;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -116,14 +116,12 @@ pub fn run<R: Ring, G: Gate>(
                         let ones = R::ones(run_forms[i].bits);
                         let r = masks[i].sum(&dev);
                         let range = rows[i].clone();
-                        Masked {
-                            form: run_forms[i].clone(),
-                            value: range.clone().map(|e| x[i][e].add(r[e]).and(ones)).collect(),
-                            share: masks[i].shares[me.index()][range].to_vec(),
-                        }
+                        let value = range.clone().map(|e| x[i][e].add(r[e]).and(ones)).collect();
+                        Masked::new(run_forms[i].clone(), value, masks[i].shares[me.index()][range].to_vec())
                     })
                     .collect();
                 let images = images.clone();
+                let weights: Vec<bool> = operands.iter().map(|o| o.1).collect();
                 scope.spawn(move || {
                     let setup = Setup {
                         me,
@@ -140,11 +138,26 @@ pub fn run<R: Ring, G: Gate>(
                         s.end_gate();
                     }
                     s.record_coins();
+                    // what is known before the input: the mask of the result, and part of the work
+                    let early: Vec<Early<Cpu<R>>> = (0..values.len())
+                        .map(|i| if weights[i] { Early::weight(&values[i]) } else { Early::of(&values[i]) })
+                        .collect();
+                    let early: Vec<_> = early.iter().collect();
+                    let mask = gate.mask(&s.own(), &early).unwrap();
+                    if let Some(k) =
+                        gate.early(&s.own(), &early).unwrap().filter(|_| entropy.is_multiple_of(2))
+                    {
+                        let mut prepared = Prepared::new(dev, origin);
+                        prepared.begin(s.own().images);
+                        prepared.put(s.own().gate, k);
+                        s.prepared(prepared);
+                    }
                     s.begin_gate("test", G::NAME, Outlet::Open);
                     let share = gate.eval(&mut s, &values.iter().collect::<Vec<_>>()).unwrap();
                     let out = s.open(share).unwrap();
                     s.end_gate();
                     s.finish().unwrap();
+                    assert_eq!(out.share, mask, "the mask share is the one that was announced");
                     (out, s.stats().last().cloned().unwrap(), s.take_coins())
                 })
             })

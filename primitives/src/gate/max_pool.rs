@@ -10,7 +10,7 @@ use super::{Coins, Cost, Gate, take};
 use crate::backend::Term;
 use crate::compare::Scheme;
 use crate::ring::sign_extend;
-use crate::session::{Outlet, Stored, Target};
+use crate::session::{Early, Outlet, Own, Stored, Target};
 use crate::{
     Backend, Deal, Error, Form, Local, Mask, Masked, Part, Result, Ring, Session, Shape, Share, Window,
 };
@@ -139,6 +139,17 @@ impl Gate for MaxPool {
             wires.push(s.open(share)?);
         }
         Err(Error::shape(Self::NAME, "no level"))
+    }
+
+    fn mask<B: Backend>(&self, own: &Own<B>, x: &[&Early<B>]) -> Result<B::Buf> {
+        let [x] = take(Self::NAME, x)?;
+        let (dev, mut wires) = (own.dev, vec![x.clone()]);
+        for (part, level) in self.levels(x.form())?.1.iter().enumerate() {
+            let b = Early::local(dev, &Local::Gather(level.b.clone()), &wires.iter().collect::<Vec<_>>())?;
+            let fresh = Early::mask(b.form().clone(), own.fresh(part as u32, b.form()));
+            wires.push(Early::local(dev, &Local::Add, &[&b, &fresh])?);
+        }
+        wires.pop().map(|w| w.share.into_owned()).ok_or_else(|| Error::shape(Self::NAME, "no level"))
     }
 
     fn cost(&self, _: u32, x: &[&Form]) -> Result<Cost> {

@@ -6,6 +6,7 @@ use crate::Ring;
 use crate::backend::Isa;
 use std::ops::Range;
 use std::sync::OnceLock;
+use zeroize::Zeroize;
 
 /// A register tile with the layouts it wants.
 ///
@@ -90,7 +91,7 @@ fn splits_multiplies() -> bool {
 }
 
 /// The rings that there are kernels for.
-pub trait Multiply: Copy + Sized {
+pub trait Multiply: Copy + Zeroize {
     /// Runs a job on the kernels of one path.
     fn multiply<S: Source<Self>>(job: &Job<Self, S>, path: Path) -> Vec<Self>;
     /// Inner products on one rung: `z[i * stride + j]` becomes row `i` of `w` times row `j` of `x`.

@@ -58,8 +58,8 @@ words!(Wide, 8, 16, [1 2 3 4 5 6 7 8], "avx512f,avx512dq,avx512vl");
 fn product<R: Ring, const M: usize, const N: usize>(a: Left<R>, b: &[R], k: usize, out: &mut [R]) {
     let mut acc = [[R::ZERO; N]; M];
     let mut rows = [a.words; M];
-    for i in 0..M {
-        rows[i] = &a.words[i * a.stride..][..k];
+    for (i, row) in rows.iter_mut().enumerate() {
+        *row = &a.words[i * a.stride..][..k];
     }
     let b = &b[..k * N];
     for l in 0..k {

@@ -1,0 +1,183 @@
+//! Work for runs to come, done while no data owner waits: the products of linear gates that do not depend on inputs.
+//!
+//! Looks at the ledger and reads keys early, but reserves, marks and releases nothing. What it made is consumed by the
+//! run of exactly those images; a run for which nothing is there computes it itself and opens the same bits.
+
+use super::TICK;
+use super::state::Party;
+use crate::exit::Failure;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use twoply_nn::{Plan, roles};
+use twoply_primitives::session::{Own, Prepared};
+use twoply_primitives::{Cpu, Origin, Ring};
+
+/// Most bytes held for runs to come.
+const MOST: usize = 256 << 20;
+
+/// Images prepared together: whoever comes meanwhile waits for one gate of these at most.
+const TOGETHER: usize = 8;
+
+/// What is prepared, and by whom.
+pub struct Larder<R: Ring> {
+    shelf: Mutex<Shelf<R>>,
+    bell: Condvar,
+    /// Ring elements that an image takes.
+    per_image: usize,
+}
+
+struct Shelf<R: Ring> {
+    /// By segment.
+    stock: Vec<Prepared<Cpu<R>>>,
+    /// A data owner is being served: nothing is begun.
+    serving: bool,
+    /// The thread that prepares holds keys.
+    working: bool,
+    /// How many images to have ready: as many as the last data owner asked for.
+    wanted: u64,
+    /// Time spent.
+    seconds: f64,
+}
+
+/// Images of a segment that lack preparation.
+struct Gap {
+    segment: u32,
+    images: Range<usize>,
+}
+
+/// While it lives, nothing new is prepared.
+pub struct Serving<'a, R: Ring>(&'a Larder<R>);
+
+impl<R: Ring> Drop for Serving<'_, R> {
+    fn drop(&mut self) {
+        self.0.shelf().serving = false;
+        self.0.bell.notify_all();
+    }
+}
+
+impl<R: Ring> Larder<R> {
+    /// Empty, for runs of a plan.
+    pub fn new(plan: &Plan) -> Self {
+        let products = plan.gates.iter().filter(|g| ["linear", "conv2d"].contains(&&g.gate[..]));
+        let per_image = products.map(|g| g.output.len()).sum();
+        let shelf = Shelf { stock: vec![], serving: false, working: false, wanted: 1, seconds: 0.0 };
+        Larder { shelf: Mutex::new(shelf), bell: Condvar::new(), per_image }
+    }
+    fn shelf(&self) -> MutexGuard<'_, Shelf<R>> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A data owner is served from now on.
+    pub fn serving(&self) -> Serving<'_, R> {
+        self.shelf().serving = true;
+        Serving(self)
+    }
+    /// How many images a data owner asked for.
+    pub fn asked_for(&self, images: u64) {
+        self.shelf().wanted = images;
+    }
+    /// What is there for a segment.
+    pub fn take(&self, origin: Origin) -> Option<Prepared<Cpu<R>>> {
+        let mut shelf = self.shelf();
+        let at = shelf.stock.iter().position(|p| p.origin() == origin)?;
+        Some(shelf.stock.swap_remove(at))
+    }
+    /// Waits until no segment is read any more; one gate's work at most, while a data owner is served.
+    pub fn let_go(&self) {
+        let mut shelf = self.shelf();
+        while shelf.working {
+            shelf = self.bell.wait(shelf).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+    /// Seconds spent preparing.
+    pub fn seconds(&self) -> f64 {
+        self.shelf().seconds
+    }
+
+    /// Prepares in the idle time until `over`.
+    pub fn work(&self, party: &Party<R>, over: &AtomicBool) {
+        while !over.load(Ordering::SeqCst) {
+            let gap = self.gap(party);
+            let mut shelf = self.shelf();
+            match gap {
+                Some(gap) if !shelf.serving => {
+                    shelf.working = true;
+                    drop(shelf);
+                    let result = self.fill(party, gap);
+                    let mut shelf = self.shelf();
+                    shelf.working = false;
+                    if result.is_err() {
+                        shelf.wanted = 0; // the run will meet the same fault, and say so
+                    }
+                    self.bell.notify_all();
+                }
+                _ => drop(self.bell.wait_timeout(shelf, TICK)),
+            }
+        }
+    }
+
+    /// The first images that the next data owner will be given and that lack preparation, if there is room.
+    fn gap(&self, party: &Party<R>) -> Option<Gap> {
+        party.weights()?;
+        let (next, end) = {
+            let book = party.book();
+            let marked = book.ledger.tally().next;
+            (marked - book.reserved.iter().map(|r| r.left()).sum::<u64>(), party.set.dealt(marked))
+        };
+        let mut shelf = self.shelf();
+        let coming: Vec<Gap> = party
+            .set
+            .cut()
+            .pieces(next..end.min(next + shelf.wanted))
+            .map(|(segment, r)| Gap { segment, images: r.start as usize..r.end as usize })
+            .collect();
+        let of = |p: &Prepared<Cpu<R>>| coming.iter().find(|g| g.segment == p.origin().segment);
+        shelf.stock.retain(|p| of(p).is_some_and(|g| p.images().contains(&g.images.start)));
+        let held: usize = shelf.stock.iter().map(Prepared::elements).sum();
+        let room = (MOST / (R::BITS as usize / 8)).saturating_sub(held) / self.per_image.max(1);
+        let gap = coming.into_iter().find_map(|Gap { segment, images }| {
+            let there = shelf.stock.iter().find(|p| p.origin().segment == segment);
+            let from = there.map_or(images.start, |p| p.images().end);
+            let to = images.end.min(from + TOGETHER);
+            (from < to).then_some(Gap { segment, images: from..to })
+        })?;
+        (gap.images.len() <= room && self.per_image > 0).then_some(gap)
+    }
+
+    fn fill(&self, party: &Party<R>, gap: Gap) -> Result<(), Failure> {
+        let began = Instant::now();
+        let Some(weights) = party.weights() else { return Ok(()) };
+        let (keys, dev) = (party.set.peek(gap.segment)?, Cpu::<R>::new());
+        let own = Own {
+            dev: &dev,
+            me: party.me,
+            seed: keys.seed(),
+            origin: keys.origin(),
+            images: gap.images.clone(),
+            keys: &keys,
+            gate: 0,
+        };
+        let mut first = true;
+        let done = roles::prepare(&party.program, &weights.wires, own, |gate, k| {
+            let mut shelf = self.shelf();
+            if shelf.serving {
+                return false;
+            }
+            if !shelf.stock.iter().any(|p| p.origin() == keys.origin()) {
+                shelf.stock.push(Prepared::new(dev, keys.origin()));
+            }
+            if let Some(p) = shelf.stock.iter_mut().find(|p| p.origin() == keys.origin()) {
+                if std::mem::take(&mut first) {
+                    p.begin(gap.images.clone());
+                }
+                p.put(gate, k);
+            }
+            true
+        });
+        self.shelf().seconds += began.elapsed().as_secs_f64();
+        done?;
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! What a party can do before a run has its input: its own randomness and corrections, no peer.
+
+use super::tile::{Place, covering};
+use crate::deal::{FRESH, input_share};
+use crate::prg::{Origin, Streams, owner_key};
+use crate::{Backend, Form, KeySource, Local, Masked, PartyId, Result, Seed, Site};
+use rayon::prelude::*;
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// One party's randomness and stored words of some images at one gate.
+#[derive(Clone)]
+pub struct Own<'a, B: Backend> {
+    /// The device.
+    pub dev: &'a B,
+    /// Which party this is.
+    pub me: PartyId,
+    /// This party's seed of the segment.
+    pub seed: &'a Seed,
+    /// Key set and segment.
+    pub origin: Origin,
+    /// Images of the segment.
+    pub images: Range<usize>,
+    /// Key tiles of the segment.
+    pub keys: &'a dyn KeySource,
+    /// Number of the gate.
+    pub gate: u32,
+}
+
+impl<B: Backend> Own<'_, B> {
+    /// This party's share of the mask that [`crate::Deal::fresh`] drew.
+    pub fn fresh(&self, part: u32, form: &Form) -> B::Buf {
+        let (from, streams) = (self.images.start * form.shape.row(), self.streams(part));
+        self.dev.expand(streams.field(FRESH), from, form.len(), form.bits)
+    }
+    /// The keys of its shares of an input mask, one per image, for the owner.
+    pub fn owner_keys(&self) -> Vec<[u8; 16]> {
+        self.images.clone().map(|i| owner_key(self.seed, self.origin, self.gate, i as u64)).collect()
+    }
+    /// This party's share of an input mask.
+    pub fn input(&self, form: &Form) -> B::Buf {
+        input_share(self.dev, &self.owner_keys(), form)
+    }
+    fn streams(&self, part: u32) -> Streams {
+        Streams::new(self.seed, self.origin, Site { gate: self.gate, part })
+    }
+    /// This party's shares of the one correction word that part 0 of this gate stores for each of `per_image` elements.
+    pub(crate) fn words(
+        &self,
+        name: &'static str,
+        field: u32,
+        bits: u32,
+        per_image: usize,
+    ) -> Result<B::Buf> {
+        let run = self.images.start * per_image..self.images.end * per_image;
+        let fields = [vec![], vec![bits]];
+        let place = Place {
+            dev: self.dev,
+            me: self.me,
+            streams: Arc::new(self.streams(0)),
+            origin: self.origin,
+            site: Site { gate: self.gate, part: 0 },
+            fields: &fields[self.me.index()],
+        };
+        let word = |tile: usize| place.tile(name, tile, &run, self.keys)?.0.word(field, bits);
+        let words: Result<Vec<B::Buf>> = covering(&run).into_par_iter().map(word).collect();
+        Ok(self.dev.concat(words?))
+    }
+}
+
+/// An operand before a run: a party's share of its mask; weights are known altogether.
+#[derive(Clone)]
+pub struct Early<'a, B: Backend> {
+    pub(crate) form: Cow<'a, Form>,
+    pub(crate) share: Cow<'a, B::Buf>,
+    pub(crate) weight: Option<&'a Masked<B>>,
+}
+
+impl<'a, B: Backend> Early<'a, B> {
+    /// A wire whose value is still to come.
+    pub fn mask(form: Form, share: B::Buf) -> Self {
+        Early { form: Cow::Owned(form), share: Cow::Owned(share), weight: None }
+    }
+    /// A wire whose value is there, seen without it.
+    pub(crate) fn of(x: &'a Masked<B>) -> Self {
+        Early { form: Cow::Borrowed(&x.form), share: Cow::Borrowed(&x.share), weight: None }
+    }
+    /// A weight.
+    pub fn weight(w: &'a Masked<B>) -> Self {
+        Early { weight: Some(w), ..Early::of(w) }
+    }
+    /// Shape and width of the wire.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+    /// The homogeneous part of `f` on this party's shares.
+    pub fn local(dev: &B, f: &Local, x: &[&Self]) -> Result<Self> {
+        let forms: Vec<&Form> = x.iter().map(|x| x.form()).collect();
+        let form = f.output(&forms)?;
+        let shares: Vec<&B::Buf> = x.iter().map(|x| x.share.as_ref()).collect();
+        let share = dev.local(&f.homogeneous(), &form, &forms, &shares);
+        Ok(Early::mask(form, share))
+    }
+}
