@@ -9,8 +9,8 @@ use std::hint::black_box;
 use std::time::Duration;
 use twoply_bench::memory::Discard;
 use twoply_bench::{ORIGIN, cpu, seeds, values};
-use twoply_primitives::backend::{DpfTile, Isa, Packed, Product};
-use twoply_primitives::compare::{AnyComparison, Comparison, Scheme, Widths, digits::Digits};
+use twoply_primitives::backend::{DpfTile, Isa, Product};
+use twoply_primitives::compare::{AnyComparison, Comparison, Scheme, Widths};
 use twoply_primitives::prg::{Roots, Streams, TreeHash};
 use twoply_primitives::{Backend, Cpu, Deal, Form, Part, PartyId, Ring, Site, TILE};
 
@@ -102,29 +102,6 @@ fn generate(c: &mut Criterion) {
     group.finish();
 }
 
-/// The lookups of one party in all digit tables of a tile, without the exchange and the merge, which only a gate can do
-/// (see `gates`).
-fn lookups(c: &mut Criterion) {
-    let mut group = c.benchmark_group("compare evaluate");
-    group.throughput(Throughput::Elements(TILE as u64));
-    let (dev, streams) = (cpu::<u64>(), streams(Isa::current(), PartyId::P0));
-    for w in WIDTHS {
-        let x = values::<u64>(TILE, w - 1, w);
-        let mut shift = w;
-        let digit = |&m: &u32| {
-            shift -= m;
-            let bytes = streams.field(m).bytes(0, TILE << m >> 3).into();
-            (Packed { bytes, at: 0, width: 1 << m, len: TILE }, shift)
-        };
-        let tables: Vec<(Packed, u32)> =
-            Digits::new(Widths { w, low: None }).split().iter().map(digit).collect();
-        group.bench_function(BenchmarkId::new("digits (lookups)", w), |b| {
-            b.iter(|| tables.iter().for_each(|(t, shift)| _ = black_box(dev.digit_lookup(t, &x, *shift))));
-        });
-    }
-    group.finish();
-}
-
 type Key = fss_rs::Share<16, ByteGroup<16>>;
 type Timed<'a> = BenchmarkGroup<'a, WallTime>;
 
@@ -190,6 +167,6 @@ fn product<R: Ring>(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = aes, dpf, generate, lookups, product::<u32>, product::<u64>
+    targets = aes, dpf, generate, product::<u32>, product::<u64>
 }
 criterion_main!(benches);

@@ -78,9 +78,10 @@ pub fn digit_tables(isa: Isa) {
         table.iter_mut().zip(mask).for_each(|(t, m)| *t ^= m);
         let x: Vec<u32> = known.iter().rev().copied().collect();
         let packed = Packed { bytes: table.into(), at: 0, width: 1 << width, len: x.len() };
-        let (equal, above) = dev.digit_lookup(&packed, &x, 4);
-        public(equal.words());
-        public(above.words());
+        let (mut equal, mut above) = ([0; 3], [0; 3]);
+        dev.digit_lookup(&packed, &x, 4, [&mut equal, &mut above]);
+        public(&equal);
+        public(&above);
     }
 }
 

@@ -8,7 +8,7 @@ use std::thread;
 use twoply_primitives::channel::pair;
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::{Gate, Lift, Linear, Mode, Mul, Relu, ReluFloor, Truncate};
-use twoply_primitives::session::Setup;
+use twoply_primitives::session::{Outlet, Setup};
 use twoply_primitives::*;
 
 /// Both parties' tiles, by place.
@@ -89,7 +89,7 @@ fn run<R: Ring, G: Gate>(gate: &G, forms: &[Form], x: &[Vec<R>]) {
                     Masked::from_owner(&dev, &forms[g], &masked[g], shares[g][me.index()].clone()).unwrap()
                 };
                 let wires: Vec<_> = (0..forms.len()).map(wire).collect();
-                s.begin_gate("constant time", G::NAME);
+                s.begin_gate("constant time", G::NAME, Outlet::Owner);
                 let share = gate.eval(&mut s, &wires.iter().collect::<Vec<_>>()).unwrap();
                 s.for_owner(share)
             })
