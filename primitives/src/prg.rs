@@ -159,7 +159,7 @@ fn part_key(seed: &Seed, origin: Origin, at: Site) -> [u8; 16] {
 }
 
 /// Key of a stream that is handed to an owner: the mask of one image of the input at `gate`, or of weight tensor `gate`
-/// as a whole (`image` 0). Derived apart from [`part_key`]: who has it has one mask and nothing else of the gate.
+/// as a whole (`image` 0). Derived apart from the keys of [`Streams::new`]: who has it has one mask and nothing else of the gate.
 pub fn owner_key(seed: &Seed, origin: Origin, gate: u32, image: u64) -> [u8; 16] {
     let mut h = blake3::Hasher::new_derive_key("twoply 2026-11 owner key v2");
     h.update(&seed.0).update(&origin.set.0).update(&origin.segment.to_le_bytes());
