@@ -55,7 +55,7 @@ impl Isa {
         Isa::Portable
     }
 
-    /// The rung this process is on: the machine's highest, or what [`VARIABLE`] names if that is lower.
+    /// The rung this process is on: the machine's highest, or what `TWOPLY_CPU` names if that is lower.
     pub fn current() -> Isa {
         match CURRENT.load(Ordering::Relaxed) {
             0 => {
