@@ -55,37 +55,44 @@ mod avx512 {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")]
     pub fn pack<R: Ring>(x: &[R], width: u32) -> Vec<u8> {
         // pairs, pairs of pairs .. until a lane holds at least 32 bits: then at most three lanes meet in one
-        let mut pairings = 0;
-        while width << pairings < 32 {
-            pairings += 1;
+        match width {
+            32.. => pairings::<R, 0>(x, width),
+            16.. => pairings::<R, 1>(x, width),
+            8.. => pairings::<R, 2>(x, width),
+            4.. => pairings::<R, 3>(x, width),
+            2.. => pairings::<R, 4>(x, width),
+            _ => pairings::<R, 5>(x, width),
         }
-        let (step, bytes) = (LANES << pairings, (width << pairings) as usize);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vbmi2")]
+    fn pairings<R: Ring, const P: u32>(x: &[R], width: u32) -> Vec<u8> {
+        let (step, bytes) = (LANES << P, (width << P) as usize);
         let whole = x.len() / step;
         // every step writes a vector, of which the next one overwrites what is not meant
         let mut out = vec![0u8; whole * bytes + 64];
-        let join = Join::new(width << pairings);
+        let join = Join::new(width << P);
         let mask = _mm512_set1_epi64(ones(width) as i64);
         let even = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);
         let odd = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
-        let mut lanes = [_mm512_setzero_si512(); 32];
+        // words of 32 bits come in pairs as they are
+        let first = if R::BITS == 32 { 1 } else { 0 };
         for (i, x) in x.chunks_exact(step).enumerate() {
-            // words of 32 bits come in pairs as they are
-            let first = if R::BITS == 32 { 1 } else { 0 };
-            for (lane, x) in lanes.iter_mut().zip(x.chunks_exact(LANES << first)) {
-                let v = load(x);
-                *lane = _mm512_and_si512(v, mask);
+            let mut lanes = [_mm512_setzero_si512(); 32];
+            for j in 0..1 << (P - first) {
+                let v = load(&x[(LANES << first) * j..][..LANES << first]);
+                lanes[j] = _mm512_and_si512(v, mask);
                 if R::BITS == 32 {
                     let high = _mm512_and_si512(_mm512_srli_epi64(v, 32), mask);
-                    *lane = _mm512_or_si512(*lane, _mm512_sllv_epi64(high, _mm512_set1_epi64(width as i64)));
+                    lanes[j] = _mm512_or_si512(lanes[j], _mm512_sll_epi64(high, by(width)));
                 }
             }
-            for p in first..pairings {
-                let by = _mm512_set1_epi64((width << p) as i64);
-                for j in 0..1 << (pairings - p - 1) {
+            for p in first..P {
+                for j in 0..1 << (P - p - 1) {
                     let (a, b) = (lanes[2 * j], lanes[2 * j + 1]);
                     let low = _mm512_permutex2var_epi64(a, even, b);
                     let high = _mm512_permutex2var_epi64(a, odd, b);
-                    lanes[j] = _mm512_or_si512(low, _mm512_sllv_epi64(high, by));
+                    lanes[j] = _mm512_or_si512(low, _mm512_sll_epi64(high, by(width << p)));
                 }
             }
             join.store(lanes[0], &mut out[i * bytes..]);
@@ -93,6 +100,13 @@ mod avx512 {
         out.truncate(whole * bytes);
         out.extend(bits::pack(&x[whole * step..], width));
         out
+    }
+
+    /// A shift by a number of bits.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn by(bits: u32) -> __m128i {
+        _mm_cvtsi32_si128(bits as i32)
     }
 
     /// Bit `i` of every element of whole words of bits.
