@@ -4,6 +4,7 @@
 
 pub mod alone;
 pub mod gate;
+pub mod linear;
 pub mod memory;
 pub mod network;
 

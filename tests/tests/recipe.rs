@@ -55,6 +55,8 @@ fn three_machines_by_the_book() {
     let places =
         ["--p0", &pair.addresses[0], "--p0-key", &keys[0], "--p1", &pair.addresses[1], "--p1-key", &keys[1]];
     act(&[&["provision", &plan, "--weights", &weights, "--home", &owner], &places[..]].concat());
+    // Idle time, in which both prepare for the first image.
+    std::thread::sleep(std::time::Duration::from_millis(500));
     let infer =
         ["infer", &plan, "--images", &images, "--batch", "3", "--home", &client, "--weights", &weights];
     let inferred = act(&[&infer[..], &places[..]].concat());
@@ -80,6 +82,7 @@ fn as_promised(promised: &Value, reports: &[Value; 2]) {
         }
         assert_eq!((&report["images_left"], &report["images_burnt"]), (&0.into(), &0.into()));
         assert_eq!(report["opened"], promised["opened"]);
+        assert!(report["seconds"]["prepared"].as_f64().unwrap() > 0.0, "P{me} used its idle time");
         let layers = report["layers"].as_array().unwrap();
         assert_eq!(layers.len(), promised["layers"].as_array().unwrap().len());
         assert!(layers.iter().all(|l| l["seconds"]["compute"].is_number()));

@@ -91,6 +91,10 @@ impl<R: Ring> Larder<R> {
             shelf = self.bell.wait(shelf).unwrap_or_else(PoisonError::into_inner);
         }
     }
+    /// There may be something to do.
+    pub fn wake(&self) {
+        self.bell.notify_all();
+    }
     /// Seconds spent preparing.
     pub fn seconds(&self) -> f64 {
         self.shelf().seconds

@@ -189,6 +189,7 @@ impl<R: Ring> Party<R> {
     pub fn set_weights(&self, packed: &[u8]) -> Result<(), Failure> {
         let wires = roles::masked_weights::<R>(&self.program, self.set.id(), self.set.weight_seed(), packed)?;
         *lock(&self.weights) = Some(Arc::new(Weights { wires, digest: *blake3::hash(packed).as_bytes() }));
+        self.larder.wake();
         Ok(())
     }
     pub fn weights(&self) -> Option<Arc<Weights<R>>> {

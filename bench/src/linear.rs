@@ -1,0 +1,181 @@
+//! Ring products: the shapes that are timed, the bound of this machine's multipliers, and a table of both.
+
+use crate::{cpu, values};
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+use twoply_primitives::backend::{Isa, Product, spin};
+use twoply_primitives::{Backend, Form, Ring, Shape, Window};
+
+/// One product.
+pub struct Case {
+    /// Layer, or what it stands for.
+    pub name: &'static str,
+    /// Its shape in words.
+    pub shape: String,
+    /// The map.
+    pub product: Product,
+    /// Shape of the activation.
+    pub x: Vec<usize>,
+    /// Shape of the weight.
+    pub w: Vec<usize>,
+}
+
+impl Case {
+    /// `m x k x n`: `x [m, k]` times the transpose of `w [n, k]`.
+    fn dense(name: &'static str, [m, k, n]: [usize; 3]) -> Case {
+        Case { name, shape: format!("{m}x{k}x{n}"), product: Product::Linear, x: vec![m, k], w: vec![n, k] }
+    }
+    /// `batch` square images of `from` channels to `to` channels.
+    fn conv(name: &'static str, batch: usize, [from, size, to]: [usize; 3], window: Window) -> Case {
+        let ([k, _], [stride, _]) = (window.kernel, window.stride);
+        let shape = format!("{batch}x{from}x{size}x{size} to {to}, {k}x{k}/{stride}");
+        let (x, w) = (vec![batch, from, size, size], vec![to, from, k, k]);
+        Case { name, shape, product: Product::Conv { window, groups: 1 }, x, w }
+    }
+    /// Multiplications of ring elements.
+    pub fn multiplications(&self) -> u64 {
+        let per_result: usize = self.w[1..].iter().product();
+        let results = match &self.product {
+            Product::Conv { window, .. } => {
+                let [h, w] = window.output(self.x[2], self.x[3]).unwrap_or_default();
+                self.x[0] * self.w[0] * h * w
+            }
+            _ => self.x[0] * self.w[0],
+        };
+        (results * per_result) as u64
+    }
+    /// Forms of the operands, and reproducible values for them.
+    pub fn operands<R: Ring>(&self) -> ([Form; 2], Vec<R>, Vec<R>) {
+        let form = |s: &Vec<usize>| Form { shape: Shape(s.clone()), bits: R::BITS };
+        let forms = [form(&self.x), form(&self.w)];
+        let (x, w) = (values(forms[0].len(), 30, R::BITS), values(forms[1].len(), 30, R::BITS));
+        (forms, x, w)
+    }
+}
+
+/// Matrix products: square, skinny, one image.
+pub fn matrices() -> Vec<Case> {
+    [[512, 512, 512], [64, 4096, 4096], [1, 4096, 4096], [4, 4096, 4096], [8, 4096, 4096]]
+        .map(|shape| Case::dense("matrix", shape))
+        .into()
+}
+
+/// Layers of LeNet at two batch sizes, and convolutions of ResNet-18 and VGG-16 on one image of 224 x 224.
+pub fn layers() -> Vec<Case> {
+    let (small, same) = (Window::square(5, 1), Window::square(3, 1).padded(1));
+    let mut all = vec![];
+    for batch in [1, 128] {
+        all.push(Case::conv("lenet conv1", batch, [1, 28, 20], small));
+        all.push(Case::conv("lenet conv2", batch, [20, 12, 50], small));
+        all.push(Case::dense("lenet fc1", [batch, 800, 500]));
+    }
+    all.push(Case::conv("resnet18 conv1", 1, [3, 224, 64], Window::square(7, 2).padded(3)));
+    for (from, size) in [(64, 56), (128, 28), (256, 14), (512, 7)] {
+        all.push(Case::conv("resnet18 3x3", 1, [from, size, from], same));
+    }
+    all.push(Case::conv("resnet18 3x3/2", 1, [128, 28, 256], Window::square(3, 2).padded(1)));
+    all.push(Case::conv("resnet18 1x1/2", 1, [128, 28, 256], Window::square(1, 2)));
+    for [from, size, to] in [[3, 224, 64], [64, 224, 64], [128, 112, 128], [256, 56, 256], [512, 28, 512]] {
+        all.push(Case::conv("vgg16 3x3", 1, [from, size, to], same));
+    }
+    all.push(Case::conv("vgg16 3x3", 1, [512, 14, 512], same));
+    all
+}
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// See [`Case::name`].
+    pub name: &'static str,
+    /// See [`Case::shape`].
+    pub shape: String,
+    /// Bits of the ring.
+    pub ring: u32,
+    /// Instruction sets.
+    pub rung: &'static str,
+    /// Threads.
+    pub threads: usize,
+    /// 10^9 multiplications of ring elements per second.
+    pub gmac_per_s: f64,
+    /// Of what the multipliers of that many cores allow.
+    pub bound_fraction: f64,
+}
+
+/// Least time of a call among as many as fit `budget`, three at least.
+fn least(budget: Duration, mut f: impl FnMut()) -> f64 {
+    let (start, mut best, mut calls) = (Instant::now(), f64::MAX, 0);
+    while calls < 3 || start.elapsed() < budget {
+        let begin = Instant::now();
+        f();
+        best = best.min(begin.elapsed().as_secs_f64());
+        calls += 1;
+    }
+    best
+}
+
+/// What this machine's multipliers allow one core, in 10^9 multiplications of ring elements per second.
+pub fn bound<R: Ring>(isa: Isa) -> f64 {
+    const ROUNDS: usize = 20_000;
+    let seconds = least(Duration::from_millis(100), || {
+        black_box(spin::<R>(isa, ROUNDS));
+    });
+    spin::<R>(isa, ROUNDS) as f64 / seconds / 1e9
+}
+
+/// Times one case on the rung this process is on and on rayon's current threads.
+pub fn measure<R: Ring>(case: &Case, bound: f64) -> Row {
+    let (dev, (forms, x, w)) = (cpu::<R>(), case.operands::<R>());
+    let seconds = least(Duration::from_millis(300), || {
+        black_box(dev.product(&case.product, [&forms[0], &forms[1]], &x, &w));
+    });
+    let (rate, threads) = (case.multiplications() as f64 / seconds / 1e9, rayon::current_num_threads());
+    Row {
+        name: case.name,
+        shape: case.shape.clone(),
+        ring: R::BITS,
+        rung: Isa::current().name(),
+        threads,
+        gmac_per_s: rate,
+        bound_fraction: rate / (bound * threads as f64),
+    }
+}
+
+/// The whole table: matrices on every rung of this machine, layers on the highest; on one thread, and on two.
+///
+/// # Errors
+/// If threads cannot be had.
+pub fn table() -> Result<Vec<Row>, rayon::ThreadPoolBuildError> {
+    let (top, mut rows) = (Isa::current(), vec![]);
+    for isa in Isa::here().filter(|i| *i <= top) {
+        Isa::force(isa);
+        for threads in [1, 2] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+            pool.install(|| {
+                both::<u32>(isa == top, &mut rows);
+                both::<u64>(isa == top, &mut rows);
+            });
+        }
+    }
+    Isa::force(top);
+    Ok(rows)
+}
+
+fn both<R: Ring>(all: bool, rows: &mut Vec<Row>) {
+    let bound = bound::<R>(Isa::current());
+    let layers = if all { layers() } else { vec![] };
+    rows.extend(matrices().iter().chain(&layers).map(|case| measure::<R>(case, bound)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_multiply_what_they_say() {
+        assert_eq!(matrices()[0].multiplications(), 512 * 512 * 512);
+        let [conv1, conv2, fc1] = &layers()[..3] else { panic!("LeNet comes first") };
+        let counted = [conv1, conv2, fc1].map(Case::multiplications);
+        assert_eq!(counted, [24 * 24 * 20 * 25, 8 * 8 * 50 * 500, 400_000]);
+        assert!(matrices().iter().chain(&layers()).all(|c| c.multiplications() > 0));
+    }
+}
