@@ -24,6 +24,11 @@ struct Relayed {
 }
 
 fn relayed(limits: Limits, via: Transport) -> Relayed {
+    relayed_to(limits, via, via)
+}
+
+/// A relay of packets or of streams alone, and a call over `call`.
+fn relayed_to(limits: Limits, via: Transport, call: Transport) -> Relayed {
     let (mine, theirs) = (identity(), identity());
     let accept = Accept::these([mine.fingerprint()]);
     let listener = Endpoint::bind_with(theirs, Role::P1, anywhere(), accept, limits.clone()).unwrap();
@@ -42,8 +47,8 @@ fn relayed(limits: Limits, via: Transport) -> Relayed {
         address
     };
     let caller = Endpoint::bind_with(mine, Role::P0, None, Accept::nobody(), limits).unwrap();
-    let call = Dial::new(address.to_string(), listener.fingerprint()).within(SOON).over(via);
-    let zero = caller.connect(&call).unwrap();
+    let dial = Dial::new(address.to_string(), listener.fingerprint()).within(SOON).over(call);
+    let zero = caller.connect(&dial).unwrap();
     let one = listener.accept(SOON).unwrap();
     Relayed { zero, one, ends: (caller, listener), loss, running }
 }
@@ -161,4 +166,18 @@ fn cut_cable(via: Transport) {
     drop((zero, one));
     running.store(false, Ordering::Relaxed);
     drop(ends);
+}
+
+/// On this machine, TCP; where only packets get through, QUIC.
+#[test]
+fn auto_takes_what_gets_through() {
+    for via in [Transport::Quic, Transport::Tcp] {
+        let Relayed { mut zero, mut one, ends, running, .. } = relayed_to(limits(), via, Transport::Auto);
+        assert_eq!((zero.transport(), one.transport()), (via, via));
+        zero.send(b"x").unwrap();
+        assert_eq!(one.recv(1).unwrap(), b"x");
+        drop((zero, one));
+        running.store(false, Ordering::Relaxed);
+        drop(ends);
+    }
 }

@@ -164,13 +164,13 @@ impl Arrivals {
         self.came.notify_all();
     }
 
-    /// The next live link; `Ok(Err(..))` after `within`.
+    /// The next link with somebody at its other end; `Ok(Err(..))` after `within`.
     pub(super) fn next(&self, within: Duration) -> Result<std::result::Result<Link, Option<Refusal>>> {
         let until = Instant::now() + within;
         let mut state = self.state();
         loop {
             while let Some(link) = state.links.pop_front() {
-                if link.is_alive() {
+                if link.has_word() {
                     state.refusal = None;
                     return Ok(Ok(link));
                 }

@@ -8,11 +8,13 @@ use super::inbox::Inbox;
 use super::link::{Link, Parts};
 use super::outbox::Outbox;
 use super::preamble::{self, Role};
-use super::{Error, Limits, Result};
+use super::{Error, Limits, Result, Transport};
 use crate::identity::Fingerprint;
 
 /// A connection over either transport, its TLS handshake done: the seam between them.
 pub(super) trait Line: Sized {
+    /// Which transport it is.
+    const TRANSPORT: Transport;
     /// Where the other end is.
     fn address(&self) -> SocketAddr;
     /// The other end's key.
@@ -78,7 +80,7 @@ impl Greeter {
     }
 
     /// Makes the link, or sees to it that the other side gets our preamble before the connection closes.
-    async fn settle(&self, role: Result<Role>, peer: Fingerprint, line: impl Line) -> Result<Link, Broken> {
+    async fn settle<L: Line>(&self, role: Result<Role>, peer: Fingerprint, line: L) -> Result<Link, Broken> {
         let role = match role {
             Ok(role) => role,
             Err(error) => {
@@ -90,7 +92,8 @@ impl Greeter {
         let inbox = Arc::new(Inbox::new(self.limits.inbox));
         let address = line.address();
         let outbox = line.start(inbox.clone(), name.clone(), &self.limits, self.writers.clone())?;
-        Ok(Link::new(Parts { peer, role, name, address, inbox, outbox }, &self.limits))
+        let parts = Parts { peer, role, name, address, transport: L::TRANSPORT, inbox, outbox };
+        Ok(Link::new(parts, &self.limits))
     }
 }
 

@@ -17,7 +17,7 @@ use super::inbox::{Dry, Inbox};
 use super::outbox::{Ending, Outbox};
 use super::preamble::Role;
 use super::reason::{Detail, Reason};
-use super::{Error, Limits, Result};
+use super::{Error, Limits, Result, Transport};
 use crate::exit::ExitCode;
 use crate::identity::Fingerprint;
 
@@ -60,6 +60,7 @@ pub(super) struct Parts {
     pub(super) role: Role,
     pub(super) name: String,
     pub(super) address: SocketAddr,
+    pub(super) transport: Transport,
     pub(super) inbox: Arc<Inbox>,
     pub(super) outbox: Outbox,
 }
@@ -96,6 +97,11 @@ impl Link {
         self.parts.address
     }
 
+    /// What carries the link; never [`Transport::Auto`].
+    pub fn transport(&self) -> Transport {
+        self.parts.transport
+    }
+
     /// Payload bytes so far.
     pub fn traffic(&self) -> Traffic {
         self.traffic
@@ -130,6 +136,11 @@ impl Link {
     /// Whether more may come over the connection; what came before its end may still wait to be received.
     pub fn is_alive(&self) -> bool {
         self.parts.inbox.end().is_none()
+    }
+
+    /// Whether the peer is there, or has left words that nobody heard yet, such as why it left.
+    pub(super) fn has_word(&self) -> bool {
+        self.is_alive() || self.parts.inbox.held() > 0
     }
 
     /// Sends one control message.

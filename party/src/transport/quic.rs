@@ -17,7 +17,7 @@ use super::inbox::Inbox;
 use super::outbox::{Outbox, outbox};
 use super::reason::Reason;
 use super::tls::{self, Refused};
-use super::{Accept, Error, LINGER, Limits, Result};
+use super::{Accept, Error, LINGER, Limits, Result, Transport};
 use crate::exit::ExitCode;
 use crate::identity::{Fingerprint, Identity, fingerprint_of};
 
@@ -121,6 +121,8 @@ impl super::hostile::Finish for Line {
 }
 
 impl greet::Line for Line {
+    const TRANSPORT: Transport = Transport::Quic;
+
     fn address(&self) -> SocketAddr {
         self.conn.remote_address()
     }

@@ -34,6 +34,7 @@ enum Message {
 fn data_and_messages_cross_in_order_and_are_counted() {
     let (_ends, mut zero, mut one) = pair();
     assert_eq!((zero.role(), one.role()), (Role::P1, Role::P0));
+    assert_eq!((zero.transport(), one.transport()), (via(), via()));
     let message = Message::V1 { text: "hi".into(), numbers: vec![1, 2, 3] };
     zero.send(b"first").unwrap();
     zero.send(b"").unwrap();
@@ -153,6 +154,19 @@ fn an_abort_reaches_a_waiting_peer_with_its_reason() {
     // And every later call says the same.
     assert!(matches!(zero.send(b"x"), Err(ChannelError::PeerFailed { .. })));
     assert!(matches!(zero.recv(8), Err(ChannelError::PeerFailed { .. })));
+}
+
+/// A peer that leaves before it was taken is still asked why.
+#[test]
+fn a_caller_that_aborts_at_once_is_heard() {
+    let (mine, theirs) = (identity(), identity());
+    let accept = Accept::these([mine.fingerprint()]);
+    let listener = Endpoint::bind_with(theirs, Role::P1, anywhere(), accept, limits()).unwrap();
+    let caller = Endpoint::bind_with(mine, Role::P0, None, Accept::nobody(), limits()).unwrap();
+    caller.connect(&dial(&listener)).unwrap().abort(Reason::Failed(ExitCode::Config), Detail::None);
+    std::thread::sleep(Duration::from_secs(1));
+    let mut one = listener.accept(SOON).unwrap();
+    assert!(matches!(one.recv(1), Err(ChannelError::PeerFailed { .. })));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::super::greet::{self, Broken, Side};
 use super::super::inbox::Inbox;
 use super::super::outbox::{Outbox, outbox};
 use super::super::tls::{self, Refused};
-use super::super::{Error, LINGER, Limits, Result};
+use super::super::{Error, LINGER, Limits, Result, Transport};
 use super::{Wire, broken, pump};
 use crate::identity::{Fingerprint, Identity, fingerprint_of};
 
@@ -150,6 +150,8 @@ impl super::super::hostile::Finish for Line {
 }
 
 impl greet::Line for Line {
+    const TRANSPORT: Transport = Transport::Tcp;
+
     fn address(&self) -> SocketAddr {
         self.address
     }
