@@ -178,15 +178,7 @@ impl<B: Backend> TileKey<B> {
         let at = self.first() * bits as usize;
         Ok(self.dev.unpack(&Packed { bytes: self.data(range).into(), at, width: bits, len: self.len() }))
     }
-    /// This party's share of a correction bit.
-    pub fn bit(&mut self, field: u32) -> Result<Bits> {
-        if self.me.is_p0() {
-            return Ok(self.own_bits(field));
-        }
-        let range = self.stored(1)?;
-        Ok(Bits::read(self.data(range), self.first(), self.len()))
-    }
-    /// The same into words.
+    /// This party's share of a correction bit, 64 elements to a word.
     pub fn bit_into(&mut self, field: u32, out: &mut [u64]) -> Result<()> {
         if self.me.is_p0() {
             self.own_bits_into(field, out);
