@@ -142,6 +142,7 @@ impl World {
         [0, 1].map(|me| Place {
             address: pair.addresses[me].clone(),
             key: self.keys[me].parse().expect("a fingerprint"),
+            transport: twoply_party::transport::Transport::Auto,
         })
     }
     /// Starts `twoply VERB plan ... --home HOME`.
