@@ -103,7 +103,7 @@ impl<R: Ring> Backend for Cpu<R> {
     }
 
     fn product(&self, p: &Product, forms: [&Form; 2], x: &Vec<R>, w: &Vec<R>) -> Vec<R> {
-        product::product(p, forms, x, w)
+        R::product(p, forms, x, w)
     }
 
     fn add_row(&self, x: &Vec<R>, row: &Vec<R>, span: usize) -> Vec<R> {

@@ -2,8 +2,9 @@
 
 use super::dots::{self, Rows};
 use super::{Job, Source, words};
-use crate::Ring;
-use crate::backend::Isa;
+use crate::backend::cpu::product::product;
+use crate::backend::{Isa, Product};
+use crate::{Form, Ring};
 use std::ops::Range;
 use std::sync::OnceLock;
 use zeroize::Zeroize;
@@ -90,8 +91,11 @@ fn splits_multiplies() -> bool {
     false
 }
 
-/// The rings that there are kernels for.
+/// The rings that there are kernels for. What is generic in the ring ends here: a crate that names a backend would
+/// otherwise compile all kernels again.
 pub trait Multiply: Copy + Zeroize {
+    /// A bilinear map; see [`crate::Backend::product`].
+    fn product(p: &Product, forms: [&Form; 2], x: &[Self], w: &[Self]) -> Vec<Self>;
     /// Runs a job on the kernels of one path.
     fn multiply<S: Source<Self>>(job: &Job<Self, S>, path: Path) -> Vec<Self>;
     /// Inner products on one rung: `z[i * stride + j]` becomes row `i` of `w` times row `j` of `x`.
@@ -101,6 +105,9 @@ pub trait Multiply: Copy + Zeroize {
 macro_rules! multiply {
     ($ring:ty, $avx2:expr, $limbs:expr, $narrow:ident, $wide:ident) => {
         impl Multiply for $ring {
+            fn product(p: &Product, forms: [&Form; 2], x: &[$ring], w: &[$ring]) -> Vec<$ring> {
+                product(p, forms, x, w)
+            }
             fn multiply<S: Source<$ring>>(job: &Job<$ring, S>, path: Path) -> Vec<$ring> {
                 match path {
                     #[cfg(target_arch = "x86_64")]
