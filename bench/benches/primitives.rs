@@ -2,11 +2,9 @@
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use fss_rs::dcf::{BoundState, CmpFn, Dcf, DcfImpl};
-use fss_rs::group::{Group, byte::ByteGroup};
-use fss_rs::prg::Aes128MatyasMeyerOseasPrg;
 use std::hint::black_box;
 use std::time::Duration;
+use twoply_bench::baseline::Baseline;
 use twoply_bench::memory::Discard;
 use twoply_bench::{ORIGIN, cpu, seeds, values};
 use twoply_primitives::backend::{DpfTile, Isa, Product};
@@ -71,8 +69,8 @@ fn dpf(c: &mut Criterion) {
             });
         }
         match w {
-            0..=32 => Baseline::<4>::new(w).bench(&mut group),
-            _ => Baseline::<8>::new(w).bench(&mut group),
+            0..=32 => baseline::<4>(&mut group, w),
+            _ => baseline::<8>(&mut group, w),
         }
         group.finish();
     }
@@ -102,53 +100,13 @@ fn generate(c: &mut Criterion) {
     group.finish();
 }
 
-type Key = fss_rs::Share<16, ByteGroup<16>>;
-type Timed<'a> = BenchmarkGroup<'a, WallTime>;
-
-/// `fss-rs`'s comparison function of points of `N` bytes with its stock generator, one key after another.
-struct Baseline<const N: usize> {
-    dcf: DcfImpl<N, 16, Aes128MatyasMeyerOseasPrg<16, 2, 4>>,
-    functions: Vec<CmpFn<N, 16, ByteGroup<16>>>,
-    points: Vec<[u8; N]>,
-}
-
-impl<const N: usize> Baseline<N> {
-    fn new(w: u32) -> Self {
-        let prg = Aes128MatyasMeyerOseasPrg::new(&[&[1; 16], &[2; 16], &[3; 16], &[4; 16]]);
-        // big-endian, the compared bits leftmost
-        let aligned = |v: &u64| {
-            let mut bytes = [0; N];
-            bytes.copy_from_slice(&(v << (64 - w)).to_be_bytes()[..N]);
-            bytes
-        };
-        let alphas = values::<u64>(BASELINE, w - 1, w);
-        let function = |v| CmpFn { alpha: aligned(v), beta: ByteGroup([1; 16]), bound: BoundState::LtAlpha };
-        Baseline {
-            dcf: DcfImpl::new_with_filter(prg, w as usize),
-            functions: alphas.iter().map(function).collect(),
-            points: alphas.iter().rev().map(aligned).collect(),
-        }
-    }
-    fn generate(&self, f: &CmpFn<N, 16, ByteGroup<16>>) -> Key {
-        self.dcf.r#gen(f, [&[5; 16], &[6; 16]])
-    }
-    fn evaluate(&self, key: &Key, x: &[u8; N]) -> ByteGroup<16> {
-        let mut y = ByteGroup::zero();
-        self.dcf.eval(false, key, &[x], &mut [&mut y]);
-        y
-    }
-    fn bench(&self, group: &mut Timed) {
-        group.throughput(Throughput::Elements(BASELINE as u64));
-        group.bench_function(BenchmarkId::new("generate", "fss-rs dcf"), |b| {
-            b.iter(|| self.functions.iter().for_each(|f| _ = black_box(self.generate(f))));
-        });
-        let keys: Vec<_> = self.functions.iter().map(|f| self.generate(f)).collect();
-        group.bench_function(BenchmarkId::new("evaluate", "fss-rs dcf"), |b| {
-            b.iter(|| {
-                keys.iter().zip(&self.points).for_each(|(k, x)| _ = black_box(self.evaluate(k, x)));
-            });
-        });
-    }
+/// `fss-rs`'s comparison of points of `N` bytes in the same group.
+fn baseline<const N: usize>(group: &mut BenchmarkGroup<WallTime>, w: u32) {
+    let baseline = Baseline::<N>::new(w, BASELINE);
+    group.throughput(Throughput::Elements(BASELINE as u64));
+    group.bench_function(BenchmarkId::new("generate", "fss-rs dcf"), |b| b.iter(|| baseline.generate()));
+    let keys = baseline.generate();
+    group.bench_function(BenchmarkId::new("evaluate", "fss-rs dcf"), |b| b.iter(|| baseline.evaluate(&keys)));
 }
 
 /// `512 x 512 x 512`, by the backend's linear product: multiplications per second.

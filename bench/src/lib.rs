@@ -3,10 +3,12 @@
 //! Keys are used again and again here, which a real session never does: nothing but time is taken from these runs.
 
 pub mod alone;
+pub mod baseline;
 pub mod gate;
 pub mod linear;
 pub mod memory;
 pub mod network;
+pub mod table;
 
 use twoply_primitives::{Cpu, KeySetId, Origin, Ring, Seed};
 

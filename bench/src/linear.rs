@@ -1,10 +1,8 @@
-//! Ring products: the shapes that are timed, the bound of this machine's multipliers, and a table of both.
+//! Ring products: the shapes that are timed.
 
-use crate::{cpu, values};
-use std::hint::black_box;
-use std::time::{Duration, Instant};
-use twoply_primitives::backend::{Isa, Product, spin};
-use twoply_primitives::{Backend, Form, Ring, Shape, Window};
+use crate::values;
+use twoply_primitives::backend::Product;
+use twoply_primitives::{Form, Ring, Shape, Window};
 
 /// One product.
 pub struct Case {
@@ -80,90 +78,6 @@ pub fn layers() -> Vec<Case> {
     }
     all.push(Case::conv("vgg16 3x3", 1, [512, 14, 512], same));
     all
-}
-
-/// One line of the table.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// See [`Case::name`].
-    pub name: &'static str,
-    /// See [`Case::shape`].
-    pub shape: String,
-    /// Bits of the ring.
-    pub ring: u32,
-    /// Instruction sets.
-    pub rung: &'static str,
-    /// Threads.
-    pub threads: usize,
-    /// 10^9 multiplications of ring elements per second.
-    pub gmac_per_s: f64,
-    /// Of what the multipliers of that many cores allow.
-    pub bound_fraction: f64,
-}
-
-/// Least time of a call among as many as fit `budget`, three at least.
-fn least(budget: Duration, mut f: impl FnMut()) -> f64 {
-    let (start, mut best, mut calls) = (Instant::now(), f64::MAX, 0);
-    while calls < 3 || start.elapsed() < budget {
-        let begin = Instant::now();
-        f();
-        best = best.min(begin.elapsed().as_secs_f64());
-        calls += 1;
-    }
-    best
-}
-
-/// What this machine's multipliers allow one core, in 10^9 multiplications of ring elements per second.
-pub fn bound<R: Ring>(isa: Isa) -> f64 {
-    const ROUNDS: usize = 20_000;
-    let seconds = least(Duration::from_millis(100), || {
-        black_box(spin::<R>(isa, ROUNDS));
-    });
-    spin::<R>(isa, ROUNDS) as f64 / seconds / 1e9
-}
-
-/// Times one case on the rung this process is on and on rayon's current threads.
-pub fn measure<R: Ring>(case: &Case, bound: f64) -> Row {
-    let (dev, (forms, x, w)) = (cpu::<R>(), case.operands::<R>());
-    let seconds = least(Duration::from_millis(300), || {
-        black_box(dev.product(&case.product, [&forms[0], &forms[1]], &x, &w));
-    });
-    let (rate, threads) = (case.multiplications() as f64 / seconds / 1e9, rayon::current_num_threads());
-    Row {
-        name: case.name,
-        shape: case.shape.clone(),
-        ring: R::BITS,
-        rung: Isa::current().name(),
-        threads,
-        gmac_per_s: rate,
-        bound_fraction: rate / (bound * threads as f64),
-    }
-}
-
-/// The whole table: matrices on every rung of this machine, layers on the highest; on one thread, and on two.
-///
-/// # Errors
-/// If threads cannot be had.
-pub fn table() -> Result<Vec<Row>, rayon::ThreadPoolBuildError> {
-    let (top, mut rows) = (Isa::current(), vec![]);
-    for isa in Isa::here().filter(|i| *i <= top) {
-        Isa::force(isa);
-        for threads in [1, 2] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-            pool.install(|| {
-                both::<u32>(isa == top, &mut rows);
-                both::<u64>(isa == top, &mut rows);
-            });
-        }
-    }
-    Isa::force(top);
-    Ok(rows)
-}
-
-fn both<R: Ring>(all: bool, rows: &mut Vec<Row>) {
-    let bound = bound::<R>(Isa::current());
-    let layers = if all { layers() } else { vec![] };
-    rows.extend(matrices().iter().chain(&layers).map(|case| measure::<R>(case, bound)));
 }
 
 #[cfg(test)]

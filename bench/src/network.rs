@@ -4,12 +4,13 @@ use crate::memory::{Discard, Memory};
 use crate::{ORIGIN, cpu, seeds};
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 use twoply_nn::graph::{Input, Node, Normalise, Op, Param, Role, Source};
 use twoply_nn::roles::{self, Answer};
 use twoply_nn::{Graph, Options, Plan, Program, Result, Weights};
 use twoply_primitives::channel::{Loopback, pair};
-use twoply_primitives::session::Setup;
-use twoply_primitives::{Channel, Cpu, Deal, KeySink, Mask, Masked, NoClock, PartyId, Ring, Session, Window};
+use twoply_primitives::session::{GateStats, Setup};
+use twoply_primitives::{Channel, Clock, Cpu, Deal, KeySink, Mask, Masked, PartyId, Ring, Session, Window};
 
 /// A graph and random weights while they grow; every node reads the one before it.
 struct Chain {
@@ -75,6 +76,14 @@ pub fn lenet() -> (Graph, Weights) {
     (c.graph, Weights(c.weights))
 }
 
+struct Watch(Instant);
+
+impl Clock for Watch {
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// A network dealt into memory for one batch.
 pub struct Dealt<R: Ring> {
     plan: Plan,
@@ -107,20 +116,19 @@ impl<R: Ring> Dealt<R> {
     pub fn deal(&self) -> Result<()> {
         deal(&self.program, &self.masks, self.batch, &mut Discard)
     }
-    /// One run: both parties on threads, the data owner here.
-    pub fn run(&self) -> Result<Answer> {
+    /// One run: both parties on threads, the data owner here. The answer, and what P0 counted.
+    pub fn run(&self) -> Result<(Answer, Vec<GateStats>)> {
         let ((p0, p1), (o0, mut a0), (o1, mut a1)) = (pair(), pair(), pair());
         thread::scope(|scope| {
             let party = |me, peer, owner| scope.spawn(move || self.party(me, peer, owner));
             let parties = [party(PartyId::P0, p0, o0), party(PartyId::P1, p1, o1)];
             let answer = self.owner([&mut a0, &mut a1]);
-            for p in parties {
-                p.join().unwrap_or_else(|e| std::panic::resume_unwind(e))?;
-            }
-            answer
+            let [p0, p1] = parties.map(|p| p.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+            p1?;
+            Ok((answer?, p0?))
         })
     }
-    fn party(&self, me: PartyId, mut peer: Loopback, mut owner: Loopback) -> Result<()> {
+    fn party(&self, me: PartyId, mut peer: Loopback, mut owner: Loopback) -> Result<Vec<GateStats>> {
         let session = Session::new(Setup {
             me,
             dev: cpu::<R>(),
@@ -129,10 +137,10 @@ impl<R: Ring> Dealt<R> {
             images: 0..self.batch,
             peer: &mut peer,
             keys: self.memory.half(me),
-            clock: Arc::new(NoClock),
+            clock: Arc::new(Watch(Instant::now())),
         });
         let weights = &self.weights[me.index()];
-        roles::run(&self.program, weights, session, (&mut owner, [0; 16]), false).map(drop)
+        roles::run(&self.program, weights, session, (&mut owner, [0; 16]), false).map(|ran| ran.stats)
     }
     fn owner(&self, parties: [&mut Loopback; 2]) -> Result<Answer> {
         let (mut keys, mut shares) = (vec![], vec![]);
@@ -174,7 +182,7 @@ mod tests {
             let want = Evaluator::new(&model.0, &model.1).unwrap().run(&pixels).unwrap();
             let dealt = Dealt::<u32>::new(model.clone(), Options::default(), 2).unwrap();
             dealt.deal().unwrap();
-            let Answer::Logits(got) = dealt.run().unwrap() else { panic!("labels") };
+            let Answer::Logits(got) = dealt.run().unwrap().0 else { panic!("labels") };
             assert!(want.concat().iter().any(|v| *v > 0.01), "not all zero");
             for (g, w) in got.concat().iter().zip(want.concat()) {
                 assert!((g - w as f64).abs() < 0.02, "{g} {w}");

@@ -2,8 +2,8 @@
 
 mod cpu;
 
-pub(crate) use cpu::Multiply;
 pub use cpu::{Cpu, Isa, spin};
+pub(crate) use cpu::{Kernels, Multiply};
 
 use crate::bits::Bits;
 use crate::prg::{Roots, Stream, TreeHash};

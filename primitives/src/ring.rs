@@ -1,12 +1,14 @@
 //! Z_2^32 and Z_2^64. All arithmetic wraps; there is no other arithmetic in this crate.
 
-use crate::backend::Multiply;
+use crate::backend::{Kernels, Multiply};
 use std::fmt::Debug;
 
 /// Z_2^n for n = 32 or 64, by its representative in `0..2^n`.
 ///
 /// A wire narrower than the ring (`bits < n`) is kept reduced: its upper bits are zero.
-pub trait Ring: Multiply + crate::prg::Plain + Clone + Default + Eq + Debug + Send + Sync + 'static {
+pub trait Ring:
+    Kernels + Multiply + crate::prg::Plain + Clone + Default + Eq + Debug + Send + Sync + 'static
+{
     /// n.
     const BITS: u32;
     /// Zero.

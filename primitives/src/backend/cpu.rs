@@ -3,6 +3,7 @@
 mod digits;
 mod dpf;
 mod isa;
+mod kernels;
 mod matmul;
 mod packing;
 mod product;
@@ -10,6 +11,7 @@ mod rungs;
 mod words;
 
 pub use isa::Isa;
+pub use kernels::Kernels;
 pub use matmul::{Multiply, spin};
 
 use super::{Backend, DpfTile, Merge, Packed, Product, Term};
@@ -54,7 +56,7 @@ impl<R: Ring> Backend for Cpu<R> {
     }
 
     fn expand(&self, stream: Stream, from: usize, len: usize, bits: u32) -> Vec<R> {
-        stream.words(from, len, bits)
+        R::expand(stream, from, len, bits)
     }
 
     fn local(&self, f: &Local, out: &Form, forms: &[&Form], x: &[&Vec<R>]) -> Vec<R> {
@@ -91,14 +93,14 @@ impl<R: Ring> Backend for Cpu<R> {
             [Term { c, when: None, x: Some(x) }, rest @ ..] if *c == R::ONE => (x.to_vec(), rest),
             all => (vec![R::ZERO; len], all),
         };
-        words::sum(Isa::current(), &mut z, rest, R::ones(bits));
+        R::sum(&mut z, rest, R::ones(bits));
         z
     }
 
     fn mul(&self, a: &Vec<R>, b: &Vec<R>) -> Vec<R> {
         debug_assert_eq!(a.len(), b.len());
         let mut z = a.clone();
-        words::mul(Isa::current(), &mut z, b);
+        R::mul_each(&mut z, b);
         z
     }
 
@@ -113,38 +115,37 @@ impl<R: Ring> Backend for Cpu<R> {
 
     fn shift(&self, x: &Vec<R>, add: u64, by: u32, bits: u32) -> Vec<R> {
         let mut z = x.clone();
-        words::shift(Isa::current(), &mut z, add, by, bits);
+        R::shift(&mut z, add, by, bits);
         z
     }
 
     fn bit(&self, x: &Vec<R>, i: u32) -> Bits {
         let mut out = vec![0; x.len().div_ceil(64)];
-        packing::bit(Isa::current(), &mut out, x, i);
+        R::bit(&mut out, x, i);
         Bits::from_words(out, x.len())
     }
     fn pack(&self, x: &Vec<R>, bits: u32) -> Vec<u8> {
-        packing::pack(Isa::current(), x, bits)
+        R::pack(x, bits)
     }
     fn unpack(&self, p: &Packed) -> Vec<R> {
-        packing::unpack(Isa::current(), p)
+        R::unpack(p)
     }
 
     fn add_packed(&self, x: &mut Vec<R>, from: usize, p: &Packed) {
-        let (isa, mask) = (Isa::current(), R::ones(p.width));
-        words::add(isa, &mut x[from..from + p.len], &packing::unpack(isa, p), mask);
+        R::add_each(&mut x[from..from + p.len], &R::unpack(p), R::ones(p.width));
     }
 
     fn dpf_generate(&self, hash: &TreeHash, w: u32, roots: [Roots; 2], alpha: &Vec<R>, out: &mut [u8]) {
-        dpf::generate(hash, w, roots, alpha, out)
+        R::dpf_generate(hash, w, roots, alpha, out)
     }
     fn dpf_evaluate(&self, hash: &TreeHash, w: u32, roots: Roots, tile: DpfTile, x: &Vec<R>) -> Bits {
-        dpf::evaluate(hash, w, roots, tile, x)
+        R::dpf_evaluate(hash, w, roots, tile, x)
     }
     fn one_hot(&self, x: &Vec<R>, shift: u32, bits: u32) -> Vec<u8> {
-        digits::one_hot(Isa::current(), x, shift, bits)
+        R::one_hot(x, shift, bits)
     }
     fn digit_lookup(&self, tables: &Packed, x: &Vec<R>, shift: u32, out: [&mut [u64]; 2]) {
-        digits::lookup(Isa::current(), tables, x, shift, out)
+        R::lookup(tables, x, shift, out)
     }
     fn digit_merge(&self, m: &Merge, from: usize) -> Vec<u64> {
         digits::merge(Isa::current(), m, from)
