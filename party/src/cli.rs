@@ -13,12 +13,13 @@ mod places;
 mod plan;
 mod provision;
 
-use crate::exit::{Failure, run_guarded};
+use crate::exit::{ExitCode as Code, Failure, run_guarded};
 use clap::{Parser, Subcommand};
 use output::{Flags, Output};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
+use twoply_primitives::backend::Isa;
 
 /// Private neural networks for two servers
 ///
@@ -78,7 +79,18 @@ pub fn main() -> ExitCode {
     };
     let out = Output::new(&cli.flags);
     log_to_stderr(&out);
-    run_guarded(|| cli.run(&out).inspect_err(|failure| out.failure(failure)))
+    run_guarded(|| rung().and_then(|()| cli.run(&out)).inspect_err(|failure| out.failure(failure)))
+}
+
+/// `TWOPLY_CPU`, if it is set, names a rung.
+fn rung() -> Result<(), Failure> {
+    let Ok(name) = std::env::var("TWOPLY_CPU") else { return Ok(()) };
+    if Isa::named(&name).is_some() {
+        return Ok(());
+    }
+    let known = Isa::ALL.map(Isa::name).join(", ");
+    Err(Failure::new(Code::Config, format!("TWOPLY_CPU={name} names no instruction set"))
+        .remedy(format!("set it to one of {known}, or not at all")))
 }
 
 /// Warnings always, more with `-v`; `TWOPLY_LOG` says it in detail. Logs never hold secrets.

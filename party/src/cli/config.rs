@@ -60,7 +60,7 @@ const KEYS: [&str; 14] = [
     "insecure_test_seed",
 ];
 /// Variables of this prefix that are no settings of a party.
-const OTHER_VARIABLES: [&str; 2] = ["TWOPLY_HOME", "TWOPLY_LOG"];
+const OTHER_VARIABLES: [&str; 3] = ["TWOPLY_HOME", "TWOPLY_LOG", "TWOPLY_CPU"];
 const PREFIX: &str = "TWOPLY_";
 
 impl Party {

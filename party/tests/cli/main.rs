@@ -121,3 +121,14 @@ fn an_unknown_key_of_the_configuration_is_named_with_a_suggestion() {
     assert_eq!(out.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&out.stderr).contains("did you mean `TWOPLY_LISTEN`?"));
 }
+
+#[test]
+fn an_instruction_set_is_named_rightly_or_refused() {
+    let lab = Lab::new();
+    let id =
+        |name: &str| lab.command(&["id", "--new", "--home", name]).env("TWOPLY_CPU", name).output().unwrap();
+    assert!(["portable", "avx2", "avx512"].map(id).iter().all(|out| out.status.success()));
+    let out = id("sse9");
+    assert_eq!(out.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("portable, avx2, avx512"));
+}
