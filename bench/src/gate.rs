@@ -105,7 +105,7 @@ fn masks<R: Ring>(operands: &[Operand], batch: usize) -> Vec<Mask<Cpu<R>>> {
     let mask = |operand: &Operand| {
         let mask = match operand {
             Operand::Wire(form) => wires.input(form),
-            Operand::Weight(form) => weights.fresh(0, form),
+            Operand::Weight(form) => weights.weight(form),
         };
         wires.next_gate();
         weights.next_gate();

@@ -53,7 +53,7 @@ pub fn weight_masks<R: Ring>(program: &Program, set: KeySetId, seeds: &[Seed; 2]
     let mut none = NoKeys;
     let mut deal = Deal::new(Cpu::<R>::new(), seeds.clone(), weights_origin(set), 1, &mut none);
     let mask = |form: &Form| {
-        let m = deal.fresh(0, form);
+        let m = deal.weight(form);
         deal.next_gate();
         m
     };

@@ -56,7 +56,7 @@ fn weights_that_are_not_there_yet_are_no_difference() {
 fn each_difference_is_named_on_both_sides() {
     type Change = fn(&mut Hello);
     let changes: [(&str, ExitCode, Change); 12] = [
-        ("protocol version", ExitCode::Version, |h| h.protocol = 2),
+        ("protocol version", ExitCode::Version, |h| h.protocol = PROTOCOL_VERSION + 1),
         ("software version", ExitCode::Version, |h| h.software = "0.2.0".into()),
         ("role", ExitCode::PlanMismatch, |h| h.role = Role::P0),
         ("ring bits", ExitCode::PlanMismatch, |h| h.ring_bits = 64),

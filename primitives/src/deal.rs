@@ -1,6 +1,7 @@
 //! What a gate sees while it is dealt: the device, both seeds, and a sink for tiles.
 
 use crate::bits::{Bits, write_words};
+use crate::owner::weight_key;
 use crate::prg::{Origin, Roots, Stream, Streams, owner_key};
 use crate::record::packed_len;
 use crate::{Backend, Form, KeySink, Mask, Part, PartyId, Result, Ring, Seed, Site, TILE};
@@ -48,6 +49,14 @@ impl<'a, B: Backend> Deal<'a, B> {
         let key = |seed, image| owner_key(seed, self.origin, self.gate, image);
         let keys = |seed| (0..self.images as u64).map(|i| key(seed, i)).collect::<Vec<_>>();
         let share = |seed| input_share(&self.dev, &keys(seed), form);
+        Mask { form: form.clone(), shares: [share(&self.seeds[0]), share(&self.seeds[1])] }
+    }
+    /// The mask of a weight tensor whose number is this gate's: its owner gets each share as one key.
+    pub fn weight(&self, form: &Form) -> Mask<B> {
+        let share = |seed| {
+            let streams = Streams::from_key(&weight_key(seed, self.origin, self.gate));
+            self.dev.expand(streams.field(FRESH), 0, form.len(), form.bits)
+        };
         Mask { form: form.clone(), shares: [share(&self.seeds[0]), share(&self.seeds[1])] }
     }
     /// Both parties' streams of one part of this gate.

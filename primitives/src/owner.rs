@@ -4,6 +4,7 @@
 //! sends the same masked value to both, and adds the two shares of a result. Nothing here goes through the other party.
 
 use crate::backend::Packed;
+use crate::deal::FRESH;
 use crate::prg::{Origin, Streams};
 use crate::{Backend, Cpu, Error, Form, Masked, Result, Ring, Seed};
 
@@ -71,7 +72,7 @@ impl<B: Backend> Masked<B> {
         index: u32,
     ) -> Result<Self> {
         let streams = Streams::from_key(&weight_key(seed, origin, index));
-        let share = dev.expand(streams.field(0), 0, form.len(), form.bits);
+        let share = dev.expand(streams.field(FRESH), 0, form.len(), form.bits);
         Masked::from_owner(dev, form, packed, share)
     }
 }
@@ -81,8 +82,15 @@ mod tests {
     use super::*;
     use crate::prg::KeySetId;
 
+    struct NoKeys;
+    impl crate::KeySink for NoKeys {
+        fn put(&mut self, _: &'static str, _: crate::Site, _: usize, _: [Vec<u8>; 2]) -> Result<()> {
+            Ok(())
+        }
+    }
+
     #[test]
-    fn owner_and_parties_derive_the_same_weight_mask() {
+    fn repro_dealer_owner_and_parties_derive_the_same_weight_mask() {
         let (dev, form) = (Cpu::<u32>::new(), Form::new([2, 3], 32));
         let origin = Origin { set: KeySetId([1; 16]), segment: Origin::WEIGHTS };
         let seeds = [Seed::new([1; 32]), Seed::new([2; 32])];
@@ -94,6 +102,12 @@ mod tests {
             .map(|i| sides[0].value[i].wrapping_sub(sides[0].share[i]).wrapping_sub(sides[1].share[i]))
             .collect();
         assert_eq!(clear, x);
+        // and so does the dealer
+        let mut sink = NoKeys;
+        let mut deal = crate::Deal::new(dev, seeds.clone(), origin, 1, &mut sink);
+        (0..4).for_each(|_| deal.next_gate());
+        let dealt = deal.weight(&form);
+        assert!((0..2).all(|p| dealt.shares[p] == sides[p].share));
         let shares = [0, 1].map(|p| dev.pack(&if p == 0 { vec![7u32; 6] } else { x.to_vec() }, 20));
         assert_eq!(join::<u32>([&shares[0], &shares[1]], 6, 20).unwrap()[0], 8);
     }
