@@ -225,6 +225,18 @@ impl Link {
         }
     }
 
+    /// Why nothing can be sent any more. Who reads the connection says so a moment after who writes it has gone.
+    fn why_it_ended(&self) -> Error {
+        let until = Instant::now() + Duration::from_secs(1);
+        loop {
+            match self.parts.inbox.end() {
+                Some(error) => return error,
+                None if Instant::now() > until => return Error::Shut,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
     /// Tells the peer that this side stopped, and why. Best effort; does not wait.
     pub fn abort(mut self, reason: Reason, detail: Detail) {
         self.tell(reason, &detail);
@@ -253,7 +265,7 @@ impl Link {
             return Err(self.finish(Error::Stuck { peer: self.parts.name.clone(), queued }));
         }
         if self.parts.outbox.send(kind, payload).is_err() {
-            let error = self.parts.inbox.end().unwrap_or(Error::Shut);
+            let error = self.why_it_ended();
             return Err(self.finish(error));
         }
         self.traffic.sent += payload.len() as u64;

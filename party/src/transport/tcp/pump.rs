@@ -194,7 +194,8 @@ struct End(Arc<Wire>);
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.0.inbox.finish(Error::Shut);
+        let why = "its connection ended".to_owned();
+        self.0.inbox.finish(Error::Lost { peer: self.0.peer.clone(), why });
         self.0.queue.close();
         lock(&self.0.done).take();
         // Wakes whoever sleeps on the socket. It may be closed already.
