@@ -9,7 +9,8 @@ if ! command -v valgrind >/dev/null; then
 fi
 check() {
   echo "-- $1"
-  valgrind --quiet --error-limit=no --log-file="$2/constant-time.log" "$2/release/twoply-constant-time" || {
+  valgrind --quiet --error-limit=no --suppressions=constant-time/valgrind.supp --log-file="$2/constant-time.log" \
+    "$2/release/twoply-constant-time" || {
     head -60 "$2/constant-time.log" >&2
     exit 1
   }

@@ -1,13 +1,14 @@
 //! Element-wise arithmetic: sums of gated terms, products, shifts, bits.
 //!
 //! Every body is plain code that the compiler vectorises once per rung. A bit gates a term as a mask of zeros or ones,
-//! never as a branch.
+//! never as a branch: see [`masks`].
 
 #![allow(unsafe_code)] // calls into code compiled for the rung
 
 use super::rungs::rungs;
 use crate::Ring;
 use crate::backend::Term;
+use std::hint::black_box;
 
 /// Elements summed at once: they stay in the first-level cache over all terms. A multiple of 64.
 const BLOCK: usize = 1024;
@@ -41,23 +42,33 @@ macro_rules! plain {
     };
 }
 
+/// All ones where the bit is 1, and zeros. What they are is kept from the compiler: where it knew, it made branches on
+/// the bits in loops that do not become vectors (constant-time/ found them).
+#[inline(always)]
+fn masks<R: Ring>(bits: u32) -> [R; 32] {
+    let bits = R::from_u64(bits as u64);
+    let mut out = [R::ZERO; 32];
+    for (j, m) in out.iter_mut().enumerate() {
+        *m = R::ZERO.sub(bits.shr(j as u32).and(R::ONE));
+    }
+    black_box(out)
+}
+
 /// The same with zero for `b` where its bit of `when` is 0; `z` begins at a word of `when`.
 macro_rules! gated {
     ($z:expr, $when:expr, $x:expr, |$a:ident, $b:ident| $f:expr) => {
-        // 32 elements at a time: the length must be known for the loop to become vectors, and the bits must fit a lane
-        let ((whole, rest), (from, last)) = ($z.as_chunks_mut::<32>(), $x.as_chunks::<32>());
-        let count = whole.len();
-        for (i, (z, x)) in whole.iter_mut().zip(from).enumerate() {
-            gated!(in z, R::from_u64($when[i / 2] >> (i % 2 * 32)), x, |$a, $b| $f);
-        }
-        if !rest.is_empty() {
-            gated!(in rest, R::from_u64($when[count / 2] >> (count % 2 * 32)), last, |$a, $b| $f);
+        // 32 elements at a time: the length must be known for the loop to become vectors
+        for (i, (z, x)) in $z.chunks_mut(32).zip($x.chunks(32)).enumerate() {
+            let masks = masks::<R>(($when[i / 2] >> (i % 2 * 32)) as u32);
+            match (<&mut [R; 32]>::try_from(&mut *z), <&[R; 32]>::try_from(x)) {
+                (Ok(z), Ok(x)) => gated!(in z, x, masks, |$a, $b| $f),
+                _ => gated!(in z, x, masks, |$a, $b| $f),
+            }
         }
     };
-    (in $z:expr, $bits:expr, $x:expr, |$a:ident, $b:ident| $f:expr) => {
-        let bits = $bits;
-        for (j, ($a, x)) in $z.iter_mut().zip($x).enumerate() {
-            let $b = x.and(R::ZERO.sub(bits.shr(j as u32).and(R::ONE)));
+    (in $z:expr, $x:expr, $masks:expr, |$a:ident, $b:ident| $f:expr) => {
+        for (($a, x), m) in $z.iter_mut().zip($x).zip($masks) {
+            let $b = x.and(m);
             *$a = $f;
         }
     };
