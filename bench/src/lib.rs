@@ -10,6 +10,10 @@ pub mod memory;
 pub mod network;
 pub mod table;
 
+/// The allocator of the `twoply` binary.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use twoply_primitives::{Cpu, KeySetId, Origin, Ring, Seed};
 
 /// Key set and segment of everything dealt here.

@@ -95,7 +95,13 @@ fn dpf<R: Ring, const N: usize>(w: u32, top: Isa, out: &mut Vec<Row>) {
         let generate =
             |(i, words): (usize, &mut Vec<u8>)| dev.dpf_generate(&hash, w, roots(i), &alpha, words);
         tiles.iter_mut().enumerate().for_each(generate);
-        let mut scratch = tiles.clone();
+        // the dealer hands a tile on before it makes the next: one per thread, written again and again
+        let scratch = [0, 1].map(|_| std::sync::Mutex::new(vec![0; bytes]));
+        let deal = |i: usize| {
+            if let Ok(mut tile) = scratch[rayon::current_thread_index().unwrap_or(0)].lock() {
+                generate((i, &mut tile));
+            }
+        };
         let evaluate = |(i, words): (usize, &Vec<u8>)| {
             let tile = DpfTile { words, tile_len: TILE, from: 0 };
             _ = black_box(dev.dpf_evaluate(&hash, w, roots(i)[0], tile, &x));
@@ -104,13 +110,15 @@ fn dpf<R: Ring, const N: usize>(w: u32, top: Isa, out: &mut Vec<Row>) {
         let mut ceiling = || _ = black_box(streams[0].ceiling(black_box(BLOCKS)));
         let mut theirs = || _ = black_box(baseline.evaluate(&keys));
         let mut ours = || tiles.iter().enumerate().for_each(evaluate);
-        let mut dealt = || scratch.iter_mut().enumerate().for_each(generate);
+        let mut read = || _ = black_box(tiles.iter().map(|t| xor(t)).fold(0, |a, b| a ^ b));
+        let mut dealt = || (0..TILES).for_each(deal);
         let many = (TILES * TILE) as f64;
         let got = in_turns(&mut [
             Timed { run: &mut ours, units: many },
             Timed { run: &mut ceiling, units: BLOCKS as f64 },
             Timed { run: &mut theirs, units: BASELINE as f64 },
             Timed { run: &mut dealt, units: many },
+            Timed { run: &mut read, units: many },
         ]);
         let key = Some([bytes as f64 / TILE as f64; 2]);
         let mut push = |name: &str, threads, ns, ceiling_fraction, ratio_fss_rs| {
@@ -134,15 +142,22 @@ fn dpf<R: Ring, const N: usize>(w: u32, top: Isa, out: &mut Vec<Row>) {
         }
         let (ns, times) = on_two(many, &|| tiles.par_iter().enumerate().for_each(evaluate));
         push(&format!("dpf evaluate, {times:.2} times one thread"), 2, ns, None, None);
-        let scratch = std::sync::Mutex::new(scratch);
-        let (ns, times) = on_two(many, &|| {
-            if let Ok(mut s) = scratch.lock() {
-                s.par_iter_mut().enumerate().for_each(generate);
-            }
-        });
+        let (ns, times) = on_two(many, &|| (0..TILES).into_par_iter().for_each(deal));
         push(&format!("dpf generate, {times:.2} times one thread"), 2, ns, None, None);
+        push("reading the keys beside", 1, got[4].0, None, None);
         push("fss-rs DCF evaluate beside", 1, got[2].0, None, Some(1.0));
     }
+}
+
+/// All words of a tile, read once.
+fn xor(tile: &[u8]) -> u64 {
+    let mut sums = [0; 8];
+    for words in tile.as_chunks::<64>().0 {
+        for (sum, word) in sums.iter_mut().zip(words.as_chunks::<8>().0) {
+            *sum ^= u64::from_le_bytes(*word);
+        }
+    }
+    sums.iter().fold(0, |a, b| a ^ b)
 }
 
 /// Nanoseconds per unit of the work on two threads, and how many times one thread's speed that is.

@@ -121,6 +121,16 @@ impl Cipher {
         self.fill(high, from, u128::MAX, out);
     }
 
+    /// The stream from byte `from` on, as words.
+    pub fn fill_words(&self, high: u64, from: usize, out: &mut [u64]) {
+        // SAFETY: the bytes of `out`, of which `fill` leaves none uninitialised.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), size_of_val(out)) };
+        self.fill(high, from, u128::MAX, bytes);
+        if cfg!(target_endian = "big") {
+            out.iter_mut().for_each(|w| *w = w.swap_bytes());
+        }
+    }
+
     /// Whole blocks of a stream, from block `first` on.
     #[inline]
     pub fn blocks(&self, high: u64, first: u64, out: &mut [u128]) {

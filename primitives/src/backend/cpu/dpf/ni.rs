@@ -146,6 +146,8 @@ fn hash(k: &[__m256i; 11], s: &[__m256i; PAIRS]) -> [__m256i; PAIRS] {
 #[target_feature(enable = "avx2")]
 unsafe fn words<const FULL: bool>(b: &Block, level: u32, first: usize) -> __m256i {
     let at = b.words.as_ptr().wrapping_add(level as usize * b.stride + first * 16);
+    // a pass over a block reads a piece of each level: it fetches the same pieces of the next block
+    _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add((b.w as usize - 6) * b.stride).cast());
     // SAFETY: inside the words; where the pairs are not full, no further than the `n` keys.
     unsafe {
         match FULL {

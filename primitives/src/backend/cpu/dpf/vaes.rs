@@ -12,6 +12,9 @@ use std::arch::x86_64::*;
 
 /// Registers of a block of keys.
 const REGISTERS: usize = BLOCK / 4;
+/// How far ahead of a word the tile is fetched, in bytes, into the second-level cache: keys in memory take 36 ns where
+/// they took 50 (w = 31, on a machine whose memory allows 30), keys in cache no longer.
+const AHEAD: usize = 6 << 10;
 /// Registers of keys that the dealer walks at once, twice as many AES states.
 const DEALT: usize = 4;
 
@@ -120,7 +123,9 @@ fn upto(low: __m512i) -> __m512i {
 unsafe fn words<const FULL: bool>(b: &Block, level: u32, r: usize) -> __m512i {
     // SAFETY: inside the words; where the block is not full, no further than its `n` keys.
     unsafe {
-        let at = b.words.as_ptr().wrapping_add(level as usize * b.stride + r * 64).cast();
+        let at = b.words.as_ptr().wrapping_add(level as usize * b.stride + r * 64);
+        _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(AHEAD).cast());
+        let at = at.cast();
         if FULL { _mm512_loadu_epi64(at) } else { _mm512_maskz_loadu_epi64(taken(b.n, r), at) }
     }
 }
