@@ -63,6 +63,8 @@ struct Reading {
     parser: Parser,
     /// Since when this side listens; while the inbox is full it does not.
     since: Instant,
+    /// The blocking side waits at the socket: if the network thread read, nothing would wake it.
+    waiting: bool,
 }
 
 #[derive(Default)]
@@ -108,7 +110,12 @@ impl Wire {
             socket,
             watch: Watch::new()?,
             tls: Mutex::new(tls),
-            reading: Mutex::new(Reading { buffer, parser: Parser::new(), since: Instant::now() }),
+            reading: Mutex::new(Reading {
+                buffer,
+                parser: Parser::new(),
+                since: Instant::now(),
+                waiting: false,
+            }),
             writing: Mutex::default(),
             queue,
             inbox,
@@ -170,25 +177,30 @@ impl Wire {
     }
 
     fn pull_for(&self, need: &mut Need<'_>, until: Instant) {
-        if self.read_for(need) {
-            return;
+        lock(&self.reading).waiting = true;
+        if !self.read_for(need) {
+            // A system that refuses this only costs some needless wake-ups.
+            let _ = self.watch.reader(&self.socket, true, || false);
+            self.sleep_for(need, until);
         }
-        // A system that refuses this only costs some needless wake-ups.
-        let _ = self.watch.reader(&self.socket, true, false);
+        lock(&self.reading).waiting = false;
+        let _ = self.watch.reader(&self.socket, false, || self.inbox.is_full());
+    }
+
+    fn sleep_for(&self, need: &mut Need<'_>, until: Instant) {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                break;
+                return;
             }
             let time = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
             let mut sockets = [PollFd::new(&self.socket, PollFlags::IN)];
             // An error here is an interruption by a signal, or one that reading will show.
             let _ = poll(&mut sockets, Some(&time));
             if self.read_for(need) {
-                break;
+                return;
             }
         }
-        let _ = self.watch.reader(&self.socket, false, self.inbox.is_full());
     }
 
     /// Reads until the need is met (true) or the socket is empty (false).
@@ -296,7 +308,7 @@ impl Wire {
     /// Listens again, now that the inbox has room.
     pub(super) fn listen(&self) {
         // As above: a refusal is met again when somebody reads.
-        let _ = self.watch.again(&self.socket, self.inbox.is_full());
+        let _ = self.watch.again(&self.socket, || self.inbox.is_full());
     }
 
     /// The connection broke.

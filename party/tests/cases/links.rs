@@ -75,6 +75,28 @@ fn both_sides_may_send_64_mb_first() {
     }
 }
 
+/// Two threads read a link in turns. Here signs of life are too rare to wake a reader whose bytes the other thread took.
+#[test]
+fn repro_a_reader_never_sleeps_on_bytes_that_are_here() {
+    let rare = Limits { idle: Duration::from_secs(3600), patience: Duration::from_secs(20), ..limits() };
+    let (_ends, mut zero, mut one) = pair_with(rare);
+    let (question, answer) = (vec![1; 400_000], vec![2; 5_000]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..3_000u64 {
+                assert!(one.recv(question.len()).unwrap() == question, "round {round}");
+                // sometimes nobody reads for a while
+                std::thread::sleep(Duration::from_micros(round % 7 * 10));
+                one.send(&answer).unwrap();
+            }
+        });
+        for round in 0..3_000 {
+            zero.send(&question).unwrap();
+            assert!(zero.recv(answer.len()).unwrap() == answer, "round {round}");
+        }
+    });
+}
+
 #[test]
 fn a_file_streams_through_and_a_short_one_fails_here() {
     let (_ends, mut zero, mut one) = pair();

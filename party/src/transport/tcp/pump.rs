@@ -103,7 +103,10 @@ impl Wire {
     fn fill(&self) {
         let mut reading = lock(&self.reading);
         for _ in 0..TURN / READ {
-            if self.inbox.is_full() || self.read(&mut reading, &mut Need::Held(0)) != Socket::Ready {
+            if reading.waiting
+                || self.inbox.is_full()
+                || self.read(&mut reading, &mut Need::Held(0)) != Socket::Ready
+            {
                 return;
             }
         }

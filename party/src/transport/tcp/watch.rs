@@ -51,8 +51,13 @@ impl Watch {
     }
 
     /// Somebody reads on another thread, or no more.
-    pub(super) fn reader(&self, socket: &TcpStream, reading: bool, full: bool) -> io::Result<()> {
-        self.change(socket, |wants| (wants.reader, wants.full) = (reading, full))
+    pub(super) fn reader(
+        &self,
+        socket: &TcpStream,
+        reading: bool,
+        full: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
+        self.change(socket, |wants| (wants.reader, wants.full) = (reading, full()))
     }
 
     /// Something waits to be written.
@@ -78,9 +83,10 @@ impl Watch {
         }))
     }
 
-    /// Watches on after [`Watch::take`].
-    pub(super) fn again(&self, socket: &TcpStream, full: bool) -> io::Result<()> {
-        self.change(socket, |wants| wants.full = full)
+    /// Watches on after [`Watch::take`]. Whether there is room is asked in here: an older answer could come after a
+    /// newer one.
+    pub(super) fn again(&self, socket: &TcpStream, full: impl FnOnce() -> bool) -> io::Result<()> {
+        self.change(socket, |wants| wants.full = full())
     }
 
     fn change(&self, socket: &TcpStream, change: impl FnOnce(&mut Wants)) -> io::Result<()> {
