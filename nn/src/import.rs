@@ -1,5 +1,6 @@
 //! Networks from other people's files.
 
+pub(crate) mod draft;
 pub mod onnx;
 
 use crate::{Graph, Weights};

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod program;
 pub mod roles;
 pub mod weights;
+pub mod zoo;
 
 pub use calibrate::{Ranges, calibrate};
 pub use data::{Floats, Images, Labels};

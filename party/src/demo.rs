@@ -18,8 +18,8 @@ use twoply_preprocessing::Cut;
 /// What the demo runs: files and options as the verbs take them.
 #[derive(Clone, Debug)]
 pub struct Play {
-    /// ONNX model.
-    pub model: PathBuf,
+    /// ONNX model; with none, `import` names a network of the zoo.
+    pub model: Option<PathBuf>,
     /// Options of `import`: normalisation.
     pub import: Vec<String>,
     /// Images to classify.
@@ -129,13 +129,8 @@ pub fn run(play: &Play, folder: &Path, stage: &Stage) -> Result<Report, Failure>
 /// Import and plan; returns the plan's path.
 fn prepare(play: &Play, folder: &Path, stage: &Stage) -> Result<String, Failure> {
     let path = |name: &str| folder.join(name).display().to_string();
-    let mut import = vec![
-        "import".into(),
-        play.model.display().to_string(),
-        "--out".into(),
-        path("model"),
-        "--quiet".into(),
-    ];
+    let mut import = vec!["import".into(), "--out".into(), path("model"), "--quiet".into()];
+    import.extend(play.model.iter().map(|model| model.display().to_string()));
     import.extend(play.import.clone());
     stage.act("owner", &import)?;
     let (graph, weights, out) =

@@ -63,11 +63,25 @@ pub fn read(bytes: &[u8]) -> Result<Array> {
 
 /// Bytes of a float32 array that numpy reads; `None` if the shape does not have as many elements.
 pub fn write(shape: &[usize], values: &[f32]) -> Option<Vec<u8>> {
-    if count(shape) != Some(values.len()) {
+    let mut out = header("<f4", shape, values.len())?;
+    out.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    Some(out)
+}
+
+/// The same of bytes.
+pub fn write_bytes(shape: &[usize], values: &[u8]) -> Option<Vec<u8>> {
+    let mut out = header("|u1", shape, values.len())?;
+    out.extend(values);
+    Some(out)
+}
+
+fn header(descr: &str, shape: &[usize], len: usize) -> Option<Vec<u8>> {
+    if count(shape) != Some(len) {
         return None;
     }
     let dims: String = shape.iter().map(|d| format!("{d}, ")).collect();
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", dims.trim_end());
+    let mut header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", dims.trim_end());
     // Magic, version and length take 10 bytes; values start at a multiple of 64.
     let pad = (64 - (10 + header.len() + 1) % 64) % 64;
     header.push_str(&" ".repeat(pad));
@@ -75,7 +89,6 @@ pub fn write(shape: &[usize], values: &[f32]) -> Option<Vec<u8>> {
     let mut out = b"\x93NUMPY\x01\x00".to_vec();
     out.extend((header.len() as u16).to_le_bytes());
     out.extend(header.bytes());
-    out.extend(values.iter().flat_map(|v| v.to_le_bytes()));
     Some(out)
 }
 

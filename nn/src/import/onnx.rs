@@ -3,8 +3,6 @@
 
 mod affine;
 mod call;
-mod draft;
-mod fold;
 mod linear;
 mod proto;
 mod shape;
@@ -12,10 +10,10 @@ mod tensor;
 mod window;
 
 use super::Imported;
+use super::draft::{Draft, clean};
 use crate::graph::{MAX_RANK, Normalise, Source, elements};
 use crate::{Error, Obstacle, Result};
 use call::{Call, Lowered, Stop, Value};
-use draft::{Draft, clean};
 use prost::Message;
 use proto::{Extent, GraphProto, ModelProto, NodeProto, ValueInfo, data_type};
 use std::collections::{HashMap, HashSet};

@@ -23,6 +23,9 @@ pub struct Args {
     /// ONNX model [default: the digits network of this program]
     #[arg(long, value_name = "FILE", requires_all = ["images", "samples"])]
     model: Option<PathBuf>,
+    /// A network of the zoo with made-up weights on images of noise, to see its cost; --limit says how many [default: 1]
+    #[arg(long, value_name = "NETWORK", conflicts_with_all = ["model", "images", "labels", "samples", "scale", "mean", "std"])]
+    zoo: Option<String>,
     /// Images to classify (IDX, NPY, PNG, CIFAR-10; gzipped or not)
     #[arg(long, value_name = "FILE", requires = "model")]
     images: Option<PathBuf>,
@@ -115,7 +118,7 @@ fn play(args: &Args, folder: &Path) -> Result<Play, Failure> {
     plan.extend(option("--ring", &args.ring));
     plan.extend(option("--reveal", &args.reveal));
     let mut play = Play {
-        model: folder.join("digits.onnx"),
+        model: Some(folder.join("digits.onnx")),
         import: ["--scale", "0.0625", "--mean", "0.3125", "--std", "0.5"].map(String::from).to_vec(),
         images: folder.join("digits-images.idx"),
         labels: Some(folder.join("digits-labels.idx")),
@@ -124,9 +127,17 @@ fn play(args: &Args, folder: &Path) -> Result<Play, Failure> {
         limit: args.limit,
         batch: args.batch,
     };
+    if let Some(zoo) = &args.zoo {
+        let images = args.limit.unwrap_or(1);
+        play.model = None;
+        play.import = ["--zoo", zoo, "--noise", &images.to_string()].map(String::from).to_vec();
+        play.images = folder.join("model.noise.npy");
+        (play.samples, play.labels) = (play.images.clone(), None);
+        return Ok(play);
+    }
     let (Some(model), Some(images), Some(samples)) = (&args.model, &args.images, &args.samples) else {
         let carried = [
-            (&play.model, MODEL),
+            (&folder.join("digits.onnx"), MODEL),
             (&play.images, IMAGES),
             (&play.samples, SAMPLES),
             (&folder.join("digits-labels.idx"), LABELS),
@@ -144,7 +155,7 @@ fn play(args: &Args, folder: &Path) -> Result<Play, Failure> {
     play.import.extend(list("--mean", &args.mean));
     play.import.extend(list("--std", &args.std));
     (play.model, play.images, play.samples, play.labels) =
-        (model.clone(), images.clone(), samples.clone(), args.labels.clone());
+        (Some(model.clone()), images.clone(), samples.clone(), args.labels.clone());
     Ok(play)
 }
 

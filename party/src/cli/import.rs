@@ -1,14 +1,16 @@
-//! `twoply import`: an ONNX model becomes a public graph and a private weights file.
+//! `twoply import`: an ONNX model, or a network of the zoo, becomes a public graph and a private weights file.
 
 use super::output::{Output, shell, table};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{self, Existing};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use twoply_nn::data::npy;
+use twoply_nn::zoo::{self, Seeded, StateDict};
 use twoply_nn::{Graph, Imported, Normalise, import::onnx};
 use zeroize::Zeroizing;
 
-/// Import an ONNX model: a public graph and a private weights file
+/// Import an ONNX model, or a network of the zoo: a public graph and a private weights file
 ///
 /// Writes NAME.graph.json, which both parties, the dealer and the data owner may read, and
 /// NAME.weights.safetensors, which stays with the model owner (mode 0600). A model that cannot be
@@ -16,8 +18,20 @@ use zeroize::Zeroizing;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The model, as torch.onnx.export writes it
-    #[arg(value_name = "MODEL.onnx")]
-    model: PathBuf,
+    #[arg(value_name = "MODEL.onnx", required_unless_present = "zoo")]
+    model: Option<PathBuf>,
+    /// A network of AriaNN's evaluation instead, or ResNet-20; an unknown name lists them
+    #[arg(long, value_name = "NETWORK", conflicts_with_all = ["model", "scale", "mean", "std"])]
+    zoo: Option<String>,
+    /// Its parameters: a PyTorch state dictionary saved as safetensors [default: made up, for cost runs]
+    #[arg(long, value_name = "FILE", requires = "zoo")]
+    state_dict: Option<PathBuf>,
+    /// Seed of parameters that are made up
+    #[arg(long, value_name = "N", requires = "zoo", conflicts_with = "state_dict", default_value_t = 0)]
+    seed: u64,
+    /// Also write N images of noise, NAME.noise.npy, to plan and run with
+    #[arg(long, value_name = "N", requires = "zoo", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    noise: Option<u32>,
     /// Path and name of the results, without endings [default: the model's own name, in this folder]
     #[arg(long, value_name = "NAME")]
     out: Option<PathBuf>,
@@ -73,7 +87,10 @@ struct Layer<'a> {
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let base = match &args.out {
         Some(base) => base.clone(),
-        None => PathBuf::from(args.model.file_stem().unwrap_or_default()),
+        None => {
+            let given = args.zoo.as_ref().map(PathBuf::from).or(args.model.clone()).unwrap_or_default();
+            PathBuf::from(given.file_stem().unwrap_or_default())
+        }
     };
     let name = base.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if name.is_empty() {
@@ -86,6 +103,9 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     files::vacant(&graph_path, existing)?;
     files::vacant(&weights_path, existing)?;
+    if let (Some(name), Some(count)) = (&args.zoo, args.noise) {
+        noise(name, count as usize, &ending(".noise.npy"), existing)?;
+    }
 
     let Imported { graph, weights } = load(&args, &name).map_err(|failure| failure.during(Phase::Import))?;
     let bytes = Zeroizing::new(weights.to_safetensors(&graph)?);
@@ -95,13 +115,33 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     show(&graph, &graph_path, &weights_path, out)
 }
 
+fn noise(name: &str, count: usize, path: &Path, existing: Existing) -> Result<(), Failure> {
+    let entry = zoo::named(name).map_err(|e| no_network(&e))?;
+    let shape: Vec<usize> = std::iter::once(count).chain(entry.input).collect();
+    let bytes = npy::write_bytes(&shape, &entry.noise(count)).unwrap_or_default();
+    files::write_public(path, &bytes, existing)
+}
+
+fn no_network(error: &twoply_nn::Error) -> Failure {
+    Failure::new(ExitCode::Usage, error.to_string()).remedy("choose one of these names for --zoo")
+}
+
 fn load(args: &Args, name: &str) -> Result<Imported, Failure> {
-    let bytes = std::fs::read(&args.model).map_err(|e| files::refused("read", &args.model, &e))?;
+    let read = |path: &Path| std::fs::read(path).map_err(|e| files::refused("read", path, &e));
+    if let Some(network) = &args.zoo {
+        let entry = zoo::named(network).map_err(|e| no_network(&e))?;
+        return Ok(match &args.state_dict {
+            Some(path) => entry.build(&mut StateDict::read(&Zeroizing::new(read(path)?))?)?,
+            None => entry.build(&mut Seeded(args.seed))?,
+        });
+    }
+    let model = args.model.as_deref().unwrap_or(Path::new(""));
+    let bytes = read(model)?;
     let normalise = Normalise { scale: args.scale, mean: args.mean.clone(), std: args.std.clone() };
     onnx::import(&bytes, Some(name), Some(normalise)).map_err(|error| {
         let failure = Failure::from(error);
         let content = failure.content();
-        let what = format!("{}: {}", args.model.display(), content.what);
+        let what = format!("{}: {}", model.display(), content.what);
         Failure::new(content.code, what).remedy(content.remedy.clone())
     })
 }

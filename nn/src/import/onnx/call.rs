@@ -1,9 +1,9 @@
 //! One ONNX node being lowered: its operands as what is known of them, and its attributes by name and type.
 
-use super::draft::Draft;
 use super::proto::{Attribute, NodeProto, kind};
 use super::tensor::Tensor;
 use crate::graph::Source;
+use crate::import::draft::Draft;
 use std::rc::Rc;
 
 /// What is known of an ONNX value.

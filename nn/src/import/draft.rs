@@ -1,6 +1,8 @@
 //! The network while it is being imported: graph nodes, and per-channel affine maps that still have to find a layer.
 
-use super::super::Imported;
+mod fold;
+
+use super::Imported;
 use crate::graph::{
     Graph, Input, MAX_ELEMENTS, MAX_NODES, Node, Normalise, Op, Param, Role, Source, elements,
 };
@@ -17,15 +19,15 @@ const MAX_COEFFICIENTS: usize = 1 << 24;
 const MAX_COMPUTED: usize = 1 << 28;
 
 /// One step of the draft.
-pub(super) struct Step {
-    pub(super) name: String,
-    pub(super) kind: Kind,
-    pub(super) inputs: Vec<Source>,
+pub(crate) struct Step {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) inputs: Vec<Source>,
     shape: Vec<usize>,
 }
 
 /// What a step computes.
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A node of the graph to be.
     Op(Op),
     /// `y = x * scale[c] + shift[c]` per channel.
@@ -33,11 +35,11 @@ pub(super) enum Kind {
 }
 
 /// Nodes and parameters so far.
-pub(super) struct Draft {
-    pub(super) input: Input,
-    pub(super) steps: Vec<Step>,
-    pub(super) params: Vec<Param>,
-    pub(super) weights: Vec<Vec<f32>>,
+pub(crate) struct Draft {
+    pub(crate) input: Input,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) params: Vec<Param>,
+    pub(crate) weights: Vec<Vec<f32>>,
     node_names: Names,
     param_names: Names,
     param_elements: usize,
@@ -47,7 +49,7 @@ pub(super) struct Draft {
 
 impl Draft {
     /// An empty network on this input.
-    pub(super) fn new(name: &str, shape: Vec<usize>, normalise: Normalise) -> Draft {
+    pub(crate) fn new(name: &str, shape: Vec<usize>, normalise: Normalise) -> Draft {
         Draft {
             input: Input { name: clean(name, "input"), shape, normalise },
             steps: Vec::new(),
@@ -62,7 +64,7 @@ impl Draft {
     }
 
     /// Shape of a wire per image.
-    pub(super) fn shape(&self, source: Source) -> &[usize] {
+    pub(crate) fn shape(&self, source: Source) -> &[usize] {
         match source {
             Source::Input => &self.input.shape,
             Source::Node(j) => &self.steps[j].shape,
@@ -70,7 +72,7 @@ impl Draft {
     }
 
     /// Adds a node, checked against the shapes of its operands.
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         name: &str,
         op: Op,
@@ -83,7 +85,7 @@ impl Draft {
     }
 
     /// Adds a per-channel affine map on `[c, h, w]` or `[c]`; one coefficient stands for all channels.
-    pub(super) fn affine(
+    pub(crate) fn affine(
         &mut self,
         name: &str,
         source: Source,
@@ -112,7 +114,7 @@ impl Draft {
     }
 
     /// Stands in for a node that could not be lowered, so that what follows can be judged. The draft is never finished.
-    pub(super) fn placeholder(&mut self, shape: Vec<usize>) -> std::result::Result<Source, String> {
+    pub(crate) fn placeholder(&mut self, shape: Vec<usize>) -> std::result::Result<Source, String> {
         self.add(Step { name: String::new(), kind: Kind::Op(Op::Relu), inputs: vec![], shape })
     }
 
@@ -125,7 +127,7 @@ impl Draft {
     }
 
     /// Adds a parameter.
-    pub(super) fn param(
+    pub(crate) fn param(
         &mut self,
         name: &str,
         shape: &[usize],
@@ -150,7 +152,7 @@ impl Draft {
     }
 
     /// Accounts for `n` elements of computed constants.
-    pub(super) fn spend(&mut self, n: usize) -> std::result::Result<(), String> {
+    pub(crate) fn spend(&mut self, n: usize) -> std::result::Result<(), String> {
         self.computed = self.computed.saturating_add(n);
         if self.computed > MAX_COMPUTED {
             Err("too many computed constants in this model".into())
@@ -170,8 +172,8 @@ impl Draft {
     ///
     /// # Errors
     /// [`Error::Graph`] if the result is no valid graph, which would be a fault of this importer or of `normalise`.
-    pub(super) fn finish(mut self, name: &str, output: Source) -> Result<Imported> {
-        super::fold::fold(&mut self, output);
+    pub(crate) fn finish(mut self, name: &str, output: Source) -> Result<Imported> {
+        fold::fold(&mut self, output);
         let Source::Node(last) = output else {
             return Err(Error::Graph { graph: name.into(), faults: vec!["the output is the input".into()] });
         };
@@ -259,7 +261,7 @@ fn default_name(op: &Op) -> &'static str {
 }
 
 /// A name fit for terminals and files: no control characters, not too long, not empty.
-pub(super) fn clean(name: &str, default: &str) -> String {
+pub(crate) fn clean(name: &str, default: &str) -> String {
     let fine = |c: char| if c.is_control() { '_' } else { c };
     match name {
         "" => default.into(),

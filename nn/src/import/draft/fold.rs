@@ -1,6 +1,6 @@
 //! Folds per-channel affine maps (BatchNormalization, constants added or multiplied) into the layer before them.
 
-use super::draft::{Draft, Kind};
+use super::{Draft, Kind};
 use crate::graph::{Op, Role, Source};
 
 /// Folds wherever the step before is a convolution, a linear layer or another affine map, and nothing else reads it. A folded
