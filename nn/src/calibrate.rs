@@ -1,6 +1,6 @@
 //! Ranges of a network's wires, from public sample inputs: the planner turns them into ring bits.
 
-use crate::float::{Conv, Evaluator, avg_pool, conv2d, linear, max_pool};
+use crate::float::{Conv, Evaluator, avg_pool, conv2d, linear, max_pool, pad};
 use crate::graph::{Op, Source};
 use crate::{Error, Graph, Result, Weights};
 use serde::{Deserialize, Serialize};
@@ -178,13 +178,28 @@ fn bounds(eval: &Evaluator<'_>, input: Interval) -> Vec<f32> {
                 let z = operand(1);
                 Interval { low: add(&x.low, &z.low), high: add(&x.high, &z.high) }
             }
-            Op::Relu => x.both(|v| v.iter().map(|v| v.max(0.0)).collect()),
+            Op::Sub => {
+                let sub = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a - b).collect();
+                let z = operand(1);
+                Interval { low: sub(&x.low, &z.high), high: sub(&x.high, &z.low) }
+            }
+            Op::Concat => {
+                let all = |side: fn(&Interval) -> &Vec<f32>| {
+                    (0..node.inputs.len()).flat_map(|k| side(operand(k))).copied().collect()
+                };
+                Interval { low: all(|i| &i.low), high: all(|i| &i.high) }
+            }
+            Op::Pad(around) => x.both(|v| pad(v, shape, around)),
             Op::MaxPool(window) => x.both(|v| max_pool(v, shape, window)),
             Op::AvgPool { window, count_include_pad } => {
                 x.both(|v| avg_pool(v, shape, window, *count_include_pad))
             }
             Op::Reshape(_) => x.clone(),
             Op::Argmax => Interval { low: vec![0.0], high: vec![(shape[0] - 1) as f32] },
+            Op::Relu | Op::LeakyRelu { .. } | Op::Clip { .. } => match node.op.activation() {
+                Some(f) => x.both(|v| v.iter().copied().map(f).collect()),
+                None => x.clone(),
+            },
         };
         wires.push(y);
     }

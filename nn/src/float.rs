@@ -2,7 +2,7 @@
 
 mod kernels;
 
-pub(crate) use kernels::{Conv, avg_pool, conv2d, linear, max_pool};
+pub(crate) use kernels::{Conv, avg_pool, conv2d, linear, max_pool, pad};
 
 use crate::graph::{Op, Source};
 use crate::{Error, Graph, Result, Weights};
@@ -95,15 +95,24 @@ impl<'a> Evaluator<'a> {
                 Source::Node(j) => wires[j].clone(),
             };
             let y = match &node.op {
-                Op::Relu => own(&mut wires).into_iter().map(|v| v.max(0.0)).collect(),
                 Op::Reshape(_) => own(&mut wires),
-                Op::Add => {
+                Op::Add | Op::Sub => {
                     let mut y = own(&mut wires);
                     let other = self.wire(node.inputs[1], input, &wires);
-                    y.iter_mut().zip(other).for_each(|(a, b)| *a += b);
+                    let sign = if node.op == Op::Add { 1.0 } else { -1.0 };
+                    y.iter_mut().zip(other).for_each(|(a, b)| *a += sign * b);
                     y
                 }
-                op => self.apply(op, self.wire(node.inputs[0], input, &wires), self.shape_of(node.inputs[0])),
+                Op::Concat => {
+                    node.inputs.iter().flat_map(|s| self.wire(*s, input, &wires)).copied().collect()
+                }
+                op => match op.activation() {
+                    Some(f) => own(&mut wires).into_iter().map(f).collect(),
+                    None => {
+                        let x = node.inputs[0];
+                        self.apply(op, self.wire(x, input, &wires), self.shape_of(x))
+                    }
+                },
             };
             see(i, &y);
             for source in &node.inputs {
@@ -130,8 +139,9 @@ impl<'a> Evaluator<'a> {
             Op::MaxPool(window) => max_pool(x, shape, window),
             Op::AvgPool { window, count_include_pad } => avg_pool(x, shape, window, *count_include_pad),
             Op::Argmax => vec![argmax(x) as f32],
-            Op::Relu => x.iter().map(|v| v.max(0.0)).collect(),
-            Op::Reshape(_) | Op::Add => x.to_vec(),
+            Op::Pad(around) => pad(x, shape, around),
+            // those above
+            _ => x.to_vec(),
         }
     }
 

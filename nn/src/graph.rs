@@ -107,8 +107,9 @@ pub enum Source {
     Node(usize),
 }
 
-/// Operations. `weight` and `bias` are indexes into [`Graph::params`]; shapes are per image.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// Operations. `weight` and `bias` are indexes into [`Graph::params`]; shapes are per image. Numbers in an operation are
+/// public, as all of the graph.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Op {
     /// `y = W x + b` on `[in]`; weight `[out, in]`, bias `[out]`.
@@ -131,8 +132,26 @@ pub enum Op {
     },
     /// Sum of two wires of one shape.
     Add,
+    /// Difference of two wires of one shape.
+    Sub,
+    /// Wires one behind the other along the first axis; the other extents are alike.
+    Concat,
+    /// Zeros around each plane of `[c, h, w]`: top, left, bottom, right.
+    Pad([usize; 4]),
     /// `max(x, 0)`.
     Relu,
+    /// `max(x, 0) + slope * min(x, 0)`, `0 <= slope <= 1`.
+    LeakyRelu {
+        /// Slope below zero.
+        slope: f64,
+    },
+    /// `min(max(x, low), high)`; ReLU6 is 0 to 6. A limit that is left out does not apply.
+    Clip {
+        /// Smallest result.
+        low: Option<f64>,
+        /// Largest result, above the smallest.
+        high: Option<f64>,
+    },
     /// Largest element under each window; padding never wins (it counts as minus infinity).
     MaxPool(Window),
     /// Mean under each window.
@@ -186,12 +205,29 @@ impl Op {
             Op::Linear { .. } => "linear",
             Op::Conv2d { .. } => "conv2d",
             Op::Add => "add",
+            Op::Sub => "sub",
+            Op::Concat => "concat",
+            Op::Pad(_) => "pad",
             Op::Relu => "relu",
+            Op::LeakyRelu { .. } => "leaky_relu",
+            Op::Clip { .. } => "clip",
             Op::MaxPool(_) => "max_pool",
             Op::AvgPool { .. } => "avg_pool",
             Op::Reshape(_) => "reshape",
             Op::Argmax => "argmax",
         }
+    }
+    /// The function of an activation, which is monotone; `None` for other operations.
+    pub fn activation(&self) -> Option<impl Fn(f32) -> f32 + Copy + use<>> {
+        let (slope, low, high) = match self {
+            Op::Relu => (1.0, 0.0, f32::INFINITY),
+            Op::LeakyRelu { slope } => (*slope as f32, f32::NEG_INFINITY, f32::INFINITY),
+            Op::Clip { low, high } => {
+                (1.0, low.map_or(f32::NEG_INFINITY, |v| v as f32), high.map_or(f32::INFINITY, |v| v as f32))
+            }
+            _ => return None,
+        };
+        Some(move |v: f32| (if v < 0.0 { v * slope } else { v }).max(low).min(high))
     }
     /// Indexes of the parameters it uses.
     pub fn params(&self) -> impl Iterator<Item = usize> {

@@ -74,14 +74,14 @@ pub fn drop_dead(graph: &mut Graph, weights: &mut Weights) {
     }
 }
 
-/// `max_pool(relu(x)) = relu(max_pool(x))`, since every window has a tap: fewer comparisons, the same values. Only where
-/// nothing else reads the ReLU.
+/// `max_pool(relu(x)) = relu(max_pool(x))`, since every window has a tap and activations are monotone: fewer comparisons,
+/// the same values. Only where nothing else reads the activation.
 pub fn relu_behind_max_pool(graph: &mut Graph) {
     let readers = graph.consumers();
     // From the back, and each ReLU as far as it goes: chains of ReLUs and of pools end in order after one sweep.
     for start in (0..graph.nodes.len()).rev() {
         let mut relu = start;
-        while graph.nodes[relu].op == Op::Relu
+        while graph.nodes[relu].op.activation().is_some()
             && let [pool] = readers[relu][..]
             && matches!(graph.nodes[pool].op, Op::MaxPool(_))
         {

@@ -3,8 +3,9 @@
 //! Its digest covers what a run does (graph, ring, gates and their parameters, PRG, protocol) and the ranges it was
 //! checked against, not how many images are dealt or run.
 
+use crate::calibrate::Range;
 use crate::engine::{PlannedGate, Planner};
-use crate::graph::Graph;
+use crate::graph::{Graph, Op, Source};
 use crate::program::{Program, ends_in_argmax};
 use crate::{Error, Ranges, Result};
 use serde::{Deserialize, Serialize};
@@ -154,9 +155,25 @@ impl Plan {
         let Some(ranges) = &self.ranges else { return Ok(()) };
         ranges.check(&self.graph)?;
         let limit = fixed.limit();
+        // a clip moves its operand by its limits first
+        let moved = |i: usize| match &self.graph.nodes[i].op {
+            Op::Clip { low, high } => low.iter().chain(high).fold(0.0, |m, v| f64::max(m, v.abs())),
+            _ => 0.0,
+        };
+        let clipped: Vec<Range> = (0..self.graph.nodes.len())
+            .filter(|i| moved(*i) > 0.0)
+            .map(|i| {
+                let before = match self.graph.nodes[i].inputs[0] {
+                    Source::Input => &ranges.input,
+                    Source::Node(j) => &ranges.nodes[j],
+                };
+                let observed = before.observed + moved(i) / self.options.margin;
+                Range { name: self.graph.nodes[i].name.clone(), observed, bound: before.bound + moved(i) }
+            })
+            .collect();
         // An index is no fixed-point value.
         let values = ranges.nodes.len() - ends_in_argmax(&self.graph) as usize;
-        let wires = ranges.nodes[..values].iter().chain([&ranges.input]);
+        let wires = ranges.nodes[..values].iter().chain([&ranges.input]).chain(&clipped);
         let over = wires.filter(|r| r.observed * self.options.margin > limit);
         let faults: Vec<String> = over
             .map(|r| {

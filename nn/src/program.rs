@@ -4,6 +4,8 @@
 //! Products want n bits and f; ReLU and MaxPool take a wire as it is. The last product feeds the owner or the argmax
 //! untruncated.
 
+mod activation;
+mod arrange;
 mod pool;
 
 use crate::engine::Engine;
@@ -11,9 +13,7 @@ use crate::graph::{Graph, Op, Source};
 use crate::plan::{Options, Reveal};
 use crate::{Error, Result, Weights};
 use std::sync::Arc;
-use twoply_primitives::gate::{
-    Argmax, AvgPool, Conv2d, Lift, Linear, MaxPool, Mode, Relu, ReluFloor, Rounding, Truncate,
-};
+use twoply_primitives::gate::{Argmax, AvgPool, Conv2d, Lift, Linear, MaxPool, Mode, Rounding, Truncate};
 use twoply_primitives::{Form, Local, Ring, Shape, Window};
 
 /// A graph with everything decided that the gates need.
@@ -247,7 +247,7 @@ impl<E: Engine> Run<'_, '_, E> {
 
     fn node(&mut self, i: usize, last: bool) -> Result<Option<Wire<E::Value>>> {
         let program = self.program;
-        let (op, f, n) = (&program.graph.nodes[i].op, program.options.fixed.f, program.options.fixed.n);
+        let (op, f) = (&program.graph.nodes[i].op, program.options.fixed.f);
         let scheme = program.options.compare;
         let x = self.operand(i, 0)?;
         match op {
@@ -268,13 +268,15 @@ impl<E: Engine> Run<'_, '_, E> {
                     last,
                 )
             }
-            Op::Relu if x.frac == f => self.emit(&Relu { scheme, shift: 0, out: n }, &[&x.v], f, last),
-            Op::Relu => match program.options.rounding {
-                Rounding::PublicCoin => {
-                    self.emit(&Relu { scheme, shift: x.frac - f, out: n }, &[&x.v], f, last)
-                }
-                Rounding::Floor => self.emit(&ReluFloor { scheme, cut: x.frac - f }, &[&x.v], f, last),
-            },
+            Op::Relu => self.relu(x, last),
+            Op::LeakyRelu { slope } => {
+                let y = self.leaky_relu(x, *slope)?;
+                self.local(y, last)
+            }
+            Op::Clip { low, high } => {
+                let y = self.clip(x, *low, *high)?;
+                self.local(y, last)
+            }
             Op::MaxPool(window) if window.kernel == [1, 1] && window.pad == [0; 4] => {
                 let shape = self.e.form(&x.v).shape.clone();
                 let v = self.e.local(&subsample(&shape, window), &[&x.v])?;
@@ -292,10 +294,23 @@ impl<E: Engine> Run<'_, '_, E> {
                 };
                 self.emit(&gate, &[&x.v], f, last)
             }
-            Op::Add => {
+            Op::Add | Op::Sub => {
                 let y = self.operand(i, 1)?;
-                let sum = self.add(x, y)?;
+                let map = if *op == Op::Add { Local::Add } else { Local::Sub };
+                let sum = self.combine(&map, vec![x, y])?;
                 self.local(sum, last)
+            }
+            Op::Concat => {
+                let mut all = vec![x];
+                for k in 1..program.graph.nodes[i].inputs.len() {
+                    all.push(self.operand(i, k)?);
+                }
+                let joined = self.concat(all)?;
+                self.local(joined, last)
+            }
+            Op::Pad(around) => {
+                let y = self.pad(x, around)?;
+                self.local(y, last)
             }
             Op::Reshape(row) => {
                 let v = self.e.local(&Local::Reshape(row.clone()), &[&x.v])?;
@@ -336,20 +351,6 @@ impl<E: Engine> Run<'_, '_, E> {
         let mut operands = vec![&x.v, &params[weight]];
         operands.extend(bias.map(|b| &params[b]));
         self.emit(gate, &operands, frac, last)
-    }
-    /// The sum of two wires: equal fractions add in the narrower ring; otherwise the finer one sets the scale, at n bits.
-    fn add(&mut self, x: Wire<E::Value>, y: Wire<E::Value>) -> Result<Wire<E::Value>> {
-        let frac = x.frac.max(y.frac);
-        let mut align = |w: Wire<E::Value>| -> Result<Wire<E::Value>> {
-            if w.frac == frac {
-                return Ok(w);
-            }
-            let by = frac - w.frac;
-            let wide = self.full_width(w)?;
-            Ok(Wire { v: self.e.local(&Local::Scale(1 << by), &[&wide.v])?, frac })
-        };
-        let (x, y) = (align(x)?, align(y)?);
-        Ok(Wire { v: self.e.local(&Local::Add, &[&x.v, &y.v])?, frac })
     }
 }
 

@@ -131,19 +131,32 @@ impl Graph {
 impl Op {
     /// Shape of the result on operands of these shapes (per image); all reasons if there is none.
     pub(crate) fn output(&self, x: &[&[usize]], params: &[Param]) -> Checked {
-        let arity = if *self == Op::Add { 2 } else { 1 };
-        if x.len() != arity {
-            return Err(vec![format!("takes {arity} operand(s), found {}", x.len())]);
+        let arity = match self {
+            Op::Add | Op::Sub => 2..=2,
+            Op::Concat => 1..=MAX_NODES,
+            _ => 1..=1,
+        };
+        if !arity.contains(&x.len()) {
+            return Err(vec![format!("takes {} operand(s), found {}", arity.start(), x.len())]);
         }
         let shape = match self {
             Op::Linear { weight, bias } => linear(x[0], params, *weight, *bias)?,
             Op::Conv2d { weight, bias, window, groups } => {
                 conv2d(x[0], params, (*weight, *bias), window, *groups)?
             }
-            Op::Add if x[0] != x[1] => {
+            Op::Add | Op::Sub if x[0] != x[1] => {
                 return Err(vec![format!("operands of shapes {:?} and {:?} must be alike", x[0], x[1])]);
             }
-            Op::Add | Op::Relu => x[0].to_vec(),
+            Op::LeakyRelu { slope } if !(0.0..=1.0).contains(slope) => {
+                return Err(vec![format!("a slope of {slope}, wanted 0 to 1")]);
+            }
+            Op::Clip { low, high } => {
+                check_limits(*low, *high).map_err(|why| vec![why])?;
+                x[0].to_vec()
+            }
+            Op::Add | Op::Sub | Op::Relu | Op::LeakyRelu { .. } => x[0].to_vec(),
+            Op::Concat => concat(x)?,
+            Op::Pad(pad) => padded(x[0], pad)?,
             Op::MaxPool(window) | Op::AvgPool { window, .. } => pool(x[0], window)?,
             Op::Reshape(to) => {
                 check_shape(to).map_err(|why| vec![why])?;
@@ -233,6 +246,38 @@ fn conv2d(
     match out {
         Some(out) if faults.is_empty() => Ok(out),
         _ => Err(faults),
+    }
+}
+
+/// Whether limits of a clip make sense.
+fn check_limits(low: Option<f64>, high: Option<f64>) -> std::result::Result<(), String> {
+    match (low, high) {
+        (None, None) => Err("without a limit does nothing".into()),
+        _ if low.iter().chain(&high).any(|v| !v.is_finite()) => Err("limits must be finite".into()),
+        (Some(low), Some(high)) if low >= high => Err(format!("from {low} to {high}: nothing is between")),
+        _ => Ok(()),
+    }
+}
+
+fn concat(x: &[&[usize]]) -> Checked {
+    let alike = |s: &&[usize]| s.len() == x[0].len() && s[1..] == x[0][1..];
+    if let Some(other) = x.iter().find(|s| !alike(s)) {
+        return Err(vec![format!(
+            "operands of shapes {:?} and {other:?} differ behind the first axis",
+            x[0]
+        )]);
+    }
+    let first = x.iter().try_fold(0usize, |n, s| n.checked_add(s[0])).unwrap_or(usize::MAX);
+    Ok([&[first], &x[0][1..]].concat())
+}
+
+fn padded(x: &[usize], pad: &[usize; 4]) -> Checked {
+    let &[c, h, w] = x else {
+        return Err(vec![format!("takes [c, h, w], found {x:?}")]);
+    };
+    match pad.iter().all(|&p| p <= MAX_WINDOW) {
+        true => Ok(vec![c, h + pad[0] + pad[2], w + pad[1] + pad[3]]),
+        false => Err(vec![format!("padding may be {MAX_WINDOW} at most")]),
     }
 }
 

@@ -1,6 +1,7 @@
 //! ONNX models from PyTorch's exporters (and others that write plain feed-forward networks). Everything that stands in the
 //! way is reported at once. Operator semantics from the ONNX operator specification, opsets 7 to 26.
 
+mod activation;
 mod affine;
 mod call;
 mod linear;
@@ -259,7 +260,10 @@ fn lower(call: Call<'_>) -> Lowered {
         "MatMul" => linear::matmul(call),
         "BatchNormalization" => affine::batch_normalization(call),
         "Add" | "Sub" | "Mul" | "Div" => affine::arithmetic(call),
-        "Relu" => shape::relu(call),
+        "Relu" => activation::relu(call),
+        "LeakyRelu" => activation::leaky_relu(call),
+        "Clip" => activation::clip(call),
+        "Pad" => window::pad(call),
         "Identity" | "Dropout" => shape::identity(call),
         "Flatten" => shape::flatten(call),
         "Reshape" => shape::reshape(call),
@@ -282,13 +286,12 @@ fn hint(op: &str) -> &'static str {
         "Softmax" | "LogSoftmax" => {
             "; it does not change which logit is largest: export the network without it"
         }
-        "Sigmoid" | "Tanh" | "LeakyRelu" | "PRelu" | "Elu" | "Selu" | "Gelu" | "Clip" | "HardSwish"
-        | "HardSigmoid" | "Softplus" | "Mish" | "Erf" => "; the one activation is Relu: train with it",
+        "Sigmoid" | "Tanh" | "PRelu" | "Elu" | "Selu" | "Gelu" | "HardSwish" | "HardSigmoid" | "Softplus"
+        | "Mish" | "Erf" => "; activations are Relu, LeakyRelu and Clip: train with one of them",
         "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "ConvInteger" => "; export the float network",
         "LayerNormalization" | "InstanceNormalization" | "GroupNormalization" | "LRN" => {
             "; BatchNormalization is the one normalisation that costs nothing"
         }
-        "Pad" => "; put the padding into the convolution",
         _ => "",
     }
 }

@@ -30,7 +30,12 @@ pub fn errors(plan: &Plan, weights: &Weights) -> Vec<f64> {
                 let float = FLOAT * (taps + 2) as f64 * (most * x + range);
                 most * e + taps as f64 * ulp / 2.0 * (x + e) + 2.0 * ulp + float
             }
-            Op::Add => e + operand(1).0 + FLOAT * range,
+            Op::Add | Op::Sub => e + operand(1).0 + FLOAT * range,
+            Op::Concat => (0..node.inputs.len()).map(|k| operand(k).0).fold(0.0, f64::max),
+            // the slope is rounded too
+            Op::LeakyRelu { .. } => e + ulp / 2.0 * (x + e) + ulp + FLOAT * x,
+            // two activations, each off by a step, and two limits
+            Op::Clip { .. } => e + 4.0 * ulp + FLOAT * x,
             Op::AvgPool { window, .. } => {
                 let count = window.kernel[0] * window.kernel[1];
                 let exact = count.is_power_of_two() && window.pad == [0; 4];
@@ -40,7 +45,7 @@ pub fn errors(plan: &Plan, weights: &Weights) -> Vec<f64> {
                 let factor = if exact { 0.0 } else { count as f64 / (cut as f64 + 1.0).exp2() };
                 (e + factor * (range + e)) + ulp + FLOAT * (count + 1) as f64 * x
             }
-            Op::Relu | Op::MaxPool(_) | Op::Reshape(_) => e,
+            Op::Relu | Op::MaxPool(_) | Op::Reshape(_) | Op::Pad(_) => e,
             Op::Argmax => out.last().copied().unwrap_or(ulp),
         };
         out.push(error);

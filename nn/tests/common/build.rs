@@ -44,12 +44,28 @@ impl Model {
         calibrate(&self.graph, &self.weights, &self.inputs, &limits).unwrap()
     }
     /// Scales inputs and biases so that the largest value on any wire is `peak`. All operations but argmax commute with
-    /// a positive factor, so the network stays the same up to that factor.
+    /// a positive factor, a clip if its limits take part, so the network stays the same up to that factor.
     pub fn scale_to(mut self, peak: f64) -> Model {
         let ranges = self.ranges();
         let values = ranges.nodes.iter().zip(&self.graph.nodes).filter(|(_, n)| n.op != Op::Argmax);
-        let most = values.map(|(r, _)| r.observed).fold(ranges.input.observed, f64::max);
+        let mut most = values.map(|(r, _)| r.observed).fold(ranges.input.observed, f64::max);
+        // a clip moves its operand by its limits
+        for node in &self.graph.nodes {
+            if let (Op::Clip { low, high }, Some(x)) = (&node.op, node.inputs.first()) {
+                let before = match x {
+                    Source::Input => ranges.input.observed,
+                    Source::Node(j) => ranges.nodes[*j].observed,
+                };
+                let limit = low.iter().chain(high).fold(0.0, |m, v| f64::max(m, v.abs()));
+                most = most.max(before + limit);
+            }
+        }
         let factor = (peak / most) as f32;
+        for node in &mut self.graph.nodes {
+            if let Op::Clip { low, high } = &mut node.op {
+                low.iter_mut().chain(high).for_each(|v| *v *= factor as f64);
+            }
+        }
         self.inputs.iter_mut().for_each(|x| *x *= factor);
         for (p, values) in self.graph.params.iter().zip(&mut self.weights.0) {
             if p.role == Role::Bias {
@@ -133,6 +149,26 @@ impl Builder {
     pub fn add(&mut self, x: Source, y: Source) -> Source {
         self.push(Op::Add, &[x, y], self.shape(x))
     }
+    pub fn sub(&mut self, x: Source, y: Source) -> Source {
+        self.push(Op::Sub, &[x, y], self.shape(x))
+    }
+    pub fn leaky_relu(&mut self, x: Source, slope: f64) -> Source {
+        self.push(Op::LeakyRelu { slope }, &[x], self.shape(x))
+    }
+    pub fn clip(&mut self, x: Source, low: Option<f64>, high: Option<f64>) -> Source {
+        self.push(Op::Clip { low, high }, &[x], self.shape(x))
+    }
+    pub fn pad(&mut self, x: Source, around: [usize; 4]) -> Source {
+        let mut shape = self.shape(x);
+        shape[1] += around[0] + around[2];
+        shape[2] += around[1] + around[3];
+        self.push(Op::Pad(around), &[x], shape)
+    }
+    pub fn concat(&mut self, all: &[Source]) -> Source {
+        let mut shape = self.shape(all[0]);
+        shape[0] = all.iter().map(|x| self.shape(*x)[0]).sum();
+        self.push(Op::Concat, all, shape)
+    }
     fn pooled(&self, x: Source, window: &Window) -> Vec<usize> {
         let shape = self.shape(x);
         let [oh, ow] = window.output(shape[1], shape[2]).unwrap();
@@ -193,7 +229,7 @@ impl Builder {
     /// One more random operation on `x`; `live` are all wires so far.
     fn step(&mut self, x: Source, live: &[Source]) -> Source {
         let space = self.shape(x).len() == 3;
-        match self.rng.within(0, 9) {
+        match self.rng.within(0, 14) {
             0..=2 if space => self.random_conv(x),
             3 | 4 => self.relu(x),
             5 if space => {
@@ -208,11 +244,32 @@ impl Builder {
                 let out = self.rng.within(2, 12);
                 self.linear(x, out)
             }
-            _ => {
+            10 => {
+                let slope = self.rng.pick(&[0.0, 0.01, 0.2, 1.0]);
+                self.leaky_relu(x, slope)
+            }
+            11 => {
+                let limits =
+                    [(Some(0.0), Some(0.5)), (Some(-0.4), None), (None, Some(0.3)), (Some(-0.2), Some(0.6))];
+                let (low, high) = self.rng.pick(&limits);
+                self.clip(x, low, high)
+            }
+            12 if space => {
+                let around = [0; 4].map(|_| self.rng.within(0, 2));
+                self.pad(x, around)
+            }
+            13 => {
+                let tail = |s: Vec<usize>| s[1..].to_vec();
+                let alike = |y: &Source| tail(self.shape(*y)) == tail(self.shape(x));
+                let alike: Vec<Source> = live.iter().copied().filter(alike).collect();
+                let (y, z) = (self.rng.pick(&alike), self.rng.pick(&alike));
+                if self.rng.chance(50) { self.concat(&[x, y]) } else { self.concat(&[z, x, y]) }
+            }
+            k => {
                 let shape = self.shape(x);
                 let alike: Vec<Source> = live.iter().copied().filter(|y| self.shape(*y) == shape).collect();
                 let y = self.rng.pick(&alike);
-                self.add(x, y)
+                if k == 14 { self.sub(x, y) } else { self.add(x, y) }
             }
         }
     }

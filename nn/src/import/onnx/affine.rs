@@ -37,12 +37,12 @@ pub(super) fn arithmetic(mut call: Call<'_>) -> Lowered {
     call.knows(&[])?;
     let op = call.node.op_type.as_str();
     let (wire, constant) = match (call.operand(0), call.operand(1)) {
-        (Some(Value::Wire(a)), Some(Value::Wire(b))) if op == "Add" => {
+        (Some(Value::Wire(a)), Some(Value::Wire(b))) if op == "Add" || op == "Sub" => {
             let inputs = [*a, *b];
-            return call.push(Op::Add, &inputs);
+            return call.push(if op == "Add" { Op::Add } else { Op::Sub }, &inputs);
         }
         (Some(Value::Wire(_)), Some(Value::Wire(_))) => {
-            return Err("of two wires; only their sum is possible".into());
+            return Err("of two wires; only their sum and their difference are possible".into());
         }
         (Some(Value::Const(_)), Some(Value::Const(_))) => {
             return Err("of two constants; fold them before export".into());

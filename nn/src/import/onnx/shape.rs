@@ -12,12 +12,6 @@ const BATCH: i64 = i64::MIN + 1;
 /// Longest list in shape arithmetic.
 const MAX_LIST: usize = 64;
 
-pub(super) fn relu(mut call: Call<'_>) -> Lowered {
-    call.knows(&[])?;
-    let x = call.wire(0)?;
-    call.push(Op::Relu, &[x])
-}
-
 /// Identity, and Dropout after training.
 pub(super) fn identity(call: Call<'_>) -> Lowered {
     if call.node.op_type == "Dropout" {
@@ -239,9 +233,18 @@ pub(super) fn gather(mut call: Call<'_>) -> Lowered {
 }
 
 /// Of constant lists.
+/// Wires along the channels, or short constant lists of shape arithmetic.
 pub(super) fn concat(mut call: Call<'_>) -> Lowered {
     call.knows(&["axis"])?;
     let at = call.int("axis", 0)?;
+    if call.operands.iter().flatten().any(|v| matches!(v, Value::Wire(_))) {
+        let (_, shape) = call.shaped(0)?;
+        if axis(at, shape.len() + 1)? != 1 {
+            return Err(Stop::Because(format!("of wires along axis {at}; wanted 1, the channels")));
+        }
+        let wires = (0..call.operands.len()).map(|i| call.wire(i)).collect::<Result<Vec<_>, _>>()?;
+        return call.push(Op::Concat, &wires);
+    }
     let mut all = Vec::new();
     for i in 0..call.operands.len() {
         all.extend_from_slice(call.constant(i)?.int_list()?);

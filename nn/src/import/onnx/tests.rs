@@ -363,3 +363,55 @@ fn weights_stored_the_other_way_round() {
     let m = Model::new(&[2, 3, 4]).node("Transpose", &["x"], "y", vec![ints("perm", &[0, 2, 3, 1])]);
     assert!(m.obstacle().contains("NCHW"));
 }
+
+#[test]
+fn leaky_relu_clip_pad_concat_and_differences() {
+    let pads = vec![0, 0, 1, 0, 0, 0, 0, 2];
+    let m = Model::new(&[1, 1, 2])
+        .floats("zero", &[], &[0.0])
+        .floats("six", &[], &[6.0])
+        .ints("pads", &[8], &pads)
+        .node("LeakyRelu", &["x"], "l", vec![float("alpha", 0.5)])
+        .node("Clip", &["x", "zero", "six"], "c", vec![])
+        .node("Sub", &["l", "c"], "s", vec![])
+        .node("Concat", &["s", "x"], "t", vec![int("axis", 1)])
+        .node("Pad", &["t", "pads"], "y", vec![])
+        .import()
+        .unwrap();
+    assert_eq!(ops(&m.graph), ["leaky_relu", "clip", "sub", "concat", "pad"]);
+    let nothing = [0.0; 4];
+    let want = [&nothing[..], &[-1.0, 2.0, 0.0, 0.0], &nothing, &[-2.0, 8.0, 0.0, 0.0]].concat();
+    close(&run(&m, &[-2.0, 8.0]), &want);
+    // Clip from nothing to nothing, and a ReLU by another name.
+    let m = Model::new(&[2]).node("Clip", &["x"], "a", vec![float("min", 0.0)]).import().unwrap();
+    assert_eq!(ops(&m.graph), ["relu"]);
+    for (model, want) in [
+        (Model::new(&[2]).node("LeakyRelu", &["x"], "y", vec![float("alpha", -1.0)]), "wanted 0 to 1"),
+        (
+            Model::new(&[2]).node("Clip", &["x"], "y", vec![float("min", 2.0), float("max", 1.0)]),
+            "nothing is between",
+        ),
+        (
+            Model::new(&[1, 2, 2]).ints("p", &[8], &[0, 0, -1, 0, 0, 0, 0, 0]).node(
+                "Pad",
+                &["x", "p"],
+                "y",
+                vec![],
+            ),
+            "negative",
+        ),
+        (
+            Model::new(&[1, 2, 2]).ints("p", &[8], &[0, 1, 0, 0, 0, 0, 0, 0]).node(
+                "Pad",
+                &["x", "p"],
+                "y",
+                vec![],
+            ),
+            "planes",
+        ),
+        (Model::new(&[1, 2, 2]).node("Concat", &["x", "x"], "y", vec![int("axis", 2)]), "the channels"),
+    ] {
+        let why = model.obstacle();
+        assert!(why.contains(want), "wanted {want:?}, found {why}");
+    }
+}

@@ -132,6 +132,49 @@ fn ceil_differs(window: &Window, size: [usize; 2]) -> Option<String> {
         .then(|| format!("ceil_mode=1 gives {ceil:?} instead of {floor:?}; export with ceil_mode=False"))
 }
 
+/// Zeros around the planes; into nothing else may be padded.
+pub(super) fn pad(mut call: Call<'_>) -> Lowered {
+    call.knows(&["mode", "pads", "value"])?;
+    if let Some(mode) = call.text("mode")?
+        && mode != "constant"
+    {
+        return Err(Stop::Because(format!("mode {}: only zeros", mode.escape_debug())));
+    }
+    let filled = match call.optional(2)? {
+        Some(t) => t.floats()?.iter().any(|v| *v != 0.0),
+        None => call.float("value", 0.0)? != 0.0,
+    };
+    if filled {
+        return Err("with another value than zero".into());
+    }
+    let pads = match (call.ints("pads")?, call.optional(1)?) {
+        (Some(list), _) => list.to_vec(),
+        (None, Some(t)) => t.int_list()?.to_vec(),
+        (None, None) => return Err("says not how far".into()),
+    };
+    let (x, shape) = call.shaped(0)?;
+    let rank = shape.len() + 1;
+    let axes = match call.optional(3)? {
+        Some(t) => t.int_list()?.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?,
+        None => (0..rank).collect(),
+    };
+    if rank != 4 || pads.len() != 2 * axes.len() {
+        return Err(Stop::Because(format!("{} pads on {shape:?} per image; wanted [c, h, w]", pads.len())));
+    }
+    let mut around = [0; 4];
+    for (i, &at) in axes.iter().enumerate() {
+        for (side, &p) in [pads[i], pads[i + axes.len()]].iter().enumerate() {
+            match (usize::try_from(p), at) {
+                (Ok(0), _) => {}
+                (Ok(p), 2 | 3) => around[2 * side + at - 2] = p,
+                (Ok(_), _) => return Err(Stop::Because(format!("along axis {at}; wanted the planes"))),
+                (Err(_), _) => return Err(Stop::Because(format!("a negative pad, {p}"))),
+            }
+        }
+    }
+    call.push(Op::Pad(around), &[x])
+}
+
 /// GlobalAveragePool and GlobalMaxPool: one window as large as the operand.
 pub(super) fn global_pool(mut call: Call<'_>, average: bool) -> Lowered {
     call.knows(&[])?;

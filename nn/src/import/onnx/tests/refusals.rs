@@ -19,7 +19,7 @@ fn every_obstacle_is_listed_at_once() {
     for (line, want) in all.iter().zip([
         "model `opset_import`: operator set 99",
         "Conv `c`: unknown attribute `groups`",
-        "Sigmoid `s`: not supported; the one activation is Relu",
+        "Sigmoid `s`: not supported; activations are Relu",
         "LSTM `rnn_[2J`: not supported",
         "MaxPool `p`: attribute `kernel_shape` is missing",
         "Relu `r`: reads `nowhere`, which nothing before it gives",
