@@ -10,7 +10,7 @@ mod party;
 mod planner;
 mod prepare;
 
-pub use clear::Clear;
+pub use clear::{Clear, Seen};
 pub use party::{OwnerTraffic, Party};
 pub use planner::{PlannedGate, Planner};
 pub use prepare::Prepare;
@@ -33,6 +33,9 @@ pub trait Engine {
     fn input(&mut self, form: &Form) -> Result<Self::Value>;
     /// The last gate, its result sent to the data owner unopened.
     fn output<G: Gate>(&mut self, g: &G, x: &[&Self::Value]) -> Result<()>;
+    /// Shown the result of each node, with its fraction bits; the last one only if it does not leave for the owner.
+    /// Parties have nothing to look at: only the oracle keeps what it is shown.
+    fn see(&mut self, _node: usize, _wire: &Self::Value, _frac: u32) {}
     /// A wire that is open already, sent to the data owner.
     fn deliver(&mut self, x: &Self::Value) -> Result<()>;
 }

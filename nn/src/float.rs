@@ -145,6 +145,15 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// The result of node `i` of one image on any operands.
+    pub(crate) fn node(&self, i: usize, operands: &[&[f32]]) -> Vec<f32> {
+        let node = &self.graph.nodes[i];
+        match (&node.op, operands) {
+            (Op::Add, [a, b, ..]) => a.iter().zip(*b).map(|(a, b)| a + b).collect(),
+            (op, _) => self.apply(op, operands[0], self.shape_of(node.inputs[0])),
+        }
+    }
+
     pub(crate) fn param(&self, index: usize) -> &[f32] {
         &self.weights.0[index]
     }

@@ -110,6 +110,9 @@ impl Program {
             run.e.layer(&node.name);
             let is_output = i == last && (self.options.reveal == Reveal::Logits || node.op == Op::Argmax);
             let wire = run.node(i, is_output)?;
+            if let Some(wire) = &wire {
+                run.e.see(i, &wire.v, wire.frac);
+            }
             run.wires[i] = wire;
         }
         if self.options.reveal == Reveal::Label
@@ -129,6 +132,16 @@ impl Program {
         let frac = self.execute(&mut planner, &self.params(), batch)?;
         let last = planner.gates.pop().ok_or_else(|| Error::data("plan", "a program without gates"))?;
         Ok((last.output, frac))
+    }
+
+    /// Largest magnitude, in real terms, that the result of node `i` may have: the contract of fixed point, and for an
+    /// average pool that of its scaled sum.
+    pub fn limit(&self, i: usize) -> f64 {
+        let fixed = self.options.fixed;
+        match self.pool_cuts.get(i) {
+            Some(&cut @ 1..) => fixed.limit().min(pool::limit(fixed, cut)),
+            _ => fixed.limit(),
+        }
     }
 
     /// How often each node's result is used, the output once.

@@ -204,8 +204,13 @@ impl Answer {
 
 /// Data owner: the answer for `batch` images from both parties' shares.
 pub fn join<R: Ring>(plan: &Plan, program: &Program, shares: [&[u8]; 2], batch: usize) -> Result<Answer> {
-    let (form, frac) = program.output(batch)?;
-    let values = owner::join::<R>(shares, form.len(), form.bits)?;
+    let form = program.output(batch)?.0;
+    read(plan, program, &owner::join::<R>(shares, form.len(), form.bits)?)
+}
+
+/// Data owner: what the joined values of whole images mean.
+pub fn read<R: Ring>(plan: &Plan, program: &Program, values: &[R]) -> Result<Answer> {
+    let (form, frac) = program.output(1)?;
     if plan.options.reveal == Reveal::Label {
         return Ok(Answer::Labels(values.iter().map(|v| v.low() as usize).collect()));
     }

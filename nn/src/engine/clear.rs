@@ -2,7 +2,29 @@
 
 use super::Engine;
 use std::collections::HashMap;
+use twoply_primitives::ring::sign_extend;
 use twoply_primitives::{Backend, Cpu, Error, Form, Gate, Local, Result, Ring};
+
+/// The result of one node, as the oracle saw it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Seen<R> {
+    /// Index of the node in the graph.
+    pub node: usize,
+    /// Values of the whole batch, mod 2^bits.
+    pub values: Vec<R>,
+    /// Bits of the wire.
+    pub bits: u32,
+    /// Fraction bits of the values.
+    pub frac: u32,
+}
+
+impl<R: Ring> Seen<R> {
+    /// The real numbers that the values stand for.
+    pub fn reals(&self) -> impl Iterator<Item = f64> {
+        let scale = (-f64::from(self.frac)).exp2();
+        self.values.iter().map(move |v| sign_extend(v.low(), self.bits) as f64 * scale)
+    }
+}
 
 /// Runs a program on clear fixed-point values: bit for bit what two parties compute, given the coins of their
 /// stochastic roundings; without coins every rounding goes down.
@@ -11,6 +33,7 @@ pub struct Clear<R> {
     input: Vec<R>,
     coins: HashMap<u32, Vec<u64>>,
     gate: u32,
+    seen: Option<Vec<Seen<R>>>,
     /// What the owner receives.
     pub output: Vec<R>,
 }
@@ -18,11 +41,21 @@ pub struct Clear<R> {
 impl<R: Ring> Clear<R> {
     /// An oracle on one batch of encoded inputs.
     pub fn new(input: Vec<R>) -> Self {
-        Clear { input, coins: HashMap::new(), gate: 0, output: vec![] }
+        Clear { input, coins: HashMap::new(), gate: 0, seen: None, output: vec![] }
     }
     /// With P1's recorded coins, by gate number.
     pub fn with_coins(input: Vec<R>, coins: Vec<(u32, Vec<u64>)>) -> Self {
         Clear { coins: coins.into_iter().collect(), ..Clear::new(input) }
+    }
+    /// Keeps the result of every node from now on.
+    #[must_use]
+    pub fn watched(mut self) -> Self {
+        self.seen = Some(vec![]);
+        self
+    }
+    /// What was kept, in the order of the nodes; without the output.
+    pub fn take_seen(&mut self) -> Vec<Seen<R>> {
+        self.seen.take().unwrap_or_default()
     }
 }
 
@@ -33,6 +66,11 @@ impl<R: Ring> Engine for Clear<R> {
         &v.0
     }
     fn layer(&mut self, _: &str) {}
+    fn see(&mut self, node: usize, (form, values): &Self::Value, frac: u32) {
+        if let Some(seen) = &mut self.seen {
+            seen.push(Seen { node, values: values.clone(), bits: form.bits, frac });
+        }
+    }
     fn gate<G: Gate>(&mut self, g: &G, x: &[&Self::Value]) -> Result<Self::Value> {
         let (forms, values): (Vec<&Form>, Vec<&[R]>) = x.iter().map(|v| (&v.0, &v.1[..])).unzip();
         let form = g.output(R::BITS, &forms)?;

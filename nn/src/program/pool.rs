@@ -3,7 +3,7 @@
 use crate::graph::{Graph, Op};
 use crate::plan::Options;
 use crate::{Error, Result};
-use twoply_primitives::Window;
+use twoply_primitives::{Fixed, Window};
 
 /// Most taps that the windows of one pool may have together, per image: the tree of comparisons is held in memory.
 const MAX_TAPS: usize = 1 << 26;
@@ -33,6 +33,12 @@ pub(super) fn cuts(
         }
     }
     Ok(cuts)
+}
+
+/// Largest mean, in real terms, whose sum scaled by `2^cut` stays within the contract of a truncation.
+pub(super) fn limit(fixed: Fixed, cut: u32) -> f64 {
+    let (n, f, cut) = (f64::from(fixed.n), f64::from(fixed.f), f64::from(cut));
+    (n - 2.0 - f - cut).exp2() - (-f).exp2()
 }
 
 /// Bits for the factor `2^cut / count` of an average pool: exact for a power of two, otherwise as many as the range

@@ -1,0 +1,69 @@
+use super::*;
+use crate::calibrate::calibrate;
+use crate::graph::{Input, Node, Normalise, Op, Param, Role, Source};
+use twoply_primitives::tensor::Window;
+
+/// A product by `w` and a mean of 3x3.
+fn model(w: f32) -> (Graph, Weights) {
+    let node = |name: &str, op, input| Node { name: name.into(), op, inputs: vec![input] };
+    let graph = Graph {
+        name: "g".into(),
+        input: Input { name: "x".into(), shape: vec![1, 3, 3], normalise: Normalise::default() },
+        params: vec![Param { name: "w".into(), shape: vec![1, 1, 1, 1], role: Role::Weight }],
+        nodes: vec![
+            node(
+                "conv",
+                Op::Conv2d { weight: 0, bias: None, window: Window::square(1, 1), groups: 1 },
+                Source::Input,
+            ),
+            node(
+                "avg",
+                Op::AvgPool { window: Window::square(3, 3), count_include_pad: false },
+                Source::Node(0),
+            ),
+        ],
+    };
+    (graph, Weights(vec![vec![w]]))
+}
+
+fn fitted(w: f32, x: f32, n: u32, margin: f64) -> Result<Fit> {
+    let (graph, weights) = model(w);
+    let ranges = calibrate(&graph, &weights, &[x; 9], &[(-x, x)]).unwrap();
+    let options = Options { fixed: Fixed { n, f: 4 }, margin, ..Options::default() };
+    fit(&graph, &weights, &ranges, &options)
+}
+
+#[test]
+fn the_most_fraction_bits_that_fit_and_one_more_does_not() {
+    // 10 * 3 * 1.5 = 45 below 64 = 2^(30 - 24), above 16 = 2^(30 - 26)
+    let fit = fitted(3.0, 10.0, 32, 1.5).unwrap();
+    assert_eq!((fit.ring, fit.fraction, fit.truncated), (32, 12, 20));
+    let names: Vec<_> = fit.layers.iter().map(|l| (&l.name[..], l.observed, l.weights)).collect();
+    assert_eq!(names, [("x", 10.0, 0.0), ("conv", 30.0, 3.0), ("avg", 30.0, 0.0)]);
+    assert_eq!(fit.layers[1].proof, "|x| * 1.5 = 30.000000 * 1.5 = 45.000000 <= 2^6 - 2^-12 = 63.999756");
+    assert_eq!(fit.layers[0].most_fraction, Some(13));
+    assert!(fit.layers.iter().all(|l| l.headroom_bits >= 0.0 && l.observed * 1.5 <= l.limit));
+    let wide = fitted(3.0, 10.0, 64, 1.5).unwrap();
+    assert_eq!((wide.ring, wide.fraction), (64, 28));
+}
+
+#[test]
+fn weights_count_too() {
+    let fit = fitted(100.0, 0.001, 32, 1.0).unwrap();
+    assert_eq!((fit.fraction, &fit.bottleneck[..]), (11, "conv"));
+    assert!(fit.layers[1].proof.starts_with("|w| = 100"), "{}", fit.layers[1].proof);
+    let (graph, weights) = model(100.0);
+    let e = parameters(&graph, &weights, Fixed { n: 32, f: 12 }).unwrap_err().to_string();
+    assert!(e.contains("`conv`") && e.contains("33 bits"), "{e}");
+    parameters(&graph, &weights, Fixed { n: 32, f: 11 }).unwrap();
+}
+
+#[test]
+fn what_never_fits_is_named_with_its_bits() {
+    let e = fitted(1.0, 1e9, 32, 1.0).unwrap_err();
+    let Error::Ranges { n, faults, .. } = &e else { panic!("{e}") };
+    assert_eq!((*n, faults.len()), (32, 3));
+    // log2(1e9) = 29.9, and 2 f + 2 with f = 4
+    assert!(faults[1].contains("`conv`") && faults[1].contains("40 bits"), "{faults:?}");
+    assert!(fitted(1.0, 1e9, 64, 1.0).unwrap().fraction >= 4);
+}

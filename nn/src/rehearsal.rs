@@ -1,0 +1,123 @@
+//! Both parties, dealer and owners in one process, on public data: what a real run would give, before there is one.
+//!
+//! Seeds come from the operating system and every batch has keys of its own, as in a real run; channels are queues in
+//! memory, and nothing is written to a disk. Not private: one process sees everything.
+
+mod memory;
+
+pub use memory::Memory;
+
+use crate::roles::{self, Ran};
+use crate::{Program, Result, Weights};
+use std::sync::Arc;
+use std::thread;
+use twoply_preprocessing::SeedSource;
+use twoply_primitives::channel::{Loopback, pair};
+use twoply_primitives::session::Setup;
+use twoply_primitives::{
+    Channel, Cpu, Deal, KeySetId, Mask, Masked, NoClock, Origin, PartyId, Ring, Seed, Session, owner,
+};
+
+/// P1's coins of stochastic roundings, by gate number.
+pub type Coins = Vec<(u32, Vec<u64>)>;
+
+/// A network provisioned to two parties of this process.
+pub struct Rehearsal<'p, R: Ring> {
+    program: &'p Program,
+    set: KeySetId,
+    masks: Vec<Mask<Cpu<R>>>,
+    weights: [Vec<Masked<Cpu<R>>>; 2],
+    segments: u32,
+}
+
+/// One segment of keys.
+struct Dealt {
+    origin: Origin,
+    seeds: [Seed; 2],
+    keys: Arc<Memory>,
+    batch: usize,
+}
+
+impl<'p, R: Ring> Rehearsal<'p, R> {
+    /// Deals the weight masks and opens the masked weights to both parties.
+    ///
+    /// # Errors
+    /// What the roles report: weights out of range, or no randomness.
+    pub fn new(program: &'p Program, weights: &Weights) -> Result<Self> {
+        let set = SeedSource::Os.key_set()?;
+        let seeds = seeds(None)?;
+        let masks = roles::weight_masks::<R>(program, set, &seeds);
+        let keys = PartyId::BOTH.map(|p| roles::weight_keys(program, set, &seeds[p.index()]));
+        let packed = roles::mask_weights::<R>(program, weights, [&keys[0], &keys[1]])?;
+        let side = |p: usize| roles::masked_weights::<R>(program, set, &seeds[p], &packed);
+        Ok(Rehearsal { program, set, masks, weights: [side(0)?, side(1)?], segments: 0 })
+    }
+
+    /// Runs whole images, encoded: what the data owner joins, and P1's coins for the oracle.
+    ///
+    /// # Errors
+    /// What the dealer, a party or the owner reports.
+    pub fn run(&mut self, inputs: &[R]) -> Result<(Vec<R>, Coins)> {
+        let dealt = self.deal(inputs.len() / self.program.graph().input.row())?;
+        let ((p0, p1), (o0, mut a0), (o1, mut a1)) = (pair(), pair(), pair());
+        let (this, dealt) = (&*self, &dealt);
+        thread::scope(|scope| {
+            let party = |me, peer, owner| scope.spawn(move || this.party(dealt, me, [peer, owner]));
+            let parties = [party(PartyId::P0, p0, o0), party(PartyId::P1, p1, o1)];
+            let answer = this.owner(inputs, dealt.batch, [&mut a0, &mut a1]);
+            // An owner that gave up must not leave the parties waiting.
+            drop((a0, a1));
+            let [p0, p1] = parties.map(|p| p.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
+            let coins = p1?.coins;
+            p0?;
+            Ok((answer?, coins))
+        })
+    }
+
+    fn deal(&mut self, batch: usize) -> Result<Dealt> {
+        let (segment, seeds) = (self.segments, seeds(Some(self.segments))?);
+        self.segments += 1;
+        let origin = Origin { set: self.set, segment };
+        let mut planner = crate::engine::Planner::new(R::BITS);
+        self.program.run(&mut planner, &self.program.params(), batch)?;
+        let mut keys = Memory::new(planner.gates.iter().map(|g| &g.cost));
+        let mut deal = Deal::new(Cpu::<R>::new(), seeds.clone(), origin, batch, &mut keys);
+        self.program.run(&mut deal, &self.masks, batch)?;
+        drop(deal);
+        Ok(Dealt { origin, seeds, keys: Arc::new(keys), batch })
+    }
+
+    fn party(&self, dealt: &Dealt, me: PartyId, [mut peer, mut owner]: [Loopback; 2]) -> Result<Ran> {
+        let session = Session::new(Setup {
+            me,
+            dev: Cpu::<R>::new(),
+            seed: dealt.seeds[me.index()].clone(),
+            origin: dealt.origin,
+            images: 0..dealt.batch,
+            peer: &mut peer,
+            keys: dealt.keys.half(me),
+            clock: Arc::new(NoClock),
+        });
+        // Both halves come from one deal: any name that they share will do.
+        let half = [0; 16];
+        roles::run(self.program, &self.weights[me.index()], session, (&mut owner, half), true)
+    }
+
+    fn owner(&self, inputs: &[R], batch: usize, parties: [&mut Loopback; 2]) -> Result<Vec<R>> {
+        let [a, b] = parties;
+        let keys =
+            |p: &mut Loopback| -> Result<Vec<[u8; 16]>> { Ok(p.recv(16 * batch)?.as_chunks().0.to_vec()) };
+        let keys = [keys(a)?, keys(b)?];
+        let packed = roles::mask_input(self.program, inputs, [&keys[0], &keys[1]])?;
+        a.send(&packed)?;
+        b.send(&packed)?;
+        let form = self.program.output(batch)?.0;
+        let len = form.packed_bytes() as usize;
+        let shares = [a.recv(len)?, b.recv(len)?];
+        Ok(owner::join::<R>([&shares[0], &shares[1]], form.len(), form.bits)?)
+    }
+}
+
+fn seeds(segment: Option<u32>) -> Result<[Seed; 2]> {
+    Ok([SeedSource::Os.seed(PartyId::P0, segment)?, SeedSource::Os.seed(PartyId::P1, segment)?])
+}
