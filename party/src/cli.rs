@@ -1,5 +1,8 @@
 //! The command line: one verb, one file. Results go to standard output, everything else to standard error.
 
+mod calibrate;
+mod check;
+mod choices;
 pub mod config;
 mod deal;
 mod demo;
@@ -12,6 +15,7 @@ mod party;
 mod places;
 mod plan;
 mod provision;
+mod samples;
 
 use crate::exit::{ExitCode as Code, Failure, run_guarded};
 use clap::{Parser, Subcommand};
@@ -40,6 +44,8 @@ enum Verb {
     Id(id::Args),
     Import(import::Args),
     Plan(plan::Args),
+    Calibrate(calibrate::Args),
+    Check(check::Args),
     Deal(deal::Args),
     Provision(provision::Args),
     Party(party::Args),
@@ -58,6 +64,8 @@ impl Cli {
             Verb::Id(args) => id::run(args, out),
             Verb::Import(args) => import::run(args, out),
             Verb::Plan(args) => plan::run(args, out),
+            Verb::Calibrate(args) => calibrate::run(args, out),
+            Verb::Check(args) => check::run(args, out),
             Verb::Deal(args) => deal::run(args, out),
             Verb::Provision(args) => provision::run(args, out),
             Verb::Party(args) => party::run(args, out),

@@ -2,17 +2,14 @@
 
 mod bill;
 
+use super::choices::Choices;
 use super::output::{Output, bytes, shell, table};
+use super::samples::Samples;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{self, Existing};
 use bill::Bill;
-use clap::ValueEnum;
 use std::path::{Path, PathBuf};
-use twoply_nn::calibrate::observed_limits;
-use twoply_nn::{Graph, Options, Plan, Ranges, Reveal, Weights, calibrate};
-use twoply_primitives::Fixed;
-use twoply_primitives::compare::Scheme;
-use twoply_primitives::gate::Rounding;
+use twoply_nn::{Graph, Options, Plan};
 
 /// Plan a network and show what it will cost
 ///
@@ -27,36 +24,13 @@ pub struct Args {
     /// Its weights, needed for calibration; they do not enter the plan, only the ranges do
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Public sample images: IDX, NPY, PNG or CIFAR-10, or a folder of these
-    #[arg(long, value_name = "FILE", requires = "weights")]
-    samples: Option<PathBuf>,
-    /// The samples are floats that are normalised already
-    #[arg(long, requires = "samples")]
-    samples_normalised: bool,
-    /// Most samples to run
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
-    samples_limit: u32,
+    #[command(flatten)]
+    samples: Samples,
     /// Plan without knowing any range: values that do not fit give wrong results, silently
     #[arg(long, conflicts_with_all = ["samples", "weights"])]
     unchecked_ranges: bool,
-    /// Factor on observed ranges that must still fit, 1 or more [default: 1.5]
-    #[arg(long, value_name = "X")]
-    margin: Option<f64>,
-    /// Bits of the ring
-    #[arg(long, value_enum, default_value = "32")]
-    ring: RingBits,
-    /// Bits of the fraction [default: 12 in a ring of 32 bits, 16 in one of 64]
-    #[arg(long, value_name = "F")]
-    fraction: Option<u32>,
-    /// Comparison: digits has small keys, dpf saves a round
-    #[arg(long, value_enum, default_value = "digits")]
-    compare: Compare,
-    /// Rounding: public-coin is unbiased and cheap, floor is exact and dearer
-    #[arg(long, value_enum, default_value = "public-coin")]
-    rounding: Round,
-    /// What the data owner receives
-    #[arg(long, value_enum, default_value = "logits")]
-    reveal: Shown,
+    #[command(flatten)]
+    choices: Choices,
     /// Images of the bill
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     images: u64,
@@ -70,37 +44,6 @@ pub struct Args {
     #[arg(long)]
     force: bool,
 }
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum RingBits {
-    #[value(name = "32")]
-    Bits32,
-    #[value(name = "64")]
-    Bits64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Compare {
-    Digits,
-    Dpf,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Round {
-    PublicCoin,
-    Floor,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Shown {
-    Logits,
-    Label,
-}
-
-/// Margin on observed ranges.
-const MARGIN: f64 = 1.5;
-/// Margin on proven bounds, which are good to the rounding of float32 only.
-const MARGIN_OF_BOUNDS: f64 = 1.01;
 
 /// Plans.
 ///
@@ -125,42 +68,11 @@ fn plan_path(graph: &Path) -> PathBuf {
     graph.with_file_name(format!("{stem}.plan.json"))
 }
 
-fn options(args: &Args, margin: f64) -> Options {
-    let (n, f) = match args.ring {
-        RingBits::Bits32 => (32, 12),
-        RingBits::Bits64 => (64, 16),
-    };
-    Options {
-        fixed: Fixed { n, f: args.fraction.unwrap_or(f) },
-        compare: match args.compare {
-            Compare::Digits => Scheme::Digits,
-            Compare::Dpf => Scheme::Dpf,
-        },
-        rounding: match args.rounding {
-            Round::PublicCoin => Rounding::PublicCoin,
-            Round::Floor => Rounding::Floor,
-        },
-        reveal: match args.reveal {
-            Shown::Logits => Reveal::Logits,
-            Shown::Label => Reveal::Label,
-        },
-        margin,
-    }
-}
-
 fn make(args: &Args, graph: Graph, out: &Output) -> Result<Plan, Failure> {
-    let margin = args.margin.unwrap_or(MARGIN);
-    let fixed = options(args, margin).fixed;
-    Fixed::new(fixed.n, fixed.f).map_err(|e| {
-        Failure::new(ExitCode::Usage, e.to_string()).remedy("choose other --ring or --fraction bits")
-    })?;
-    if !(1.0..=1e6).contains(&margin) {
-        let what = format!("a margin of {margin} is not possible");
-        return Err(Failure::new(ExitCode::Usage, what).remedy("choose 1 or more"));
-    }
+    let options = args.choices.options(args.samples.margin()?)?;
     if args.unchecked_ranges {
         out.warn("ranges are unchecked: a value that does not fit the ring gives a wrong result, silently");
-        return Ok(Plan::new(graph, options(args, margin), None)?);
+        return Ok(Plan::new(graph, options, None)?);
     }
     let Some(weights) = &args.weights else {
         let what = "how large this network's values get is unknown without weights and samples";
@@ -168,42 +80,14 @@ fn make(args: &Args, graph: Graph, out: &Output) -> Result<Plan, Failure> {
             .remedy("add --weights FILE and --samples IMAGES, or take the risk with --unchecked-ranges"));
     };
     let weights = files::read_weights(weights, &graph)?;
-    match &args.samples {
-        Some(samples) => {
-            let ranges = observe(args, &graph, &weights, samples)?;
-            Ok(Plan::new(graph, options(args, margin), Some(ranges))?)
-        }
-        None => {
-            let ranges = bounds(&graph, &weights)?;
-            let margin = args.margin.unwrap_or(MARGIN_OF_BOUNDS);
-            let plan = Plan::new(graph, options(args, margin), Some(ranges)).map_err(|e| {
-                Failure::from(e).remedy(
-                    "these are bounds for any byte image, mostly far too wide: add --samples IMAGES to observe ranges",
-                )
-            })?;
-            out.note("no samples: ranges are proven bounds for byte images; floats outside 0..=255 are not covered");
-            Ok(plan)
-        }
-    }
-}
-
-/// Ranges seen on samples.
-fn observe(args: &Args, graph: &Graph, weights: &Weights, samples: &Path) -> Result<Ranges, Failure> {
-    let inputs = files::read_images(samples, &graph.input, args.samples_normalised)?;
-    let inputs = inputs.first(args.samples_limit as usize);
-    let limits = if inputs.bytes { graph.input.byte_range() } else { observed_limits(graph, &inputs.values) };
-    Ok(calibrate(graph, weights, &inputs.values, &limits)?)
-}
-
-/// Ranges that no byte image can exceed, by interval arithmetic; `samples` is 0.
-fn bounds(graph: &Graph, weights: &Weights) -> Result<Ranges, Failure> {
-    let limits = graph.input.byte_range();
-    // Calibration wants a sample; what is observed on it gives way to the bounds.
-    let black = vec![0.0; graph.input.row()];
-    let mut ranges = calibrate(graph, weights, &black, &limits)?;
-    ranges.samples = 0;
-    ranges.nodes.iter_mut().chain([&mut ranges.input]).for_each(|range| range.observed = range.bound);
-    Ok(ranges)
+    let inputs = args.samples.read(&graph)?;
+    let ranges = args.samples.ranges((&graph, &weights), inputs.as_ref(), out)?;
+    Plan::new(graph, options, Some(ranges)).map_err(|e| match inputs {
+        Some(_) => e.into(),
+        None => Failure::from(e).remedy(
+            "these are bounds for any byte image, mostly far too wide: add --samples IMAGES to observe ranges",
+        ),
+    })
 }
 
 fn show(plan: &Plan, bill: &Bill, path: &Path, out: &Output) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
 //! The binary as its users meet it: every verb, and the wrong ways; exit codes, JSON, what is left behind.
 
+mod checks;
 mod deals;
 mod keys;
 mod lab;

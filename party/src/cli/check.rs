@@ -1,0 +1,233 @@
+//! `twoply check`: float32, fixed point and two parties on the same public samples, layer by layer.
+
+mod page;
+
+use super::choices::Choices;
+use super::output::{Output, shell, table};
+use super::samples::Samples;
+use crate::exit::{ExitCode, Failure, Phase};
+use crate::files::{self, Existing, Inputs};
+use serde::Serialize;
+use std::path::PathBuf;
+use twoply_nn::accuracy::{self, Layer, Lost};
+use twoply_nn::{Accuracy, Error, Graph, Plan, Weights, with_ring};
+
+/// Check how exactly a network runs in fixed point and between two parties, layer by layer
+///
+/// Runs public sample images three times: in float32, in fixed point, and between two parties in this
+/// process, with real keys in memory. Fixed point is compared with float32 after every layer. What the
+/// parties hold between layers is never opened: they are compared at the output, which must equal
+/// fixed point bit for bit.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The graph, from `twoply import`
+    #[arg(value_name = "GRAPH.json")]
+    graph: PathBuf,
+    /// Its weights
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    #[command(flatten)]
+    samples: Samples,
+    /// Check this plan instead of one made from the flags below
+    #[arg(long, value_name = "PLAN.json", conflicts_with_all = ["margin", "ring", "fraction", "compare", "rounding", "reveal"])]
+    plan: Option<PathBuf>,
+    #[command(flatten)]
+    choices: Choices,
+    /// Most samples to compare
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    /// Mean error of a layer over its mean magnitude beyond which precision counts as lost
+    #[arg(long, value_name = "X", default_value_t = 0.02)]
+    tolerance: f64,
+    /// Write the table and a plot of every layer to one HTML page
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Replace the page if it exists
+    #[arg(long)]
+    force: bool,
+}
+
+/// The JSON result.
+#[derive(Serialize)]
+struct Checked<'a> {
+    graph: &'a str,
+    /// Digest of the plan.
+    plan: String,
+    /// What is wrong, in the words of the failure.
+    trouble: Option<&'a str>,
+    #[serde(flatten)]
+    accuracy: &'a Accuracy,
+}
+
+/// Checks.
+///
+/// # Errors
+/// 10 when values leave the ring or precision is lost, naming the layer and the bits; 6 when the plan is another
+/// graph's; 2 for flags that do not go together; 15 when graph, weights, plan or samples are unusable; 1 when the
+/// parties compute something else than fixed point does. The report comes first.
+pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    if !(args.tolerance > 0.0 && args.tolerance.is_finite()) {
+        let what = format!("a tolerance of {} is not possible", args.tolerance);
+        return Err(Failure::new(ExitCode::Usage, what).remedy("choose a number above 0, such as 0.02"));
+    }
+    let existing = if args.force { Existing::Replace } else { Existing::Keep };
+    args.html.as_ref().map(|path| files::vacant(path, existing)).transpose()?;
+    let graph = files::read_graph(&args.graph)?;
+    let weights = files::read_weights(&args.weights, &graph)?;
+    let Some(inputs) = args.samples.read(&graph)? else {
+        return Err(Failure::new(ExitCode::Usage, "a check runs samples, and none are named")
+            .remedy("add --samples IMAGES"));
+    };
+    let (plan, tight) =
+        plan(&args, (&graph, &weights), &inputs, out).map_err(|failure| failure.during(Phase::Plan))?;
+    let found = compare(&args, (&plan, &weights), inputs, out)?;
+    let trouble = trouble(&found, tight);
+    if let Some(path) = &args.html {
+        let page = page::page(&graph.name, &found, trouble.as_ref().map(|t| t.content().what.as_str()));
+        files::write_public(path, page.as_bytes(), existing)?;
+        out.note(format_args!("plots: {}", shell(path)));
+    }
+    show(&plan, &found, trouble.as_ref(), out)?;
+    trouble.map_or(Ok(()), Err)
+}
+
+/// The plan to check. Ranges that do not fit with the margin are no reason not to look: they come beside it.
+fn plan(
+    args: &Args,
+    (graph, weights): (&Graph, &Weights),
+    inputs: &Inputs,
+    out: &Output,
+) -> Result<(Plan, Option<Failure>), Failure> {
+    if let Some(path) = &args.plan {
+        let plan = files::read_plan(path)?;
+        if plan.graph_digest() != graph.digest() {
+            let what = format!("{} is not a plan of {}", path.display(), args.graph.display());
+            return Err(Failure::new(ExitCode::PlanMismatch, what)
+                .remedy("name the graph that was planned, or plan this one with `twoply plan`"));
+        }
+        return Ok((plan, None));
+    }
+    let options = args.choices.options(args.samples.margin()?)?;
+    let ranges = args.samples.ranges((graph, weights), Some(inputs), out)?;
+    match Plan::new(graph.clone(), options.clone(), Some(ranges)) {
+        Ok(plan) => Ok((plan, None)),
+        Err(e @ Error::Ranges { .. }) => {
+            Ok((Plan::new(graph.clone(), options, None)?, Some(Failure::from(e).during(Phase::Plan))))
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn compare(
+    args: &Args,
+    (plan, weights): (&Plan, &Weights),
+    inputs: Inputs,
+    out: &Output,
+) -> Result<Accuracy, Failure> {
+    let inputs = inputs.first(args.limit as usize);
+    let mut progress = out.progress("images checked", inputs.images as u64);
+    let told = |done: usize| progress.at(done as u64);
+    let (n, tolerance) = (plan.options.fixed.n, args.tolerance);
+    Ok(with_ring!(n, R => accuracy::compare::<R>(plan, weights, &inputs.values, tolerance, told))?)
+}
+
+/// What is wrong, the worst first. Beyond the contract the parties need not agree with the oracle, so wraps come before
+/// differences.
+fn trouble(found: &Accuracy, tight: Option<Failure>) -> Option<Failure> {
+    if let Some(layer) = found.layers.iter().find(|layer| layer.wraps > 0) {
+        return Some(wraps(found, layer));
+    }
+    if found.differing > 0 {
+        let what = format!(
+            "two parties differ from fixed point in {} of {} output values",
+            found.differing, found.outputs
+        );
+        return Some(Failure::new(ExitCode::Internal, what));
+    }
+    tight.or_else(|| found.lost.as_ref().map(lost))
+}
+
+fn wraps(found: &Accuracy, layer: &Layer) -> Failure {
+    let bits = layer.peak.log2().ceil() as i64 + 2 * i64::from(found.fraction) + 2;
+    let what = format!(
+        "layer `{}`: {} of {} values leave the range of {} ring bits with {} fraction bits: up to {:.3}, beyond \
+         {:.3}; needs {bits} bits",
+        layer.name, layer.wraps, layer.values, found.ring, found.fraction, layer.peak, layer.limit
+    );
+    let remedy = match found.ring {
+        32 => "use --ring 64 or fewer --fraction bits; `twoply calibrate` says how many fit",
+        _ => "use fewer --fraction bits; `twoply calibrate` says how many fit",
+    };
+    Failure::new(ExitCode::Range, what).remedy(remedy).in_layer(layer.name.clone())
+}
+
+fn lost(lost: &Lost) -> Failure {
+    let cause = if lost.weights { ": its weights are too small for the fraction bits" } else { "" };
+    let what = format!(
+        "layer `{}` is the first to lose precision: mean error {:.1} % of its mean magnitude, tolerance {:.1} %{cause}",
+        lost.layer,
+        lost.relative * 100.0,
+        lost.tolerance * 100.0
+    );
+    let f = lost.fraction;
+    let bits = match lost.ring {
+        Some(n) => format!("use --ring {n} --fraction {f}"),
+        None => format!("{f} fraction bits would do, and no ring has room for them"),
+    };
+    let rescale =
+        "multiply that layer's weights and bias by a constant and divide the next layer's weights by it";
+    Failure::new(ExitCode::Range, what).remedy(format!("{bits}, or {rescale}")).in_layer(lost.layer.clone())
+}
+
+fn show(plan: &Plan, found: &Accuracy, trouble: Option<&Failure>, out: &Output) -> Result<(), Failure> {
+    let (name, images) = (&plan.graph.name, found.images);
+    out.line(format_args!(
+        "{name}, {images} images, ring {} bits, fraction {} bits: fixed point against float32; 1 ulp = 2^-{}",
+        found.ring, found.fraction, found.fraction
+    ))?;
+    out.line(table(&rows(found)))?;
+    let labels = found.labels;
+    out.line(format_args!(
+        "labels that agree, of {images}: float/fixed {}, fixed/two parties {}, float/two parties {}",
+        labels.float_fixed, labels.fixed_private, labels.float_private
+    ))?;
+    out.line(format_args!(
+        "two parties against fixed point, at the output (nothing else is opened): {} of {} values differ",
+        found.differing, found.outputs
+    ))?;
+    let trouble = trouble.map(|failure| failure.content().what.as_str());
+    let plan = plan.digest()?.to_string();
+    out.result_json(&Checked { graph: name, plan, trouble, accuracy: found })
+}
+
+/// The head of the table, and a row per layer; the page shows the same.
+fn rows(found: &Accuracy) -> Vec<Vec<String>> {
+    let head = [
+        "layer",
+        "operation",
+        "largest",
+        "headroom bits",
+        "worst ulp",
+        "mean ulp",
+        "worst %",
+        "mean %",
+        "own mean %",
+        "wraps",
+    ];
+    let short = |value: f64| if value.abs() < 1e5 { format!("{value:.2}") } else { format!("{value:.1e}") };
+    let row = |layer: &Layer| {
+        vec![
+            layer.name.clone(),
+            layer.op.to_owned(),
+            format!("{:.3}", layer.peak),
+            format!("{:.1}", layer.headroom_bits),
+            short(layer.worst_ulp),
+            short(layer.mean_ulp),
+            format!("{:.3}", layer.worst_relative * 100.0),
+            format!("{:.3}", layer.mean_relative * 100.0),
+            format!("{:.3}", layer.own_relative * 100.0),
+            layer.wraps.to_string(),
+        ]
+    };
+    [head.map(String::from).to_vec()].into_iter().chain(found.layers.iter().map(row)).collect()
+}

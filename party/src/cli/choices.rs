@@ -1,0 +1,86 @@
+//! The choices of a plan as flags.
+
+use crate::exit::{ExitCode, Failure};
+use clap::ValueEnum;
+use twoply_nn::{Options, Reveal};
+use twoply_primitives::Fixed;
+use twoply_primitives::compare::Scheme;
+use twoply_primitives::gate::Rounding;
+
+/// Flags that become [`Options`].
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Choices {
+    /// Bits of the ring
+    #[arg(long, value_enum, default_value = "32")]
+    ring: RingBits,
+    /// Bits of the fraction [default: 12 in a ring of 32 bits, 16 in one of 64]
+    #[arg(long, value_name = "F")]
+    fraction: Option<u32>,
+    /// Comparison: digits has small keys, dpf saves a round
+    #[arg(long, value_enum, default_value = "digits")]
+    compare: Compare,
+    /// Rounding: public-coin is unbiased and cheap, floor is exact and dearer
+    #[arg(long, value_enum, default_value = "public-coin")]
+    rounding: Round,
+    /// What the data owner receives
+    #[arg(long, value_enum, default_value = "logits")]
+    reveal: Shown,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum RingBits {
+    #[value(name = "32")]
+    Bits32,
+    #[value(name = "64")]
+    Bits64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Compare {
+    Digits,
+    Dpf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Round {
+    PublicCoin,
+    Floor,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Shown {
+    Logits,
+    Label,
+}
+
+impl Choices {
+    /// The options, with this margin.
+    ///
+    /// # Errors
+    /// 2 when ring and fraction bits do not go together.
+    pub(super) fn options(&self, margin: f64) -> Result<Options, Failure> {
+        let (n, f) = match self.ring {
+            RingBits::Bits32 => (32, 12),
+            RingBits::Bits64 => (64, 16),
+        };
+        let fixed = Fixed::new(n, self.fraction.unwrap_or(f)).map_err(|e| {
+            Failure::new(ExitCode::Usage, e.to_string()).remedy("choose other --ring or --fraction bits")
+        })?;
+        Ok(Options {
+            fixed,
+            compare: match self.compare {
+                Compare::Digits => Scheme::Digits,
+                Compare::Dpf => Scheme::Dpf,
+            },
+            rounding: match self.rounding {
+                Round::PublicCoin => Rounding::PublicCoin,
+                Round::Floor => Rounding::Floor,
+            },
+            reveal: match self.reveal {
+                Shown::Logits => Reveal::Logits,
+                Shown::Label => Reveal::Label,
+            },
+            margin,
+        })
+    }
+}
