@@ -243,9 +243,11 @@ impl<R: Ring> Runs<'_, R> {
         let nodes = graph.nodes.iter().enumerate().filter(|(_, node)| node.op != Op::Argmax);
         let input = self.tallies[0].layer(&graph.input.name, "input", fixed.limit(), 0.0);
         let node = |(i, node): (usize, &crate::Node)| {
-            let weights = rounding(self.float, i, fixed);
-            self.tallies[i + 1].layer(&node.name, node.op.kind(), self.program.limit(i), weights)
+            let rounding = rounding(self.float, i, fixed.f);
+            self.tallies[i + 1].layer(&node.name, node.op.kind(), self.program.limit(i), rounding)
         };
+        // Layers count from the input, which has no weights.
+        let weights = |layer: usize, f: u32| layer.checked_sub(1).map_or(0.0, |i| rounding(self.float, i, f));
         let layers: Vec<Layer> = [input].into_iter().chain(nodes.map(node)).collect();
         Accuracy {
             images,
@@ -255,15 +257,15 @@ impl<R: Ring> Runs<'_, R> {
             differing: self.words.0,
             outputs: self.words.1,
             wraps: layers.iter().map(|layer| layer.wraps).sum(),
-            lost: lost(&layers, fixed, self.plan.options.margin, tolerance),
+            lost: lost(&layers, (fixed, self.plan.options.margin), tolerance, weights),
             layers,
         }
     }
 }
 
-/// Mean rounding error of the weights (not the biases) of node `i` over their mean magnitude.
-fn rounding(float: &Evaluator<'_>, i: usize, fixed: Fixed) -> f64 {
-    let scale = f64::from(fixed.f).exp2();
+/// Mean rounding error of the weights (not the biases) of node `i` with `f` fraction bits, over their mean magnitude.
+fn rounding(float: &Evaluator<'_>, i: usize, f: u32) -> f64 {
+    let scale = f64::from(f).exp2();
     let weights =
         float.graph.nodes[i].op.params().filter(|p| float.graph.params[*p].role == crate::Role::Weight);
     let (mut error, mut size) = (0.0, 0.0);
@@ -274,12 +276,18 @@ fn rounding(float: &Evaluator<'_>, i: usize, fixed: Fixed) -> f64 {
     if size > 0.0 { error / size } else { 0.0 }
 }
 
-/// The first layer beyond the tolerance. Every further fraction bit halves the error; the ring must then hold what
-/// the layers need with the margin.
-fn lost(layers: &[Layer], fixed: Fixed, margin: f64, tolerance: f64) -> Option<Lost> {
-    let layer = layers.iter().find(|layer| layer.mean_relative > tolerance)?;
-    let more = (layer.mean_relative / tolerance).log2().ceil().clamp(1.0, 64.0) as u32;
-    let fraction = fixed.f + more;
+/// The first layer beyond the tolerance, and the fraction bits that would help: every further bit halves an error, and
+/// one more makes up for luck; weights that vanish altogether need as many as `rounding` (of a layer's weights at some
+/// fraction bits) says. The ring must then hold what the layers need with the margin.
+fn lost(
+    layers: &[Layer],
+    (fixed, margin): (Fixed, f64),
+    tolerance: f64,
+    rounding: impl Fn(usize, u32) -> f64,
+) -> Option<Lost> {
+    let (i, layer) = layers.iter().enumerate().find(|(_, layer)| layer.mean_relative > tolerance)?;
+    let more = (layer.mean_relative / tolerance).log2().ceil().clamp(1.0, 64.0) as u32 + 1;
+    let fraction = (fixed.f + more..64).find(|&f| rounding(i, f) <= tolerance / 2.0).unwrap_or(64);
     let peak = layers.iter().map(|layer| layer.peak).fold(0.0, f64::max) * margin;
     let holds = |n: &u32| Fixed::new(*n, fraction).is_ok_and(|fixed| peak <= fixed.limit());
     Some(Lost {

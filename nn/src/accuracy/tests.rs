@@ -102,7 +102,7 @@ fn a_layer_whose_weights_underflow_is_named() {
     let lost = found.lost.clone().unwrap();
     assert_eq!((lost.layer.as_str(), lost.weights, found.wraps), ("conv", true, 0));
     assert!(lost.fraction > 12 && lost.ring.is_some(), "{lost:?}");
-    // The remedy works.
+    // The remedy works, whatever the coins.
     let fixed = Fixed { n: lost.ring.unwrap(), f: lost.fraction };
     let found = check(&m, &plan(&m, &Options { fixed, ..Options::default() }));
     assert_eq!(found.lost, None, "{:?}", found.layers);

@@ -67,3 +67,12 @@ fn what_never_fits_is_named_with_its_bits() {
     assert!(faults[1].contains("`conv`") && faults[1].contains("40 bits"), "{faults:?}");
     assert!(fitted(1.0, 1e9, 64, 1.0).unwrap().fraction >= 4);
 }
+
+#[test]
+fn an_average_pool_can_be_what_allows_no_more() {
+    // 60000 < 2^(30 - 14), but 9 such values, scaled by 2^8 at least, fill the ring with 7 fraction bits.
+    let fit = fitted(1.0, 6e4, 32, 1.0).unwrap();
+    assert_eq!((fit.fraction, &fit.bottleneck[..]), (6, "avg"));
+    assert_eq!(fit.layers[1].most_fraction, Some(7));
+    assert!(fit.layers[2].proof.contains("scaled sum"), "{}", fit.layers[2].proof);
+}
