@@ -4,7 +4,7 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::{Fingerprint, Identity};
 use crate::jobs::{Grant, Job, Request};
 use crate::seen::Seen;
-use crate::transport::{Accept, Detail, Dial, Endpoint, Error, Link, Reason, Role, Transport};
+use crate::transport::{Accept, Detail, Dial, Endpoint, Error, Limits, Link, Reason, Role, Shape, Transport};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use twoply_nn::roles::{self, Answer};
@@ -22,6 +22,15 @@ pub struct Place {
     pub transport: Transport,
 }
 
+/// How both parties are called.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// How long they may take to answer.
+    pub within: Duration,
+    /// What the links emulate.
+    pub link: Shape,
+}
+
 /// Links to both parties.
 pub struct Parties {
     links: Vec<Link>,
@@ -30,21 +39,22 @@ pub struct Parties {
 }
 
 impl Parties {
-    /// Calls both, as `role`; tries until `within` is over.
+    /// Calls both, as `role`; tries until the call's time is over.
     pub fn connect(
         identity: Arc<Identity>,
         role: Role,
         places: &[Place; 2],
-        within: Duration,
+        call: Call,
     ) -> Result<Self, Failure> {
         if places[0].key == places[1].key {
             let text = "both parties have the same key: whoever holds it would see everything";
             return Err(Failure::new(ExitCode::Policy, text).remedy("name two different parties"));
         }
-        let endpoint = Endpoint::bind(identity, role, None, Accept::nobody())?;
+        let limits = Limits { link: call.link, ..Limits::default() };
+        let endpoint = Endpoint::bind_with(identity, role, None, Accept::nobody(), limits)?;
         let mut links = vec![];
         for (place, wanted) in places.iter().zip([Role::P0, Role::P1]) {
-            let dial = Dial::new(&place.address, place.key).within(within).over(place.transport);
+            let dial = Dial::new(&place.address, place.key).within(call.within).over(place.transport);
             let link = endpoint.connect(&dial).map_err(|e| Failure::from(e).during(Phase::Connect))?;
             if link.role() != wanted {
                 let text = format!("{} is {:?}, not {wanted:?}", place.address, link.role());

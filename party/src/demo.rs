@@ -34,6 +34,8 @@ pub struct Play {
     pub limit: Option<usize>,
     /// Images per request.
     pub batch: u16,
+    /// Link that all processes emulate, as they take it.
+    pub link: String,
 }
 
 /// The answer of `twoply id`.
@@ -82,8 +84,9 @@ pub fn run(play: &Play, folder: &Path, stage: &Stage) -> Result<Report, Failure>
         .json("dealer", &["deal", &plan_path, "--images", &images, "--out", &path("keys"), "--quiet"])?;
     let deal = dealing.elapsed().as_secs_f64();
 
-    let parties = start(&plan_path, &keys, folder, stage)?;
-    let places = places(&parties, &keys);
+    let parties = start((&plan_path, &play.link), &keys, folder, stage)?;
+    let mut places = places(&parties, &keys);
+    places.extend(["--link".into(), play.link.clone()]);
     let weights_path = path("model.weights.safetensors");
     let call =
         |verb: &[&str]| -> Vec<String> { verb.iter().map(|s| s.to_string()).chain(places.clone()).collect() };
@@ -145,7 +148,12 @@ fn prepare(play: &Play, folder: &Path, stage: &Stage) -> Result<String, Failure>
     Ok(out)
 }
 
-fn start(plan: &str, keys: &[String], folder: &Path, stage: &Stage) -> Result<Vec<Actor>, Failure> {
+fn start(
+    (plan, link): (&str, &str),
+    keys: &[String],
+    folder: &Path,
+    stage: &Stage,
+) -> Result<Vec<Actor>, Failure> {
     let mut parties: Vec<Actor> = vec![];
     for me in 0..2 {
         let path = |name: String| folder.join(name).display().to_string();
@@ -169,6 +177,8 @@ fn start(plan: &str, keys: &[String], folder: &Path, stage: &Stage) -> Result<Ve
             &keys[3],
             "--owner",
             &keys[2],
+            "--link",
+            link,
             "--format",
             "json",
         ]);

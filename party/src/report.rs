@@ -2,6 +2,7 @@
 //!
 //! One shape for every process: what a process cannot know is null. `demo` merges the reports of all.
 
+use crate::transport::Shape;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use twoply_nn::engine::PlannedGate;
@@ -82,6 +83,25 @@ pub struct KeyReading {
     pub seconds: f64,
 }
 
+/// A link that was emulated; see [`Shape`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Emulated {
+    /// In words.
+    pub what: String,
+    /// Round-trip time, added to the real link's.
+    pub rtt_seconds: f64,
+    /// Rate of each end; null if there is no limit.
+    pub bits_per_second: Option<u64>,
+}
+
+impl Emulated {
+    /// What `shape` adds, if anything.
+    pub fn by(shape: Shape) -> Option<Self> {
+        let (rtt_seconds, bits_per_second) = (shape.rtt.as_secs_f64(), shape.bits_per_second);
+        (!shape.is_nothing()).then(|| Emulated { what: shape.to_string(), rtt_seconds, bits_per_second })
+    }
+}
+
 /// A run's report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -115,6 +135,9 @@ pub struct Report {
     /// Reading and verifying key tiles, P0 and P1; overlaps with the online time.
     #[serde(default)]
     pub key_reading: [Option<KeyReading>; 2],
+    /// The link, if this process emulated one; it is no real one then.
+    #[serde(default)]
+    pub link: Option<Emulated>,
     /// Everything that was opened, and to whom.
     pub opened: Vec<Opened>,
     /// Gate by gate.
@@ -264,6 +287,7 @@ impl Report {
             pair(&mut mine.key_bytes, &theirs.key_bytes);
             pair(&mut mine.bytes_sent, &theirs.bytes_sent);
         }
+        self.link = self.link.take().or(other.link.clone());
         self.agree = self.agree.or(other.agree);
         self.correct_private = self.correct_private.or(other.correct_private);
         self.correct_plain = self.correct_plain.or(other.correct_plain);

@@ -18,7 +18,7 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::Identity;
 use crate::messages::{Hello, PROTOCOL_VERSION, hello};
 use crate::report::Tally;
-use crate::transport::{Accept, Dial, Endpoint, Error, Label, Link, Role};
+use crate::transport::{Accept, Dial, Endpoint, Error, Label, Limits, Link, Role};
 use state::Party;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +42,8 @@ pub fn serve<R: Ring>(
     let identity: Arc<Identity> = setup.identity.clone();
     let role = role_of(setup.me);
     let listed = config.everyone();
-    let endpoint = Endpoint::bind(identity, role, Some(config.listen), Accept::these(listed))?;
+    let limits = Limits { link: config.link, ..Limits::default() };
+    let endpoint = Endpoint::bind_with(identity, role, Some(config.listen), Accept::these(listed), limits)?;
     say(&format!("{} listens on {} as {}", setup.me, endpoint.address(), endpoint.fingerprint()));
     let party = Party::<R>::new(setup)?;
     let over = AtomicBool::new(false);

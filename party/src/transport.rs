@@ -15,9 +15,12 @@
 //! peer is held back by flow control; sent bytes wait in an outbox of [`Limits::outbox`] bytes, beyond which
 //! `send` reports a peer that does not read. As `send` never waits, both sides may send first, whatever the
 //! sizes of the inboxes.
+//!
+//! An endpoint may be told to emulate longer and slower links than it has (`emulate.rs`).
 
 mod dial;
 mod door;
+mod emulate;
 mod endpoint;
 mod error;
 mod file;
@@ -40,6 +43,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use dial::{Dial, Transport};
+pub use emulate::{NoShape, Shape};
 pub use endpoint::Endpoint;
 pub use error::Error;
 pub use frame::{CONTROL_CAP, PAYLOAD_CAP};
@@ -81,7 +85,7 @@ impl Accept {
     }
 }
 
-/// Bounds on time and memory. The defaults suit two servers; tests make them small.
+/// Bounds on time and memory, and what links emulate. The defaults suit two servers; tests make bounds small.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Silence after which a connection counts as dead. Keep-alives are sent at a quarter of it.
@@ -96,6 +100,8 @@ pub struct Limits {
     pub outbox: usize,
     /// Connections held at once, handshakes included; more callers are told to come back.
     pub connections: usize,
+    /// What every link adds to the real one.
+    pub link: Shape,
 }
 
 impl Default for Limits {
@@ -107,6 +113,7 @@ impl Default for Limits {
             inbox: 64 << 20,
             outbox: 1 << 30,
             connections: 64,
+            link: Shape::default(),
         }
     }
 }

@@ -3,6 +3,13 @@
 #![allow(clippy::duplicate_mod, reason = "the same tests for each transport")]
 
 mod common;
+#[path = "cases"]
+mod emulated {
+    #[path = "emulated.rs"]
+    mod quic;
+    #[path = "emulated.rs"]
+    mod tcp;
+}
 #[path = "cases/links.rs"]
 mod quic;
 #[path = "cases/links.rs"]

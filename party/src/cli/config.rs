@@ -4,7 +4,7 @@
 //! are the keys in capitals (`TWOPLY_PEER_KEY`); lists are separated by commas.
 
 use crate::exit::{ExitCode, Failure, Phase};
-use crate::transport::Transport;
+use crate::transport::{Shape, Transport};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,8 @@ pub struct Party {
     pub peer_key: Option<String>,
     /// What P1 calls P0 over.
     pub transport: Option<Transport>,
+    /// Link to emulate on all connections.
+    pub link: Option<Shape>,
     /// Fingerprints of data owners that may ask.
     pub clients: Option<Vec<String>>,
     /// Fingerprints of model owners that may provision.
@@ -43,7 +45,7 @@ pub struct Party {
 }
 
 /// The keys, as in the file.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "role",
     "plan",
     "keys",
@@ -52,6 +54,7 @@ const KEYS: [&str; 14] = [
     "peer",
     "peer_key",
     "transport",
+    "link",
     "clients",
     "owners",
     "labels_only",
@@ -138,6 +141,7 @@ impl Party {
             "peer" => self.peer = Some(value),
             "peer_key" => self.peer_key = Some(value),
             "transport" => self.transport = Some(parse(name, &value)?),
+            "link" => self.link = Some(parse(name, &value)?),
             "clients" => self.clients = list(&value),
             "owners" => self.owners = list(&value),
             "labels_only" => self.labels_only = Some(parse(name, &value)?),
@@ -175,6 +179,7 @@ impl Party {
             peer: self.peer.or(lower.peer),
             peer_key: self.peer_key.or(lower.peer_key),
             transport: self.transport.or(lower.transport),
+            link: self.link.or(lower.link),
             clients: self.clients.or(lower.clients),
             owners: self.owners.or(lower.owners),
             labels_only: self.labels_only.or(lower.labels_only),
@@ -268,6 +273,7 @@ mod tests {
             "role = -1",
             "clients = 'x'",
             "transport = 'udp'",
+            "link = 'rtt=1'",
             "[role]",
             "role = 0\nrole = 1",
             "\u{0}",
@@ -278,6 +284,7 @@ mod tests {
         assert!(failure.content().what.contains("TWOPLY_THREADS=`many`"), "{failure}");
         assert!(variables(&[("TWOPLY_ROLE", "3")]).is_err());
         assert!(variables(&[("TWOPLY_TRANSPORT", "udp")]).is_err());
+        assert!(variables(&[("TWOPLY_LINK", "lann")]).is_err());
     }
 
     #[test]
@@ -291,13 +298,14 @@ mod tests {
     #[test]
     fn every_key_has_its_variable() {
         let text = "role = 1\nplan = '1'\nkeys = '1'\nkey = '1'\nlisten = '1'\npeer = '1'\npeer_key = '1'\n\
-                    transport = 'tcp'\n\
+                    transport = 'tcp'\nlink = 'wan'\n\
                     clients = ['1']\nowners = ['1']\nlabels_only = true\npatience = 1\nthreads = 1\n\
                     insecure_test_seed = true\n";
         let file = Party::from_toml(text).unwrap();
         let value = |key: &str| match key {
             "labels_only" | "insecure_test_seed" => "true",
             "transport" => "tcp",
+            "link" => "wan",
             _ => "1",
         };
         let all = KEYS.map(|key| (format!("TWOPLY_{}", key.to_uppercase()), value(key).to_string()));

@@ -5,6 +5,7 @@ use crate::demo::cast::Stage;
 use crate::demo::{self, Play};
 use crate::exit::{ExitCode, Failure};
 use crate::report::Report;
+use crate::transport::{NoShape, Shape};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +63,9 @@ pub struct Args {
     /// What the client learns: logits or label
     #[arg(long, value_name = "WHAT")]
     reveal: Option<String>,
+    /// Emulate a link between all processes: dc, lan, wan, slow, or rtt=40ms,rate=400mbit
+    #[arg(long, value_name = "LINK", env = "TWOPLY_LINK", default_value = "loopback", value_parser = link)]
+    link: String,
     /// Least share of labels that must agree with the plain network
     #[arg(long, value_name = "SHARE", default_value = "0.99")]
     agreement: f64,
@@ -109,6 +113,11 @@ fn forward(who: &str, line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{who:>6} | {line}");
 }
 
+/// The text as the processes take it, once it is known that they do.
+fn link(text: &str) -> Result<String, NoShape> {
+    text.parse::<Shape>().map(|_| text.to_owned())
+}
+
 fn play(args: &Args, folder: &Path) -> Result<Play, Failure> {
     let option = |flag: &str, value: &Option<String>| {
         value.iter().flat_map(|v| [flag.to_owned(), v.clone()]).collect::<Vec<_>>()
@@ -126,6 +135,7 @@ fn play(args: &Args, folder: &Path) -> Result<Play, Failure> {
         plan,
         limit: args.limit,
         batch: args.batch,
+        link: args.link.clone(),
     };
     if let Some(zoo) = &args.zoo {
         let images = args.limit.unwrap_or(1);
@@ -168,6 +178,9 @@ fn show(r: &Report, out: &Output) -> Result<(), Failure> {
     let seconds = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.2} s"));
     out.line(r.table())?;
     out.line(r.opened_lines())?;
+    if let Some(link) = &r.link {
+        out.line(format_args!("link: {}", link.what))?;
+    }
     out.line(format_args!("private labels equal the plain network's: {}", of(r.agree)))?;
     out.line(format_args!(
         "correct labels: private {}, plain {}",

@@ -7,7 +7,7 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{read_images, read_labels, read_plan, read_weights};
 use crate::identity::Identity;
 use crate::plain;
-use crate::report::Report;
+use crate::report::{Emulated, Report};
 use crate::seen::Seen;
 use crate::transport::Role;
 use serde::Serialize;
@@ -95,14 +95,15 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         Some(path) => path.clone(),
         None => out.home()?.join("seen"),
     };
-    let (places, patience) = args.places.read()?;
+    let (places, call) = args.places.read()?;
     let began = Instant::now();
-    let parties = Parties::connect(identity, Role::Client, &places, patience)?;
+    let parties = Parties::connect(identity, Role::Client, &places, call)?;
     out.note("connected to both parties");
     let work = (&inputs.values[..], args.batch as usize);
     let (answer, requests) =
         with_ring!(plan.options.fixed.n, R => batches::<R>(&plan, parties, Seen::open(&seen)?, work, out)?);
-    let mut report = Report { images: inputs.images as u64, ..Report::default() };
+    let mut report =
+        Report { images: inputs.images as u64, link: Emulated::by(call.link), ..Report::default() };
     report.seconds.online = Some(requests.iter().sum());
     report.seconds.total = Some(began.elapsed().as_secs_f64());
     if let Some(weights) = &weights {
@@ -151,6 +152,9 @@ fn show(report: &Report, answer: &Answer, requests: &[f64], out: &Output) -> Res
         report.images,
         online * 1e3 / report.images.max(1) as f64
     ));
+    if let Some(link) = &report.link {
+        out.note(format_args!("link: {}", link.what));
+    }
     if let Some(correct) = report.correct_private {
         out.note(format_args!("{correct} of {} labels are the given ones", report.images));
     }

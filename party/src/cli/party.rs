@@ -6,9 +6,9 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::read_plan;
 use crate::identity::{Fingerprint, Identity};
 use crate::memory::Peak;
-use crate::report::Report;
+use crate::report::{Emulated, Report};
 use crate::serve::{Config, Served, Setup, serve};
-use crate::transport::Transport;
+use crate::transport::{Shape, Transport};
 use serde::Serialize;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -51,6 +51,9 @@ pub struct Args {
     /// What P1 calls P0 over; who listens takes both [default: auto]
     #[arg(long, value_name = "TRANSPORT")]
     transport: Option<Transport>,
+    /// Emulate a link on all connections: dc, lan, wan, slow, or rtt=40ms,rate=400mbit [default: loopback]
+    #[arg(long, value_name = "LINK")]
+    link: Option<Shape>,
     /// Fingerprint of a data owner that may ask; repeat for more
     #[arg(long = "client", value_name = "FINGERPRINT")]
     clients: Vec<String>,
@@ -87,6 +90,7 @@ impl Args {
             peer: self.peer.clone(),
             peer_key: self.peer_key.clone(),
             transport: self.transport,
+            link: self.link,
             clients: list(&self.clients),
             owners: list(&self.owners),
             labels_only: self.labels_only.then_some(true),
@@ -128,7 +132,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         pool.map_err(|e| Failure::new(ExitCode::System, format!("cannot start {threads} threads: {e}")))?;
     }
     let setup = setup(&settings, args.insecure_record_coins.clone(), out)?;
-    let (me, n) = (setup.me, setup.plan.options.fixed.n);
+    let (me, n, link) = (setup.me, setup.plan.options.fixed.n, setup.config.link);
     let mut insecure = vec![];
     insecure.extend(setup.insecure_test_seed.then_some("insecure-test-seed"));
     insecure.extend(args.insecure_record_coins.is_some().then_some("insecure-record-coins"));
@@ -136,9 +140,13 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let say = |text: &str| out.note(text);
     let served: Served = with_ring!(n, R => serve::<R>(setup, &stop, &say)?);
     let mut report = served.tally.report(me.index());
+    report.link = Emulated::by(link);
     report.memory.parties[me.index()] = memory.bytes();
     out.line(report.table())?;
     out.line(report.opened_lines())?;
+    if let Some(link) = &report.link {
+        out.line(format_args!("link: {}", link.what))?;
+    }
     out.line(format_args!("{} images left, {} spent without being used", served.left, served.burnt))?;
     let result = Result_ { report: &report, images_left: served.left, images_burnt: served.burnt, insecure };
     out.result_json(&result)
@@ -164,6 +172,7 @@ fn setup(s: &Settings, record_coins: Option<PathBuf>, out: &Output) -> Result<Se
         peer: needed(s.peer_key.clone(), "peer_key")?.parse::<Fingerprint>()?,
         peer_address: s.peer.clone(),
         transport: s.transport.unwrap_or_default(),
+        link: s.link.unwrap_or_default(),
         clients: fingerprints(&s.clients)?,
         owners: fingerprints(&s.owners)?,
         labels_only: s.labels_only.unwrap_or(false),

@@ -1,9 +1,9 @@
 //! Flags that name the two parties.
 
-use crate::client::Place;
+use crate::client::{Call, Place};
 use crate::exit::Failure;
 use crate::identity::Fingerprint;
-use crate::transport::Transport;
+use crate::transport::{Shape, Transport};
 use std::time::Duration;
 
 /// Where both parties are and who they are.
@@ -27,19 +27,22 @@ pub struct Places {
     /// What to call the parties over; they take both
     #[arg(long, value_name = "TRANSPORT", env = "TWOPLY_TRANSPORT", default_value = "auto")]
     transport: Transport,
+    /// Emulate a link: dc, lan, wan, slow, or rtt=40ms,rate=400mbit; the parties must do the same
+    #[arg(long, value_name = "LINK", env = "TWOPLY_LINK", default_value = "loopback")]
+    link: Shape,
 }
 
 impl Places {
-    /// Both places, and the patience.
+    /// Both places, and how to call them.
     ///
     /// # Errors
     /// 3 when a fingerprint is none.
-    pub fn read(&self) -> Result<([Place; 2], Duration), Failure> {
+    pub fn read(&self) -> Result<([Place; 2], Call), Failure> {
         let place = |address: &str, key: &str| -> Result<Place, Failure> {
             let (address, key) = (address.into(), key.parse::<Fingerprint>()?);
             Ok(Place { address, key, transport: self.transport })
         };
         let both = [place(&self.p0, &self.p0_key)?, place(&self.p1, &self.p1_key)?];
-        Ok((both, Duration::from_secs(self.patience)))
+        Ok((both, Call { within: Duration::from_secs(self.patience), link: self.link }))
     }
 }

@@ -53,8 +53,8 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         Some(path) => path.clone(),
         None => out.home()?.join("bound"),
     };
-    let (places, patience) = args.places.read()?;
-    let mut parties = Parties::connect(identity, Role::ModelOwner, &places, patience)?;
+    let (places, call) = args.places.read()?;
+    let mut parties = Parties::connect(identity, Role::ModelOwner, &places, call)?;
     let set = with_ring!(plan.options.fixed.n, R => provision::<R>(&plan, &weights, &mut parties, &record)?);
     parties.close();
     out.line(format_args!("both parties hold the masked weights of key set {set}"))?;

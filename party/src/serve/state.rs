@@ -5,7 +5,7 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::{Fingerprint, Identity};
 use crate::jobs::Job;
 use crate::report::Tally;
-use crate::transport::{Detail, Link, Reason, Transport};
+use crate::transport::{Detail, Link, Reason, Shape, Transport};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +29,8 @@ pub struct Config {
     pub peer_address: Option<String>,
     /// What P1 calls P0 over.
     pub transport: Transport,
+    /// What its links emulate.
+    pub link: Shape,
     /// Keys of data owners.
     pub clients: Vec<Fingerprint>,
     /// Keys of model owners.

@@ -92,6 +92,7 @@ impl Greeter {
         let inbox = Arc::new(Inbox::new(self.limits.inbox));
         let address = line.address();
         let outbox = line.start(inbox.clone(), name.clone(), &self.limits, self.writers.clone())?;
+        let outbox = outbox.emulate(self.limits.link)?;
         let parts = Parts { peer, role, name, address, transport: L::TRANSPORT, inbox, outbox };
         Ok(Link::new(parts, &self.limits))
     }

@@ -8,6 +8,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
+use super::Result;
+use super::emulate::{Pacer, Shape};
 use super::frame::{Kind, head, pieces};
 use super::tcp::Wire;
 
@@ -30,10 +32,18 @@ pub(super) struct Last {
 
 /// The blocking side's end.
 pub(super) struct Outbox {
+    exit: Exit,
+    /// Holds back what is sent, if the link is emulated.
+    pacer: Option<Pacer>,
+    hurry: Option<oneshot::Sender<Ending>>,
+}
+
+/// The way to the connection.
+#[derive(Clone)]
+pub(super) struct Exit {
     queue: Arc<Queue>,
     /// Over TCP, a queue that is empty need not be joined.
     wire: Option<Arc<Wire>>,
-    hurry: Option<oneshot::Sender<Ending>>,
 }
 
 /// The network thread's end.
@@ -54,7 +64,7 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Queued {
     pieces: VecDeque<Bytes>,
-    /// Bytes in `pieces` and bytes taken from them that are not yet on their way.
+    /// Bytes in `pieces`, bytes taken from them that are not yet on their way, and bytes held back before them.
     bytes: usize,
     last: Option<Last>,
     /// The writer knows, and waits for room: pieces need not be announced.
@@ -70,32 +80,43 @@ pub(super) struct NotSent;
 pub(super) fn outbox(queue: Arc<Queue>, wire: Option<Arc<Wire>>) -> (Outbox, Drain) {
     let (hurry, hurried) = oneshot::channel();
     let drain = Drain { queue: queue.clone(), hurry: hurried };
-    (Outbox { queue, wire, hurry: Some(hurry) }, drain)
+    (Outbox { exit: Exit { queue, wire }, pacer: None, hurry: Some(hurry) }, drain)
 }
 
 impl Outbox {
+    /// Holds back what is sent, as `shape` says.
+    pub(super) fn emulate(self, shape: Shape) -> Result<Self> {
+        if shape.is_nothing() {
+            return Ok(self);
+        }
+        let pacer = Pacer::start(shape, self.exit.clone())?;
+        Ok(Self { pacer: Some(pacer), ..self })
+    }
+
     /// Bytes queued and not yet taken by the network.
     pub(super) fn queued(&self) -> usize {
-        self.queue.state().bytes
+        self.exit.queue.state().bytes
     }
 
     /// Sends a frame, or queues what cannot leave at once; never waits for the peer.
-    pub(super) fn send(&self, kind: Kind, payload: &[u8]) -> Result<(), NotSent> {
-        match &self.wire {
-            Some(wire) => wire.send(&head(kind, payload.len()), payload),
-            None => self.queue.push(pieces(kind, payload)),
+    pub(super) fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), NotSent> {
+        match (&mut self.pacer, &self.exit.wire) {
+            (Some(pacer), _) => pieces(kind, payload).try_for_each(|piece| {
+                self.exit.queue.hold(piece.len())?;
+                pacer.send(piece)
+            }),
+            (None, Some(wire)) => wire.send(&head(kind, payload.len()), payload),
+            (None, None) => self.exit.queue.push(pieces(kind, payload)),
         }
     }
 
     /// Queues the last frame.
-    pub(super) fn last(&self, frame: Bytes, ending: Ending, done: SyncSender<()>) -> Result<(), NotSent> {
-        let mut state = self.queue.state();
-        if state.gone || state.last.is_some() {
-            return Err(NotSent);
+    pub(super) fn last(&mut self, frame: Bytes, ending: Ending, done: SyncSender<()>) -> Result<(), NotSent> {
+        let last = Last { frame, ending, done };
+        match &mut self.pacer {
+            Some(pacer) => pacer.last(last),
+            None => self.exit.last(last),
         }
-        state.last = Some(Last { frame, ending, done });
-        self.queue.more.notify_one();
-        Ok(())
     }
 
     /// Tells the writer to close soon, whatever is still queued.
@@ -108,14 +129,39 @@ impl Outbox {
 
     /// Waits until fewer than `limit` bytes are queued.
     pub(super) fn wait_below(&self, limit: usize, until: Instant) -> Result<(), NotSent> {
-        let mut state = self.queue.state();
+        let queue = &self.exit.queue;
+        let mut state = queue.state();
         while state.bytes >= limit {
             let left = until.saturating_duration_since(Instant::now());
             if state.gone || left.is_zero() {
                 return Err(NotSent);
             }
-            state = self.queue.less.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = queue.less.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        Ok(())
+    }
+}
+
+impl Exit {
+    /// Sends bytes of the stream that were held back.
+    pub(super) fn relay(&self, bytes: Bytes) -> Result<(), NotSent> {
+        let count = bytes.len();
+        let sent = match &self.wire {
+            Some(wire) => wire.send(&[], &bytes),
+            None => self.queue.push(std::iter::once(bytes)),
+        };
+        self.queue.took(count);
+        sent
+    }
+
+    /// Queues the last frame.
+    pub(super) fn last(&self, last: Last) -> Result<(), NotSent> {
+        let mut state = self.queue.state();
+        if state.gone || state.last.is_some() {
+            return Err(NotSent);
+        }
+        state.last = Some(last);
+        self.queue.more.notify_one();
         Ok(())
     }
 }
@@ -145,6 +191,16 @@ impl Queue {
                 self.more.notify_one();
             }
         }
+        Ok(())
+    }
+
+    /// Counts bytes that are held back.
+    fn hold(&self, count: usize) -> Result<(), NotSent> {
+        let mut state = self.state();
+        if state.gone {
+            return Err(NotSent);
+        }
+        state.bytes += count;
         Ok(())
     }
 
@@ -216,7 +272,7 @@ mod tests {
 
     #[test]
     fn waiting_for_room_ends_when_taken_gone_or_late() {
-        let (outbox, drain) = pair();
+        let (mut outbox, drain) = pair();
         assert!(outbox.send(Kind::Data, &[0; 95]).is_ok());
         assert_eq!(outbox.queued(), 100);
         assert!(outbox.wait_below(100, Instant::now()).is_err());
@@ -233,7 +289,7 @@ mod tests {
 
     #[test]
     fn pieces_are_taken_in_order_whatever_the_cuts_and_the_last_frame_comes_last() {
-        let (outbox, drain) = pair();
+        let (mut outbox, drain) = pair();
         let payload: Vec<u8> = (0..100).collect();
         outbox.send(Kind::Data, &payload).unwrap();
         outbox.send(Kind::Data, b"x").unwrap();

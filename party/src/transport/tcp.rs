@@ -29,7 +29,7 @@ pub(super) use line::{Server, connect};
 
 use self::packet::{CAP, Found, Kind, Parser, head};
 use self::watch::Watch;
-use super::frame::{HEADER, chunks, goodbye};
+use super::frame::{chunks, goodbye};
 use super::inbox::Inbox;
 use super::outbox::{Ending, Last, NotSent, Queue};
 use super::{Error, LINGER};
@@ -126,14 +126,15 @@ impl Wire {
         }))
     }
 
-    /// Sends a frame. What the socket does not take at once is copied to the queue.
-    pub(super) fn send(&self, frame: &[u8; HEADER], payload: &[u8]) -> Result<(), NotSent> {
+    /// Sends a header (of a frame, or none) and bytes after it. What the socket does not take at once is copied to
+    /// the queue.
+    pub(super) fn send(&self, header: &[u8], payload: &[u8]) -> Result<(), NotSent> {
         let Some(mut writing) = self.try_writing().filter(|w| w.is_clear() && self.queue.is_idle()) else {
             let (first, rest) = payload.split_at(payload.len().min(CAP));
-            let first = Bytes::from([&frame[..], first].concat());
+            let first = Bytes::from([header, first].concat());
             return self.queue.push(std::iter::once(first).chain(chunks(rest)));
         };
-        let (mut start, mut rest) = (&frame[..], payload);
+        let (mut start, mut rest) = (header, payload);
         loop {
             let part;
             (part, rest) = rest.split_at(rest.len().min(CAP - start.len()));
