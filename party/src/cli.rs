@@ -1,5 +1,6 @@
 //! The command line: one verb, one file. Results go to standard output, everything else to standard error.
 
+mod bench;
 mod calibrate;
 mod check;
 mod choices;
@@ -51,6 +52,7 @@ enum Verb {
     Party(party::Args),
     Infer(infer::Args),
     Keys(keys::Args),
+    Bench(bench::Args),
 }
 
 impl Cli {
@@ -71,6 +73,7 @@ impl Cli {
             Verb::Party(args) => party::run(args, out),
             Verb::Infer(args) => infer::run(args, out),
             Verb::Keys(args) => keys::run(args, out),
+            Verb::Bench(args) => bench::run(args, out),
         }
     }
 }

@@ -20,7 +20,7 @@ fn pair_with(link: &str, limits: Limits) -> common::Pair {
 #[test]
 fn what_goes_in_comes_out_in_order() {
     let (_ends, mut zero, mut one) = pair("rtt=10ms,rate=400mbit");
-    let bytes = |seed: u32| -> Vec<u8> { (0..40_000 * seed).map(|i| (i * seed >> 8) as u8).collect() };
+    let bytes = |seed: u32| -> Vec<u8> { (0..40_000 * seed).map(|i| ((i * seed) >> 8) as u8).collect() };
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for seed in 0..12 {

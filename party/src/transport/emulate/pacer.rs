@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -12,6 +12,10 @@ use super::Shape;
 
 /// Bytes that arrive at once; longer frames arrive piece by piece.
 const PIECE: usize = 64 << 10;
+/// How long before it is due the thread is awake: a sleep ends some tens of microseconds late.
+const AWAKE: Duration = Duration::from_micros(40);
+/// Round trips from here on can do without that.
+const LONG: Duration = Duration::from_millis(2);
 
 /// The blocking side's end: what is sent here leaves when it is due. Dropping it loses nothing that was sent.
 pub(in super::super) struct Pacer {
@@ -47,9 +51,10 @@ impl Pacer {
     /// Starts the thread.
     pub(in super::super) fn start(shape: Shape, exit: Exit) -> Result<Self> {
         let (road, arriving) = channel();
+        let awake = if shape.rtt < LONG { AWAKE } else { Duration::ZERO };
         std::thread::Builder::new()
             .name("twoply-pace".into())
-            .spawn(move || deliver(&arriving, &exit))
+            .spawn(move || deliver(&arriving, &exit, awake))
             .map_err(|e| Error::System { what: "start a thread", why: e.to_string() })?;
         Ok(Self { timetable: Timetable { shape, free: Instant::now() }, road: Some(road) })
     }
@@ -75,13 +80,17 @@ impl Pacer {
 }
 
 /// The thread: hands over what is due, until the last frame or the end of the connection.
-fn deliver(arriving: &Receiver<Due>, exit: &Exit) {
+fn deliver(arriving: &Receiver<Due>, exit: &Exit, awake: Duration) {
     // By default the system adds up to 50 us to every sleep. If it refuses, emulated links are that much longer.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-    for (due, parcel) in arriving {
-        let left = due.saturating_duration_since(Instant::now());
-        if !left.is_zero() {
-            std::thread::sleep(left);
+    let mut next = None;
+    while let Some((due, parcel)) = next.take().or_else(|| arriving.recv().ok()) {
+        next = arriving.try_recv().ok();
+        // In a stream only the last piece has to be on time; the cores have better things to do.
+        let awake = if next.is_none() { awake } else { Duration::ZERO };
+        std::thread::sleep(due.saturating_duration_since(Instant::now() + awake));
+        while Instant::now() < due {
+            std::hint::spin_loop();
         }
         let sent = match parcel {
             Parcel::Bytes(bytes) => exit.relay(bytes),
@@ -95,8 +104,6 @@ fn deliver(arriving: &Receiver<Due>, exit: &Exit) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
