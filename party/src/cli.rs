@@ -7,6 +7,7 @@ mod choices;
 pub mod config;
 mod deal;
 mod demo;
+mod doctor;
 mod id;
 mod import;
 mod infer;
@@ -52,6 +53,7 @@ enum Verb {
     Party(party::Args),
     Infer(infer::Args),
     Keys(keys::Args),
+    Doctor(doctor::Args),
     Bench(bench::Args),
 }
 
@@ -73,6 +75,7 @@ impl Cli {
             Verb::Party(args) => party::run(args, out),
             Verb::Infer(args) => infer::run(args, out),
             Verb::Keys(args) => keys::run(args, out),
+            Verb::Doctor(args) => doctor::run(args, out),
             Verb::Bench(args) => bench::run(args, out),
         }
     }

@@ -3,17 +3,52 @@
 
 use crate::exit::ExitCode;
 use crate::identity::Fingerprint;
+use crate::transport::Label;
 use serde::{Deserialize, Serialize};
 use twoply_preprocessing::Claim;
 use twoply_primitives::KeySetId;
 
-/// First message of an owner on its link, and again before each further job.
+/// First message of an owner or a probe on its link, and again before each further job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// A data owner wants inferences.
     Infer(Job),
     /// A model owner wants to open its weights; it names the plan.
     Provision([u8; 32]),
+    /// Somebody wants to know how things are.
+    Probe(Probe),
+}
+
+/// What a probe asks. It costs no keys, and the answer is public.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probe {
+    /// What the party runs; [`About`] comes back.
+    About,
+    /// A data frame of `up` bytes follows, one of `down` bytes comes back. Each is at most [`PROBE_CAP`].
+    Echo {
+        /// To the party.
+        up: u32,
+        /// From the party.
+        down: u32,
+    },
+}
+
+/// Most bytes that one probe may send or ask for.
+pub const PROBE_CAP: u32 = 4 << 20;
+
+/// Party to probe: what it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// Version of the messages.
+    pub protocol: u16,
+    /// Version of the program.
+    pub software: Label,
+    /// Digest of the plan.
+    pub plan: [u8; 32],
+    /// Whether it holds masked weights.
+    pub provisioned: bool,
+    /// Its clock: microseconds since 1970, UTC.
+    pub clock: u64,
 }
 
 /// Some inferences for one data owner. Both parties must hear the same.

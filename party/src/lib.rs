@@ -15,6 +15,7 @@ pub mod jobs;
 pub mod memory;
 pub mod messages;
 pub mod plain;
+pub mod probe;
 pub mod provision;
 pub mod report;
 pub mod seen;

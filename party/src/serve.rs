@@ -9,6 +9,7 @@ mod follow;
 mod job;
 mod lead;
 mod prepare;
+mod probe;
 mod provision;
 mod state;
 

@@ -137,7 +137,7 @@ impl From<Summary> for Listed {
 }
 
 /// The key sets of a folder that began completely; `None` stands for what a dealer left that was killed at once.
-fn summaries(dir: &KeyDir) -> Result<Vec<Summary>, Failure> {
+pub(super) fn summaries(dir: &KeyDir) -> Result<Vec<Summary>, Failure> {
     let mut all = Vec::new();
     for id in dir.key_sets()? {
         match dir.summary(id) {

@@ -199,7 +199,8 @@ fn setup(s: &Settings, record_coins: Option<PathBuf>, out: &Output) -> Result<Se
     })
 }
 
-fn address(text: &str) -> Result<SocketAddr, Failure> {
+/// An address to listen on.
+pub(super) fn address(text: &str) -> Result<SocketAddr, Failure> {
     let bad = |why: String| {
         Failure::new(ExitCode::Config, format!("`{text}` is no address to listen on: {why}"))
             .remedy("write it as host:port, for example 0.0.0.0:7700")

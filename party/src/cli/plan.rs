@@ -8,6 +8,7 @@ use super::samples::Samples;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{self, Existing};
 use bill::Bill;
+pub(super) use bill::key_files;
 use std::path::{Path, PathBuf};
 use twoply_nn::{Graph, Options, Plan};
 

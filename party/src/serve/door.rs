@@ -1,7 +1,7 @@
-//! Who comes in: the peer, data owners, the model owner. One thread waits for callers, one reads each caller's request.
+//! Who comes in: the peer, data owners, the model owner, probes. One thread waits for callers, one reads each caller's request.
 
 use super::state::Party;
-use super::{TICK, provision};
+use super::{TICK, probe, provision};
 use crate::exit::{ExitCode, Failure};
 use crate::jobs::{Job, Request};
 use crate::transport::{Detail, Endpoint, Error, Link, Reason, Role};
@@ -46,7 +46,7 @@ fn is_peer<R: Ring>(party: &Party<R>, link: &Link) -> bool {
 
 /// Reads requests of one caller. A job hands the link over to the party; it comes back after the job.
 pub fn listen<R: Ring>(party: &Party<R>, mut link: Link, over: &AtomicBool, say: &dyn Fn(&str)) {
-    let mut quiet = Duration::ZERO;
+    let (mut quiet, mut probed) = (Duration::ZERO, 0);
     while quiet < IDLE && !over.load(Ordering::SeqCst) {
         let heard =
             link.waiting(TICK).and_then(|heard| if heard { link.recv_message().map(Some) } else { Ok(None) });
@@ -60,19 +60,19 @@ pub fn listen<R: Ring>(party: &Party<R>, mut link: Link, over: &AtomicBool, say:
                 Err(failure) => Err(failure),
             },
             Ok(Some(Request::Provision(plan))) => {
-                admit_model_owner(party, &link, plan).and_then(|()| provision::take(party, &mut link))
+                let taken =
+                    admit_model_owner(party, &link, plan).and_then(|()| provision::take(party, &mut link));
+                taken.map(|()| say(&format!("{} provisioned the weights", link.name())))
             }
+            Ok(Some(Request::Probe(asked))) => probe::answer(party, &mut link, asked, &mut probed),
             Err(Error::Closed { .. } | Error::Lost { .. }) => return, // it left
             Err(e) => Err(e.into()),
         };
         quiet = Duration::ZERO;
-        match result {
-            Ok(()) => say(&format!("{} provisioned the weights", link.name())),
-            Err(failure) => {
-                say(&format!("{}: {}", link.name(), failure.content().what));
-                let (reason, detail) = failure.reason();
-                return link.abort(reason, detail);
-            }
+        if let Err(failure) = result {
+            say(&format!("{}: {}", link.name(), failure.content().what));
+            let (reason, detail) = failure.reason();
+            return link.abort(reason, detail);
         }
     }
     link.abort(Reason::Interrupted, Detail::None);

@@ -123,7 +123,7 @@ fn gcd(a: u64, b: u64) -> u64 {
 }
 
 /// Bytes of all key files per party.
-fn key_files(plan: &Plan, cut: Cut) -> Result<[u64; 2], Failure> {
+pub(in crate::cli) fn key_files(plan: &Plan, cut: Cut) -> Result<[u64; 2], Failure> {
     let layout = plan.layout();
     let size = u64::from(cut.segment_images());
     let (whole, rest) = (cut.images() / size, cut.images() % size);
