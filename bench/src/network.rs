@@ -4,13 +4,14 @@ use crate::memory::{Discard, Memory};
 use crate::{ORIGIN, cpu, seeds};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
 use twoply_nn::graph::{Input, Node, Normalise, Op, Param, Role, Source};
 use twoply_nn::roles::{self, Answer};
 use twoply_nn::{Graph, Options, Plan, Program, Result, Weights};
 use twoply_primitives::channel::{Loopback, pair};
 use twoply_primitives::session::{GateStats, Setup};
-use twoply_primitives::{Channel, Clock, Cpu, Deal, KeySink, Mask, Masked, PartyId, Ring, Session, Window};
+use twoply_primitives::{
+    Channel, Cpu, Deal, KeySink, Mask, Masked, PartyId, Ring, Session, WallClock, Window,
+};
 
 /// A graph and random weights while they grow; every node reads the one before it.
 struct Chain {
@@ -76,14 +77,6 @@ pub fn lenet() -> (Graph, Weights) {
     (c.graph, Weights(c.weights))
 }
 
-struct Watch(Instant);
-
-impl Clock for Watch {
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
-}
-
 /// A network dealt into memory for one batch.
 pub struct Dealt<R: Ring> {
     plan: Plan,
@@ -137,7 +130,7 @@ impl<R: Ring> Dealt<R> {
             images: 0..self.batch,
             peer: &mut peer,
             keys: self.memory.half(me),
-            clock: Arc::new(Watch(Instant::now())),
+            clock: Arc::new(WallClock::default()),
         });
         let weights = &self.weights[me.index()];
         roles::run(&self.program, weights, session, (&mut owner, [0; 16]), false).map(|ran| ran.stats)

@@ -14,6 +14,7 @@ pub use tally::BINS;
 use crate::engine::{Clear, Seen};
 use crate::graph::{Op, Source};
 use crate::plan::Totals;
+use crate::rehearsal::Played;
 use crate::roles;
 use crate::{Evaluator, Plan, Program, Rehearsal, Result, Weights, fit};
 use rayon::prelude::*;
@@ -170,7 +171,7 @@ impl<R: Ring> Runs<'_, R> {
     fn batch(&mut self, inputs: &[f32]) -> Result<()> {
         let images = inputs.len() / self.plan.graph.input.row();
         let encoded = self.program.encode_input::<R>(inputs)?;
-        let (private, coins) = self.private.run(&encoded)?;
+        let Played { answer: private, coins, .. } = self.private.run(&encoded)?;
         let mut oracle = Clear::with_coins(encoded.clone(), coins).watched();
         self.program.run(&mut oracle, &self.params, images)?;
         let (form, frac) = self.program.output(1)?;

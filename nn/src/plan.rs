@@ -9,6 +9,7 @@ use crate::graph::{Graph, Op, Source};
 use crate::program::{Program, ends_in_argmax};
 use crate::{Error, Ranges, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use twoply_preprocessing::{GateLayout, Layout, PlanDigest};
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::Rounding;
@@ -36,6 +37,9 @@ pub struct Options {
     pub fixed: Fixed,
     /// Comparison.
     pub compare: Scheme,
+    /// Layers that compare another way, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub compare_at: BTreeMap<String, Scheme>,
     /// Rounding of truncations.
     pub rounding: Rounding,
     /// What the data owner receives.
@@ -49,6 +53,7 @@ impl Default for Options {
         Options {
             fixed: Fixed { n: 32, f: 12 },
             compare: Scheme::Digits,
+            compare_at: BTreeMap::new(),
             rounding: Rounding::PublicCoin,
             reveal: Reveal::Logits,
             margin: 1.5,
@@ -108,6 +113,8 @@ impl Plan {
         if ends_in_argmax(&graph) {
             options.reveal = Reveal::Label;
         }
+        let usual = options.compare;
+        options.compare_at.retain(|_, scheme| *scheme != usual);
         let mut plan = Plan {
             twoply: env!("CARGO_PKG_VERSION").into(),
             protocol: PROTOCOL,
@@ -152,6 +159,13 @@ impl Plan {
             return Err(Error::data("plan", format!("margin {}; choose 1 or more", self.options.margin)));
         }
         self.graph.validate()?;
+        let layers = || self.graph.nodes.iter().map(|n| &n.name);
+        if let Some(name) = self.options.compare_at.keys().find(|at| !layers().any(|l| l == *at)) {
+            return Err(Error::data(
+                "plan",
+                format!("no layer is named `{name}`, which is to compare another way"),
+            ));
+        }
         let Some(ranges) = &self.ranges else { return Ok(()) };
         ranges.check(&self.graph)?;
         let limit = fixed.limit();

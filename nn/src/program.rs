@@ -13,6 +13,7 @@ use crate::graph::{Graph, Op, Source};
 use crate::plan::{Options, Reveal};
 use crate::{Error, Result, Weights};
 use std::sync::Arc;
+use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::{Argmax, AvgPool, Conv2d, Lift, Linear, MaxPool, Mode, Rounding, Truncate};
 use twoply_primitives::{Form, Local, Ring, Shape, Window};
 
@@ -103,11 +104,13 @@ impl Program {
             wires: self.graph.nodes.iter().map(|_| None).collect(),
             uses: self.uses(),
             delivered: 0,
+            scheme: self.options.compare,
         };
         let last = self.graph.nodes.len() - 1;
         for i in 0..=last {
             let node = &self.graph.nodes[i];
             run.e.layer(&node.name);
+            run.scheme = self.options.compare_at.get(&node.name).copied().unwrap_or(self.options.compare);
             let is_output = i == last && (self.options.reveal == Reveal::Logits || node.op == Op::Argmax);
             let wire = run.node(i, is_output)?;
             if let Some(wire) = &wire {
@@ -186,6 +189,8 @@ struct Run<'p, 'e, E: Engine> {
     uses: Vec<usize>,
     /// Fraction bits of what went to the owner.
     delivered: u32,
+    /// How the layer at hand compares.
+    scheme: Scheme,
 }
 
 impl<E: Engine> Run<'_, '_, E> {
@@ -195,7 +200,7 @@ impl<E: Engine> Run<'_, '_, E> {
     fn mode(&self) -> Mode {
         match self.options().rounding {
             Rounding::PublicCoin => Mode::PublicCoin,
-            Rounding::Floor => Mode::Floor(self.options().compare),
+            Rounding::Floor => Mode::Floor(self.scheme),
         }
     }
     /// An operand; its wire is dropped with its last use.
@@ -261,7 +266,7 @@ impl<E: Engine> Run<'_, '_, E> {
     fn node(&mut self, i: usize, last: bool) -> Result<Option<Wire<E::Value>>> {
         let program = self.program;
         let (op, f) = (&program.graph.nodes[i].op, program.options.fixed.f);
-        let scheme = program.options.compare;
+        let scheme = self.scheme;
         let x = self.operand(i, 0)?;
         match op {
             Op::Linear { weight, bias } => {

@@ -11,11 +11,12 @@ use crate::roles::{self, Ran};
 use crate::{Program, Result, Weights};
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 use twoply_preprocessing::SeedSource;
 use twoply_primitives::channel::{Loopback, pair};
-use twoply_primitives::session::Setup;
+use twoply_primitives::session::{GateStats, Setup};
 use twoply_primitives::{
-    Channel, Cpu, Deal, KeySetId, Mask, Masked, NoClock, Origin, PartyId, Ring, Seed, Session, owner,
+    Channel, Cpu, Deal, KeySetId, Mask, Masked, Origin, PartyId, Ring, Seed, Session, WallClock, owner,
 };
 
 /// P1's coins of stochastic roundings, by gate number.
@@ -28,6 +29,18 @@ pub struct Rehearsal<'p, R: Ring> {
     masks: Vec<Mask<Cpu<R>>>,
     weights: [Vec<Masked<Cpu<R>>>; 2],
     segments: u32,
+}
+
+/// What a rehearsed run gave.
+pub struct Played<R> {
+    /// What the data owner joins.
+    pub answer: Vec<R>,
+    /// P1's coins, for the oracle.
+    pub coins: Coins,
+    /// Each party's gates, with their times: both parties share this machine.
+    pub gates: [Vec<GateStats>; 2],
+    /// The dealer's time.
+    pub dealing: Duration,
 }
 
 /// One segment of keys.
@@ -53,12 +66,14 @@ impl<'p, R: Ring> Rehearsal<'p, R> {
         Ok(Rehearsal { program, set, masks, weights: [side(0)?, side(1)?], segments: 0 })
     }
 
-    /// Runs whole images, encoded: what the data owner joins, and P1's coins for the oracle.
+    /// Runs whole images, encoded.
     ///
     /// # Errors
     /// What the dealer, a party or the owner reports.
-    pub fn run(&mut self, inputs: &[R]) -> Result<(Vec<R>, Coins)> {
+    pub fn run(&mut self, inputs: &[R]) -> Result<Played<R>> {
+        let began = Instant::now();
         let dealt = self.deal(inputs.len() / self.program.graph().input.row())?;
+        let dealing = began.elapsed();
         let ((p0, p1), (o0, mut a0), (o1, mut a1)) = (pair(), pair(), pair());
         let (this, dealt) = (&*self, &dealt);
         thread::scope(|scope| {
@@ -68,9 +83,8 @@ impl<'p, R: Ring> Rehearsal<'p, R> {
             // An owner that gave up must not leave the parties waiting.
             drop((a0, a1));
             let [p0, p1] = parties.map(|p| p.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
-            let coins = p1?.coins;
-            p0?;
-            Ok((answer?, coins))
+            let (p0, p1) = (p0?, p1?);
+            Ok(Played { answer: answer?, coins: p1.coins, gates: [p0.stats, p1.stats], dealing })
         })
     }
 
@@ -96,7 +110,7 @@ impl<'p, R: Ring> Rehearsal<'p, R> {
             images: 0..dealt.batch,
             peer: &mut peer,
             keys: dealt.keys.half(me),
-            clock: Arc::new(NoClock),
+            clock: Arc::new(WallClock::default()),
         });
         // Both halves come from one deal: any name that they share will do.
         let half = [0; 16];

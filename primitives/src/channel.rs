@@ -28,6 +28,22 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> std::time::Duration;
 }
 
+/// Time since it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock(std::time::Instant);
+
+impl Default for WallClock {
+    fn default() -> Self {
+        WallClock(std::time::Instant::now())
+    }
+}
+
+impl Clock for WallClock {
+    fn now(&self) -> std::time::Duration {
+        self.0.elapsed()
+    }
+}
+
 /// A clock that stands still, for runs whose timings nobody reads.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoClock;

@@ -22,7 +22,7 @@ pub mod tensor;
 pub mod wire;
 
 pub use backend::{Backend, Cpu};
-pub use channel::{Channel, Clock, NoClock};
+pub use channel::{Channel, Clock, NoClock, WallClock};
 pub use deal::Deal;
 pub use error::{Error, Result};
 pub use fixed::Fixed;

@@ -60,7 +60,8 @@ fn two_parties_equal_the_oracle_and_the_errors_are_small_in_every_variant() {
         for compare in [Scheme::Digits, Scheme::Dpf] {
             for rounding in [Rounding::PublicCoin, Rounding::Floor] {
                 for reveal in [Reveal::Logits, Reveal::Label] {
-                    let options = Options { fixed: Fixed { n, f }, compare, rounding, reveal, margin: 1.5 };
+                    let options =
+                        Options { fixed: Fixed { n, f }, compare, rounding, reveal, ..Options::default() };
                     let found = check(&model, &plan(&model, &options));
                     let per_image = if reveal == Reveal::Label { 1 } else { 3 };
                     assert_eq!((found.differing, found.outputs), (0, per_image * IMAGES), "{options:?}");

@@ -74,6 +74,7 @@ fn the_digest_changes_with_every_choice() {
         Options { fixed: Fixed { n: 64, ..fixed }, ..base.clone() },
         Options { compare: Scheme::Dpf, ..base.clone() },
         Options { rounding: Rounding::Floor, ..base.clone() },
+        Options { compare_at: [("n3".to_string(), Scheme::Dpf)].into(), ..base.clone() },
         Options { reveal: Reveal::Label, ..base.clone() },
         Options { margin: 1.25, ..base.clone() },
     ] {
@@ -183,6 +184,23 @@ fn repro_a_final_argmax_reveals_labels_and_its_index_has_no_range() {
     assert_eq!((&last.gate[..], last.output.bits), ("argmax", 1));
     let tampered = p.to_json().unwrap().replace("\"label\"", "\"logits\"");
     assert!(why(Plan::from_json(&tampered)).contains("labels"));
+}
+
+#[test]
+fn one_layer_may_compare_another_way() {
+    let at = |name: &str, scheme| Options {
+        compare_at: [(name.to_string(), scheme)].into(),
+        ..Options::default()
+    };
+    let p = Plan::new(graph(), at("n3", Scheme::Dpf), Some(ranges(1.0))).unwrap();
+    let changed: Vec<&str> =
+        p.gates.iter().zip(&plan().gates).filter(|(a, b)| a != b).map(|(a, _)| &a.layer[..]).collect();
+    assert_eq!(changed, ["n3"]);
+    assert!(p.gates.iter().find(|g| g.layer == "n3").unwrap().with.to_string().contains("dpf"));
+    assert_eq!(Plan::from_json(&p.to_json().unwrap()).unwrap(), p);
+    // what says nothing new is not there
+    assert_eq!(Plan::new(graph(), at("n3", Scheme::Digits), Some(ranges(1.0))).unwrap(), plan());
+    assert!(why(Plan::new(graph(), at("nowhere", Scheme::Dpf), None)).contains("`nowhere`"));
 }
 
 #[test]

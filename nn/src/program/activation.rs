@@ -9,7 +9,7 @@ use twoply_primitives::gate::{Relu, ReluFloor, Rounding};
 impl<E: Engine> Run<'_, '_, E> {
     /// n bits with f fraction bits, whatever the operand has.
     pub(super) fn relu(&mut self, x: Wire<E::Value>, last: bool) -> Result<Option<Wire<E::Value>>> {
-        let (f, n, scheme) = (self.options().fixed.f, self.options().fixed.n, self.options().compare);
+        let (f, n, scheme) = (self.options().fixed.f, self.options().fixed.n, self.scheme);
         match self.options().rounding {
             Rounding::Floor if x.frac > f => {
                 self.emit(&ReluFloor { scheme, cut: x.frac - f }, &[&x.v], f, last)

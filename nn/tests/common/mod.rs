@@ -210,7 +210,13 @@ pub fn variants() -> Vec<Options> {
         for compare in [Scheme::Digits, Scheme::Dpf] {
             for rounding in [Rounding::PublicCoin, Rounding::Floor] {
                 for reveal in [Reveal::Logits, Reveal::Label] {
-                    all.push(Options { fixed: Fixed { n, f }, compare, rounding, reveal, margin: 1.5 });
+                    all.push(Options {
+                        fixed: Fixed { n, f },
+                        compare,
+                        rounding,
+                        reveal,
+                        ..Options::default()
+                    });
                 }
             }
         }

@@ -19,6 +19,9 @@ pub(super) struct Choices {
     /// Comparison: digits has small keys, dpf saves a round
     #[arg(long, value_enum, default_value = "digits")]
     compare: Compare,
+    /// Another comparison for one layer, as in relu1=dpf; may be given again
+    #[arg(long, value_name = "LAYER=KIND", value_parser = exception)]
+    compare_at: Vec<(String, Compare)>,
     /// Rounding: public-coin is unbiased and cheap, floor is exact and dearer
     #[arg(long, value_enum, default_value = "public-coin")]
     rounding: Round,
@@ -53,6 +56,20 @@ enum Shown {
     Label,
 }
 
+impl From<Compare> for Scheme {
+    fn from(kind: Compare) -> Self {
+        match kind {
+            Compare::Digits => Scheme::Digits,
+            Compare::Dpf => Scheme::Dpf,
+        }
+    }
+}
+
+fn exception(text: &str) -> Result<(String, Compare), String> {
+    let (layer, kind) = text.rsplit_once('=').ok_or("write LAYER=digits or LAYER=dpf")?;
+    Ok((layer.to_owned(), Compare::from_str(kind, true)?))
+}
+
 impl Choices {
     /// The options, with this margin.
     ///
@@ -68,10 +85,8 @@ impl Choices {
         })?;
         Ok(Options {
             fixed,
-            compare: match self.compare {
-                Compare::Digits => Scheme::Digits,
-                Compare::Dpf => Scheme::Dpf,
-            },
+            compare: self.compare.into(),
+            compare_at: self.compare_at.iter().map(|(layer, kind)| (layer.clone(), (*kind).into())).collect(),
             rounding: match self.rounding {
                 Round::PublicCoin => Rounding::PublicCoin,
                 Round::Floor => Rounding::Floor,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use twoply_nn::roles;
 use twoply_preprocessing::Lease;
 use twoply_primitives::session::Setup;
-use twoply_primitives::{Channel, Clock, Cpu, Error, Ring, Session};
+use twoply_primitives::{Channel, Cpu, Error, Ring, Session, WallClock};
 
 /// Most images in one request: bounds what a data owner can make a party reserve at once.
 pub const MOST_IMAGES: u64 = 4096;
@@ -134,7 +134,7 @@ fn piece<R: Ring>(party: &Party<R>, peer: &mut Link, link: &mut Link, lease: Lea
         images: images.start as usize..images.end as usize,
         peer,
         keys: keys.clone(),
-        clock: Arc::new(Wall(began)),
+        clock: Arc::new(WallClock::default()),
     };
     let mut owner = Owner { link, grant, granted: false, failure: None };
     let record = party.config.record_coins.is_some();
@@ -182,14 +182,6 @@ fn append_coins(path: &std::path::Path, coins: &[(u32, Vec<u64>)]) -> Result<(),
     let line = serde_json::to_string(coins).map_err(|e| Failure::new(ExitCode::Internal, e.to_string()))?;
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
     file.and_then(|mut f| writeln!(f, "{line}")).map_err(|e| Failure::io("write", path.display(), &e))
-}
-
-struct Wall(Instant);
-
-impl Clock for Wall {
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
 }
 
 /// The data owner's link during one run: announces the images first, and takes masked values for these images only.
