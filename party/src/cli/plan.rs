@@ -1,16 +1,24 @@
 //! `twoply plan`: decides everything that both sides must agree on, and shows the bill before anything runs.
 
+mod alternatives;
 mod bill;
+mod budget;
+mod cheapest;
+mod forecast;
 
 use super::choices::Choices;
 use super::output::{Output, bytes, shell, table};
 use super::samples::Samples;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{self, Existing};
+use crate::transport::Shape;
 use bill::Bill;
 pub(super) use bill::key_files;
+use budget::Budget;
+use forecast::Forecast;
 use std::path::{Path, PathBuf};
-use twoply_nn::{Graph, Options, Plan};
+use twoply_nn::zoo::{self, Seeded, ariann};
+use twoply_nn::{Graph, Imported, Options, Plan, calibrate};
 
 /// Plan a network and show what it will cost
 ///
@@ -20,8 +28,14 @@ use twoply_nn::{Graph, Options, Plan};
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The graph, from `twoply import`
-    #[arg(value_name = "GRAPH.json")]
-    graph: PathBuf,
+    #[arg(value_name = "GRAPH.json", required_unless_present = "zoo")]
+    graph: Option<PathBuf>,
+    /// A network of the zoo instead, with made-up weights; writes no plan unless --out names one
+    #[arg(long, value_name = "NETWORK", conflicts_with_all = ["graph", "weights", "samples", "unchecked_ranges"])]
+    zoo: Option<String>,
+    /// Count comparisons as another work's tables do, beside the plan's own count
+    #[arg(long, value_enum, value_name = "WHO")]
+    count_as: Option<Counting>,
     /// Its weights, needed for calibration; they do not enter the plan, only the ranges do
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -38,6 +52,20 @@ pub struct Args {
     /// Images per run of the bill [default: all, up to a segment of keys]
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     batch: Option<u64>,
+    /// Rehearse in this process, with both parties on this machine, and predict times
+    #[arg(long)]
+    time: bool,
+    /// Link of the predicted times: loopback, dc, lan, wan, slow, or rtt=40ms,rate=400mbit
+    #[arg(long, value_name = "LINK", default_value = "loopback")]
+    link: Shape,
+    /// Show what other choices would cost, side by side
+    #[arg(long)]
+    alternatives: bool,
+    /// Let every layer compare in the way that is faster on --link, by rehearsal; --compare-at overrules
+    #[arg(long, conflicts_with = "compare")]
+    cheapest: bool,
+    #[command(flatten)]
+    budget: Budget,
     /// The plan file [default: NAME.plan.json beside NAME.graph.json]
     #[arg(long, value_name = "PLAN.json")]
     out: Option<PathBuf>,
@@ -46,20 +74,84 @@ pub struct Args {
     force: bool,
 }
 
+/// Whose way of counting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Counting {
+    /// AriaNN: an argmax of all pairs, windows of a pool whole
+    Ariann,
+}
+
 /// Plans.
 ///
 /// # Errors
-/// 10 when values may leave the ring, naming the layers; 15 when graph, weights or samples are unusable; 16 when
-/// the plan exists or cannot be written.
+/// 10 when values may leave the ring, naming the layers; 12 when the plan is beyond a budget; 15 when graph, weights or
+/// samples are unusable; 16 when the plan exists or cannot be written.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
-    let path = args.out.clone().unwrap_or_else(|| plan_path(&args.graph));
+    let path = args.out.clone().or_else(|| args.graph.as_deref().map(plan_path));
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
-    files::vacant(&path, existing)?;
-    let graph = files::read_graph(&args.graph)?;
-    let plan = make(&args, graph, out).map_err(|failure| failure.during(Phase::Plan))?;
-    files::write_public(&path, plan.to_json()?.as_bytes(), existing)?;
-    let bill = Bill::new(&plan, args.images, args.batch).map_err(|failure| failure.during(Phase::Plan))?;
-    show(&plan, &bill, &path, out)
+    if let Some(path) = &path {
+        files::vacant(path, existing)?;
+    }
+    let made = decide(&args, out).map_err(|failure| failure.during(Phase::Plan))?;
+    if let Some(path) = &path {
+        files::write_public(path, made.plan.to_json()?.as_bytes(), existing)?;
+    }
+    show(&made, path.as_deref(), out)
+}
+
+/// A plan and what is known of it.
+struct Made {
+    plan: Plan,
+    bill: Bill,
+    /// Why layers compare as they do.
+    why: Vec<String>,
+    alternatives: Option<Vec<alternatives::Row>>,
+}
+
+fn decide(args: &Args, out: &Output) -> Result<Made, Failure> {
+    let mut plan = match (&args.zoo, &args.graph) {
+        (Some(name), _) => from_zoo(args, name)?,
+        (None, Some(graph)) => make(args, files::read_graph(graph)?, out)?,
+        (None, None) => return Err(Failure::new(ExitCode::Usage, "neither a graph nor --zoo is given")),
+    };
+    let mut why = vec![];
+    let mut bill = Bill::new(&plan, args.images, args.batch)?;
+    if args.cheapest {
+        (plan, why) = cheapest::choose(plan, bill.batch, &args.link)?;
+        bill = Bill::new(&plan, args.images, args.batch)?;
+    }
+    let timed = args.time || args.cheapest || args.budget.wants_time();
+    if timed {
+        out.note("rehearsing on this machine ..");
+        bill.forecast = Some(forecast::forecast(&plan, bill.batch, &args.link)?);
+    }
+    bill.memory_bytes = forecast::memory(&plan, bill.batch);
+    bill.ariann = args.count_as.map(|Counting::Ariann| ariann::count(&plan.graph)).transpose()?;
+    args.budget.check(&plan, &bill, bill.forecast.as_ref())?;
+    let rows = || alternatives::rows(&plan, (args.images, args.batch), timed.then_some(&args.link));
+    let alternatives = args.alternatives.then(rows).transpose()?;
+    Ok(Made { plan, bill, why, alternatives })
+}
+
+/// A network of the zoo, with made-up weights and the ranges of some images of noise.
+fn from_zoo(args: &Args, name: &str) -> Result<Plan, Failure> {
+    const NOISE: usize = 2;
+    let entry = zoo::named(name).map_err(|e| {
+        Failure::new(ExitCode::Usage, e.to_string()).remedy("choose one of these names for --zoo")
+    })?;
+    let Imported { graph, weights } = entry.build(&mut Seeded::default())?;
+    let mut plane = graph.input.shape[1..].iter().product::<usize>();
+    plane = plane.max(1);
+    let raw = entry.noise(NOISE);
+    let channel = |i: usize| i / plane % graph.input.channels();
+    let inputs: Vec<f32> = raw
+        .iter()
+        .enumerate()
+        .map(|(i, v)| graph.input.normalise.apply(*v as f64, channel(i)) as f32)
+        .collect();
+    let ranges = calibrate(&graph, &weights, &inputs, &graph.input.byte_range())?;
+    let margin = args.samples.margin.unwrap_or(1.5);
+    Ok(Plan::new(graph, args.choices.options(margin)?, Some(ranges))?)
 }
 
 /// `x.graph.json` becomes `x.plan.json`; any other name gets the ending too.
@@ -91,7 +183,8 @@ fn make(args: &Args, graph: Graph, out: &Output) -> Result<Plan, Failure> {
     })
 }
 
-fn show(plan: &Plan, bill: &Bill, path: &Path, out: &Output) -> Result<(), Failure> {
+fn show(made: &Made, path: Option<&Path>, out: &Output) -> Result<(), Failure> {
+    let Made { plan, bill, .. } = made;
     let report = &bill.report;
     let Options { fixed, compare, rounding, .. } = &plan.options;
     let (images, batch) = (report.images, bill.batch);
@@ -108,20 +201,66 @@ fn show(plan: &Plan, bill: &Bill, path: &Path, out: &Output) -> Result<(), Failu
     ))?;
     out.line(format_args!("ring {} bits, fraction {} bits, {compare:?}, {rounding:?}", fixed.n, fixed.f))?;
     out.line(report.opened_lines().trim_end())?;
-    out.line(format_args!("plan {}: {}", bill.plan, path.display()))?;
-    out.result_json(&bill.at(path))?;
-    let path = shell(path);
-    out.note(format_args!("next: twoply deal {path} --images {images} --out keys"));
+    out.line(format_args!("a party needs about {} of memory at batch {batch}", bytes(bill.memory_bytes)))?;
+    if let Some(forecast) = &bill.forecast {
+        out.line(times(forecast, images))?;
+    }
+    for line in &made.why {
+        out.line(line)?;
+    }
+    if let Some(counts) = &bill.ariann {
+        out.line(format_args!(
+            "comparisons per image as AriaNN counts them: {} ({} of ReLUs, {} of max pools, {} of the argmax); here {}",
+            counts.total(),
+            counts.relu,
+            counts.max_pool,
+            counts.argmax,
+            report.comparisons / images.max(1)
+        ))?;
+    }
+    if let Some(rows) = &made.alternatives {
+        out.line(alternatives::text(rows))?;
+    }
+    match path {
+        Some(path) => out.line(format_args!("plan {}: {}", bill.plan, path.display()))?,
+        None => out.line("no plan was written; --out names a file")?,
+    }
+    out.result_json(&bill.at(path, made.alternatives.as_deref(), &made.why))?;
+    if let Some(path) = path.map(shell) {
+        out.note(format_args!("next: twoply deal {path} --images {images} --out keys"));
+    }
     Ok(())
+}
+
+/// Times of the whole bill.
+fn times(f: &Forecast, images: u64) -> String {
+    let runs = images as f64 / f.batch.max(1) as f64;
+    let ms = |seconds: f64| format!("{:.1} ms", seconds * 1e3);
+    format!(
+        "rehearsed with both parties on this machine, link {}:\n  a run of {} takes {} online ({} computing, {} on the link), {} per image; all of it {:.1} s online, {:.1} s dealing",
+        f.link,
+        f.batch,
+        ms(f.online),
+        ms(f.compute),
+        ms(f.wait),
+        ms(f.online / f.batch.max(1) as f64),
+        f.online * runs,
+        f.deal * runs,
+    )
 }
 
 fn rows(bill: &Bill) -> Vec<Vec<String>> {
     let report = &bill.report;
+    let forecast = bill.forecast.as_ref();
+    let milliseconds = |value: f64| format!("{:.2} ms", value * 1e3);
     let number = |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.3}"));
     let size = |value: Option<u64>| bytes(value.unwrap_or(0));
     let head =
         ["layer", "gate", "comparisons", "keys P0", "keys P1", "sent each", "rounds", "observed", "bound"];
     let mut rows = vec![head.map(String::from).to_vec()];
+    if forecast.is_some() {
+        rows[0].extend(["compute", "on the link"].map(String::from));
+    }
     for layer in &report.layers {
         let range = bill.range(&layer.name);
         rows.push(vec![
@@ -135,6 +274,11 @@ fn rows(bill: &Bill) -> Vec<Vec<String>> {
             number(range.map(|range| range.observed)),
             number(range.map(|range| range.bound)),
         ]);
+        if let (Some(f), Some(row)) = (forecast, rows.last_mut())
+            && let Some(time) = f.layers.iter().find(|t| t.name == layer.name)
+        {
+            row.extend([milliseconds(time.compute), milliseconds(time.wait)]);
+        }
     }
     rows.push(vec![
         "total".into(),

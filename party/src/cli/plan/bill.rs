@@ -1,5 +1,7 @@
 //! The bill of a plan: a run's report before the run. What only a run can tell is null.
 
+use super::alternatives::Row;
+use super::forecast::Forecast;
 use crate::exit::Failure;
 use crate::report::{Report, predicted};
 use serde::Serialize;
@@ -7,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use twoply_nn::Plan;
 use twoply_nn::calibrate::Range;
+use twoply_nn::zoo::ariann::Counts;
 use twoply_preprocessing::Cut;
 use twoply_primitives::PartyId;
 
@@ -18,6 +21,12 @@ const SET_BYTES: u64 = 4096;
 pub(super) struct Bill {
     /// Digest of the plan, its first 8 bytes.
     pub plan: String,
+    /// Peak memory of a party, by estimate.
+    pub memory_bytes: u64,
+    /// Times, if they were asked for.
+    pub forecast: Option<Forecast>,
+    /// Comparisons per image as AriaNN counts them, if they were asked for.
+    pub ariann: Option<Counts>,
     pub batch: u64,
     /// Images of a segment of keys; runs are cut where segments end.
     pub segment_images: u32,
@@ -32,7 +41,12 @@ pub(super) struct Bill {
 /// A bill with the path of its plan: the JSON result.
 #[derive(Serialize)]
 pub(super) struct At<'a> {
-    file: &'a Path,
+    /// Null where no plan was written.
+    file: Option<&'a Path>,
+    /// Other choices, if they were asked for.
+    alternatives: Option<&'a [Row]>,
+    /// Why layers compare as they do, where that was left to the program.
+    why: &'a [String],
     #[serde(flatten)]
     bill: &'a Bill,
 }
@@ -54,6 +68,9 @@ impl Bill {
         let ranges = plan.ranges.iter().flat_map(|ranges| [&ranges.input].into_iter().chain(&ranges.nodes));
         Ok(Bill {
             plan: plan.digest()?.to_string(),
+            memory_bytes: 0,
+            forecast: None,
+            ariann: None,
             batch,
             segment_images,
             key_file_bytes: key_files(plan, cut)?,
@@ -62,8 +79,13 @@ impl Bill {
         })
     }
 
-    pub(super) fn at<'a>(&'a self, file: &'a Path) -> At<'a> {
-        At { file, bill: self }
+    pub(super) fn at<'a>(
+        &'a self,
+        file: Option<&'a Path>,
+        alternatives: Option<&'a [Row]>,
+        why: &'a [String],
+    ) -> At<'a> {
+        At { file, alternatives, why, bill: self }
     }
 
     /// What is known of a layer's range.
