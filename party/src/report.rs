@@ -129,6 +129,9 @@ pub struct Report {
     pub key_bytes: [Option<u64>; 2],
     /// Time of the phases.
     pub seconds: Seconds,
+    /// Seconds of every request, as the data owner sees them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<f64>,
     /// Peak memory.
     #[serde(default)]
     pub memory: Memory,

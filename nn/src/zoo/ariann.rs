@@ -23,6 +23,37 @@ impl Counts {
     }
 }
 
+/// What AriaNN's paper reports for one image.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Published {
+    /// The network's name in the zoo.
+    pub name: &'static str,
+    /// Bytes one party sends, at 8 per element, argmax left out.
+    pub online_bytes: f64,
+    /// Seconds at batch 128 (smaller for the largest), one process on 16 vCPUs, no network.
+    pub lan_seconds: f64,
+    /// Seconds over 70 ms one way.
+    pub wan_seconds: f64,
+    /// Key bytes of one party, at 920 per comparison.
+    pub key_bytes: f64,
+}
+
+const fn published(name: &'static str, mb: f64, lan: f64, wan: f64, keys: f64) -> Published {
+    Published { name, online_bytes: mb * 1e6, lan_seconds: lan, wan_seconds: wan, key_bytes: keys * 1e6 }
+}
+
+/// The columns of its evaluation (Ryffel et al., PETS 2022).
+pub const PUBLISHED: [Published; 8] = [
+    published("network-1", 0.022, 0.004, 0.043, 0.36),
+    published("network-2", 0.28, 0.041, 0.133, 9.98),
+    published("lenet", 0.43, 0.055, 0.143, 14.7),
+    published("alexnet-cifar10", 0.95, 0.15, 0.34, 24.6),
+    published("alexnet-64x64", 1.75, 0.33, 0.48, 88.4),
+    published("vgg16-cifar10", 12.59, 1.75, 1.99, 277.0),
+    published("vgg16-64x64", 53.11, 7.51, 8.00, 1124.0),
+    published("resnet18-2", 148.0, 19.88, 24.07, 3254.0),
+];
+
 /// Counts the comparisons of a classifier's graph: an argmax is counted whether it is in the graph or not.
 ///
 /// # Errors

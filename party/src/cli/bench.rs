@@ -1,6 +1,7 @@
 //! `twoply bench`: measurements on this machine, one table each.
 
 mod links;
+mod networks;
 
 use super::output::Output;
 use crate::exit::Failure;
@@ -10,6 +11,8 @@ use clap::ValueEnum;
 ///
 /// links: every emulated link between two endpoints of this process beside its setting, the transport's own round trip
 /// and the transport's own bandwidth, all measured in the same run.
+///
+/// networks: networks of the zoo as real processes over the (first) --link, with made-up weights on images of noise.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// What to measure
@@ -17,12 +20,16 @@ pub struct Args {
     table: Table,
     #[command(flatten)]
     links: links::Args,
+    #[command(flatten)]
+    networks: networks::Args,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Table {
     /// Emulated links against their settings
     Links,
+    /// The zoo in real processes, beside AriaNN's published columns
+    Networks,
 }
 
 /// Measures.
@@ -32,5 +39,9 @@ enum Table {
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     match args.table {
         Table::Links => links::run(&args.links, out),
+        Table::Networks => {
+            let link = args.links.links.first().copied().unwrap_or_default();
+            networks::run(&args.networks, &link, out)
+        }
     }
 }

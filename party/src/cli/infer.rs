@@ -62,8 +62,6 @@ struct Result_<'a> {
     labels: Vec<usize>,
     /// Absent when only labels are revealed.
     logits: Option<&'a Vec<Vec<f64>>>,
-    /// Seconds of every request.
-    requests: &'a [f64],
 }
 
 /// Runs the inference.
@@ -111,7 +109,8 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         report.correct_plain = truth.as_ref().map(|t| plain::correct(&plain, t));
     }
     report.correct_private = truth.as_ref().map(|t| plain::correct(&answer.labels(), t));
-    show(&report, &answer, &requests, out)
+    report.requests = requests;
+    show(&report, &answer, out)
 }
 
 fn batches<R: twoply_primitives::Ring>(
@@ -137,7 +136,7 @@ fn batches<R: twoply_primitives::Ring>(
     Ok((if labels.is_empty() { Answer::Logits(logits) } else { Answer::Labels(labels) }, requests))
 }
 
-fn show(report: &Report, answer: &Answer, requests: &[f64], out: &Output) -> Result<(), Failure> {
+fn show(report: &Report, answer: &Answer, out: &Output) -> Result<(), Failure> {
     let labels = answer.labels();
     for label in &labels {
         out.line(label)?;
@@ -161,5 +160,5 @@ fn show(report: &Report, answer: &Answer, requests: &[f64], out: &Output) -> Res
     if let Some(agree) = report.agree {
         out.note(format_args!("{agree} of {} labels are the plain network's", report.images));
     }
-    out.result_json(&Result_ { report, labels, logits, requests })
+    out.result_json(&Result_ { report, labels, logits })
 }

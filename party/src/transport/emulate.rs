@@ -60,6 +60,15 @@ impl Shape {
         Self::PRESETS.iter().find(|(_, shape)| shape == self).map(|(name, _)| *name)
     }
 
+    /// The text that gives this link, for another process.
+    pub fn setting(&self) -> String {
+        if self.is_nothing() {
+            return Self::PRESETS[0].0.to_owned();
+        }
+        let rate = self.bits_per_second.map(|bits| format!(",rate={}kbit", bits as f64 / 1e3));
+        format!("rtt={}us{}", self.rtt.as_secs_f64() * 1e6, rate.unwrap_or_default())
+    }
+
     /// Time in which `bytes` leave, rounded up.
     fn transmission(&self, bytes: usize) -> Duration {
         let Some(rate) = self.bits_per_second else { return Duration::ZERO };

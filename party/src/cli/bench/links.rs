@@ -35,7 +35,7 @@ pub(super) struct Args {
     transport: Transport,
     /// Only this link; repeat for more [default: all that have a name]
     #[arg(long = "link", value_name = "LINK")]
-    links: Vec<Shape>,
+    pub(super) links: Vec<Shape>,
 }
 
 /// One link over one transport. Bandwidths are there and back.
