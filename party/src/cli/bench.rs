@@ -21,7 +21,7 @@ pub struct Args {
     #[command(flatten)]
     links: links::Args,
     #[command(flatten)]
-    networks: networks::Args,
+    networks: networks::Networks,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

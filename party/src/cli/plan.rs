@@ -117,7 +117,8 @@ fn decide(args: &Args, out: &Output) -> Result<Made, Failure> {
     let mut why = vec![];
     let mut bill = Bill::new(&plan, args.images, args.batch)?;
     if args.cheapest {
-        (plan, why) = cheapest::choose(plan, bill.batch, &args.link)?;
+        let asked = args.choices.options(args.samples.margin()?)?.compare_at;
+        (plan, why) = cheapest::choose(plan, &asked, bill.batch, &args.link)?;
         bill = Bill::new(&plan, args.images, args.batch)?;
     }
     let timed = args.time || args.cheapest || args.budget.wants_time();

@@ -1,6 +1,7 @@
 //! The binary as its users meet it: every verb, and the wrong ways; exit codes, JSON, what is left behind.
 
 mod checks;
+mod costs;
 mod deals;
 mod keys;
 mod lab;

@@ -15,7 +15,7 @@ use twoply_nn::zoo::{self, ariann};
 
 /// Options of this table.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct Networks {
     /// Only this network of the zoo; repeat for more [default: all]
     #[arg(long = "network", value_name = "NAME")]
     networks: Vec<String>,
@@ -62,7 +62,7 @@ struct Row {
 ///
 /// # Errors
 /// What a process fails with; 1 when private labels differ from plain ones in more than 1 % of the images.
-pub(super) fn run(args: &Args, link: &Shape, out: &Output) -> Result<(), Failure> {
+pub(super) fn run(args: &Networks, link: &Shape, out: &Output) -> Result<(), Failure> {
     let names: Vec<String> = match args.networks.is_empty() {
         true => zoo::ALL.iter().map(|e| e.name.to_owned()).collect(),
         false => args.networks.clone(),
@@ -89,7 +89,7 @@ pub(super) fn run(args: &Args, link: &Shape, out: &Output) -> Result<(), Failure
     }
 }
 
-fn row(name: &str, args: &Args, link: &Shape) -> Result<Row, Failure> {
+fn row(name: &str, args: &Networks, link: &Shape) -> Result<Row, Failure> {
     let folder = tempfile::Builder::new().prefix("twoply-bench-").tempdir();
     let folder = folder.map_err(|e| Failure::io("create", "a temporary folder", &e))?;
     let images = usize::from(args.batch) * (usize::from(args.requests) + 1);
@@ -109,7 +109,7 @@ fn row(name: &str, args: &Args, link: &Shape) -> Result<Row, Failure> {
     Ok(fill(name, args, link, &report, ariann::count(&graph)?.total()))
 }
 
-fn fill(name: &str, args: &Args, link: &Shape, r: &Report, as_ariann: u64) -> Row {
+fn fill(name: &str, args: &Networks, link: &Shape, r: &Report, as_ariann: u64) -> Row {
     let each = |total: u64| total / r.images.max(1);
     let mut requests = r.requests.get(1..).unwrap_or_default().to_vec();
     requests.sort_by(f64::total_cmp);

@@ -3,12 +3,18 @@
 use super::forecast::{Forecast, forecast};
 use crate::exit::Failure;
 use crate::transport::Shape;
+use std::collections::BTreeMap;
 use twoply_nn::{Options, Plan};
 use twoply_primitives::compare::Scheme;
 
-/// The plan in which every layer compares in the way that was faster in a rehearsal, and why. Layers that the plan
-/// excepts already stay as they are.
-pub(super) fn choose(plan: Plan, batch: u64, link: &Shape) -> Result<(Plan, Vec<String>), Failure> {
+/// The plan in which every layer compares in the way that was faster in a rehearsal, and why. What was asked for a layer
+/// is kept.
+pub(super) fn choose(
+    plan: Plan,
+    asked: &BTreeMap<String, Scheme>,
+    batch: u64,
+    link: &Shape,
+) -> Result<(Plan, Vec<String>), Failure> {
     let under = |compare: Scheme| -> Result<Forecast, Failure> {
         let options = Options { compare, compare_at: Default::default(), ..plan.options.clone() };
         let other = Plan::new(plan.graph.clone(), options, plan.ranges.clone())?;
@@ -20,7 +26,7 @@ pub(super) fn choose(plan: Plan, batch: u64, link: &Shape) -> Result<(Plan, Vec<
     for (a, b) in digits.layers.iter().zip(&dpf.layers).filter(|(a, _)| a.compare.is_some()) {
         let [digits, dpf] = [a, b].map(|t| (t.compute + t.wait) * 1e3);
         let better = if dpf < digits { Scheme::Dpf } else { Scheme::Digits };
-        let chosen = match plan.options.compare_at.get(&a.name) {
+        let chosen = match asked.get(&a.name) {
             Some(scheme) => *scheme,
             // what the program adds behind the graph has no layer to except
             None if !plan.graph.nodes.iter().any(|n| n.name == a.name) => continue,
