@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "TABLE")]
     table: Table,
     #[command(flatten)]
-    links: links::Args,
+    links: links::Options,
     #[command(flatten)]
     networks: networks::Networks,
 }

@@ -36,6 +36,14 @@ fn help_is_a_result_and_nonsense_is_a_mistake() {
         &["deal", "p", "--images", "1", "--p0", "h:1"],
         &["keys"],
         &["keys", "ls", "--keys", "k", "--party", "2"],
+        &["party", "--link", "lann"],
+        &["demo", "--link", "rtt=40"],
+        &["bench"],
+        &["bench", "--table", "nonsense"],
+        &["bench", "--table", "links", "--link", "rate=1mbit"],
+        &["doctor", "--p0", "h:1"],
+        &["doctor", "--images", "5"],
+        &["doctor", "--keys", "k"],
     ] {
         let out = lab.run(bad);
         assert_eq!((out.code, out.stdout.as_str()), (2, ""), "{bad:?}");
@@ -133,4 +141,58 @@ fn an_instruction_set_is_named_rightly_or_refused() {
     let out = id("sse9");
     assert_eq!(out.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&out.stderr).contains("portable, avx2, avx512"));
+}
+
+#[test]
+fn a_bad_link_is_named_with_what_would_be_one() {
+    let lab = Lab::new();
+    let out = lab.run(&["party", "--link", "rtt=40"]);
+    assert_eq!(out.code, 2);
+    for part in
+        ["--link", "`40` is no time in us, ms or s", "loopback, dc, lan, wan, slow", "rtt=40ms,rate=400mbit"]
+    {
+        assert!(out.stderr.contains(part), "{part} in {}", out.stderr);
+    }
+    let out = lab.command(&["party"]).env("TWOPLY_LINK", "lann").output().unwrap();
+    assert_eq!(out.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("TWOPLY_LINK=`lann`: `lann` names no link"));
+}
+
+/// The figures are this machine's; that they are there, and no round trip is too short, holds anywhere.
+#[test]
+fn emulated_links_are_measured() {
+    let lab = Lab::new();
+    let link = "rtt=20ms,rate=400mbit";
+    let shown = lab.json(&["bench", "--table", "links", "--link", link]);
+    let rows = shown["links"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for (row, carrier) in rows.iter().zip(["tcp", "quic"]) {
+        assert_eq!(row["transport"], carrier);
+        assert_eq!((&row["rtt_seconds"], &row["bits_per_second"]), (&0.02.into(), &400_000_000.into()));
+        assert!(row["own"]["rtt_seconds"].as_f64().unwrap() > 0.0);
+        assert!(row["emulated"]["rtt_seconds"].as_f64().unwrap() >= 0.02, "{row}");
+        assert!(row["rtt_as_set"].is_boolean() && row["bandwidth_as_set"].is_boolean());
+    }
+}
+
+#[test]
+fn a_machine_without_parties_is_examined_too() {
+    let lab = Lab::new();
+    let out = lab.run(&["doctor"]);
+    assert_eq!(out.code, 3, "{}", out.stderr);
+    assert!(
+        out.stdout.contains("FAILURE  here  identity") && out.stdout.contains("twoply id --new"),
+        "{}",
+        out.stdout
+    );
+    lab.ok(&["id", "--new"]);
+    let shown = lab.json(&["doctor", "--listen", "127.0.0.1:0"]);
+    let points: Vec<&str> =
+        shown["findings"].as_array().unwrap().iter().map(|f| f["point"].as_str().unwrap()).collect();
+    assert_eq!(points, ["identity", "processor", "cores", "cuda", "listen"]);
+    let out = lab.ok(&["doctor"]);
+    assert!(out.stdout.contains("points in order, "), "{}", out.stdout);
+    let out = lab.run(&["doctor", "--plan", "none.json", "--listen", "nonsense"]);
+    assert_eq!(out.code, 3, "the first failure decides: {}", out.stderr);
+    assert!(out.stderr.contains("here: listen: `nonsense`"), "{}", out.stderr);
 }

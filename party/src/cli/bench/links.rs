@@ -21,7 +21,7 @@ const PASS: Duration = Duration::from_millis(300);
 /// Bytes of a message of a stream.
 const MESSAGE: usize = 128 << 10;
 /// Most and fewest messages of a stream.
-const STREAM: [usize; 2] = [16, 1024];
+const STREAM: [usize; 2] = [16, 512];
 /// Most and fewest round trips of a pass.
 const TRIPS: [usize; 2] = [5, 300];
 /// How far a round trip may be off: the larger of both.
@@ -29,7 +29,7 @@ const OFF: (f64, f64) = (1e-4, 0.05);
 
 /// Options of this table.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct Options {
     /// What carries the links; auto measures both
     #[arg(long, value_name = "TRANSPORT", default_value = "auto")]
     transport: Transport,
@@ -70,10 +70,10 @@ struct Measured {
     bits_per_second: [f64; 2],
 }
 
-pub(super) fn run(args: &Args, out: &Output) -> Result<(), Failure> {
+pub(super) fn run(options: &Options, out: &Output) -> Result<(), Failure> {
     let named = || Shape::PRESETS.map(|(_, shape)| shape).to_vec();
-    let links = if args.links.is_empty() { named() } else { args.links.clone() };
-    let carriers = match args.transport {
+    let links = if options.links.is_empty() { named() } else { options.links.clone() };
+    let carriers = match options.transport {
         Transport::Auto => vec![Transport::Tcp, Transport::Quic],
         one => vec![one],
     };

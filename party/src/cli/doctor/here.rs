@@ -115,7 +115,12 @@ fn keys(
 
 /// Whether keys for `images` fit on the disk of `folder`; what was found.
 fn disk(folder: Option<&Path>, party: Option<PartyId>, plan: &Plan, images: u64) -> Result<String, Failure> {
-    let halves = key_files(plan, Cut::new(images, plan.segment_images())?)?;
+    let cut = Cut::new(images, plan.segment_images());
+    let cut = cut.map_err(|e| {
+        Failure::new(ExitCode::Usage, e.to_string())
+            .remedy("ask for fewer --images; no key set holds so many")
+    })?;
+    let halves = key_files(plan, cut)?;
     // A dealer makes both.
     let needed = party.map_or(halves[0] + halves[1], |party| halves[party.index()]);
     let wanted = folder.unwrap_or(Path::new("."));

@@ -30,7 +30,10 @@ pub(super) fn parties(
             all.extend(there.all);
             continue;
         };
-        if let Some(key) = there.note("key", key.parse::<Fingerprint>().map_err(Failure::from)) {
+        let key = there.note("key", key.parse::<Fingerprint>().map_err(Failure::from));
+        if key == Some(identity.fingerprint()) {
+            there.ok("key", "this machine's own: it does not call itself");
+        } else if let Some(key) = key {
             let call = Dial::new(address, key).within(Duration::from_secs(args.patience)).once();
             let about = ask(&mut there, identity, (&call, role), args.transport);
             if let Some((about, ahead)) = about {

@@ -1,0 +1,204 @@
+//! `twoply doctor` against parties that run, that are missing, and that are not what they should be.
+
+use serde_json::Value;
+use twoply_nn::Reveal;
+use twoply_party::exit::ExitCode;
+use twoply_party::identity::Identity;
+use twoply_party::jobs::{About, PROBE_CAP, Probe, Request};
+use twoply_party::messages::PROTOCOL_VERSION;
+use twoply_party::transport::{Accept, Detail, Dial, Endpoint, Error, Link, Reason, Role};
+use twoply_primitives::Channel;
+use twoply_tests::model::{Kind, PLAIN};
+use twoply_tests::world::Pair;
+use twoply_tests::{Ended, Proc, SOON, World, digits};
+
+/// What the doctor says in a home of the world.
+fn doctor(world: &World, home: &str, more: &[String]) -> Ended {
+    let mut args = ["doctor", "--format", "json", "--patience", "10", "--home"].map(String::from).to_vec();
+    args.push(world.path(home));
+    args.extend(more.iter().cloned());
+    Proc::start("doctor", &args).wait(SOON)
+}
+
+fn flags(all: &[&str]) -> Vec<String> {
+    all.iter().map(|&text| text.to_owned()).collect()
+}
+
+/// The findings with this state: side and point.
+fn points(ended: &Ended, state: &str) -> Vec<String> {
+    let shown: Value = serde_json::from_str(&ended.out).unwrap_or_else(|e| panic!("{e}: {}", ended.out));
+    let all = shown["findings"].as_array().unwrap().clone();
+    let name = |f: &Value| format!("{} {}", f["side"].as_str().unwrap(), f["point"].as_str().unwrap());
+    for finding in &all {
+        assert_eq!(finding["state"] == "failure", finding["code"].is_number(), "{finding}");
+        assert_eq!(finding["state"] == "ok", finding["remedy"].is_null(), "{finding}");
+    }
+    all.iter().filter(|f| f["state"] == state).map(name).collect()
+}
+
+/// Ended with this code, because of this point.
+fn fails(ended: &Ended, code: i32, point: &str) {
+    ended.is(code);
+    assert_eq!(points(ended, "failure")[0], point, "{}", ended.out);
+    let (side, point) = point.split_once(' ').unwrap();
+    ended.says(&[&format!("error: {side}: {point}: ")]);
+}
+
+#[test]
+fn parties_in_order_are_found_so_and_not_disturbed() {
+    let world = World::dealt(PLAIN, 8, 4);
+    let pair = world.parties();
+    let everything =
+        [flags(&["--plan", &world.path("plan.json"), "--listen", "127.0.0.1:0"]), world.places(&pair)]
+            .concat();
+    let early = doctor(&world, "client", &everything);
+    early.is(0);
+    assert_eq!(points(&early, "warning"), ["P0 weights", "P1 weights"]);
+    world.provision(&pair, &[]).is(0);
+    for home in ["client", "owner", "p1"] {
+        let ended = doctor(&world, home, &everything);
+        ended.is(0);
+        assert_eq!(points(&ended, "warning"), Vec::<String>::new(), "{}", ended.out);
+        let good = points(&ended, "ok");
+        assert_eq!(good.contains(&"P1 key".to_owned()), home == "p1", "P1 does not call itself");
+        for side in if home == "p1" { &["P0"][..] } else { &["P0", "P1"] } {
+            for point in ["tcp", "quic", "version", "plan", "weights", "clock"] {
+                assert!(good.contains(&format!("{side} {point}")), "{home}: {side} {point}: {good:?}");
+            }
+        }
+    }
+    world.infer_right(&pair, 0..3);
+    for report in pair.stop() {
+        assert_eq!((&report["images_left"], &report["images_burnt"]), (&5.into(), &0.into()));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_party_is_named_with_its_side() {
+    let world = World::dealt(PLAIN, 8, 4);
+    let pair = world.parties();
+    let places = world.places(&pair);
+    let with = |at: usize, text: &str| {
+        let mut places = places.clone();
+        places[at] = text.to_owned();
+        places
+    };
+    // Nobody has this port: it was drawn and given back.
+    let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let missing = doctor(&world, "client", &with(5, &closed));
+    fails(&missing, 4, "P1 tcp");
+    assert!(points(&missing, "ok").contains(&"P0 tcp".to_owned()), "the other one is asked all the same");
+    fails(&doctor(&world, "client", &with(3, &world.keys[2])), 5, "P0 tcp");
+    fails(&doctor(&world, "client", &with(3, "tp1-nonsense")), 3, "P0 key");
+    let swapped = Pair { procs: vec![], addresses: pair.addresses.iter().rev().cloned().collect() };
+    fails(&doctor(&world, "client", &world.places(&swapped)), 5, "P0 tcp");
+    let only = [&flags(&["--p1"])[..], &places[1..2], &flags(&["--p1-key"]), &places[3..4]].concat();
+    fails(&doctor(&world, "client", &only), 6, "P1 tcp");
+
+    std::fs::create_dir(world.path("stranger")).unwrap();
+    let key = std::path::PathBuf::from(world.path("stranger")).join("identity.key");
+    let stranger = Identity::create(&key).unwrap().fingerprint().to_string();
+    let refused = doctor(&world, "stranger", &places);
+    fails(&refused, 5, "P0 tcp");
+    refused.says(&[&stranger]);
+    std::fs::remove_file(key).unwrap();
+    let nobody = doctor(&world, "stranger", &places);
+    fails(&nobody, 3, "here identity");
+    assert_eq!(points(&nobody, "warning"), ["P0 key", "P1 key"]);
+
+    let kind = Kind { reveal: Reveal::Label, ..PLAIN };
+    let other = world.write("other.json", digits().plan(kind).to_json().unwrap().as_bytes());
+    fails(&doctor(&world, "client", &[flags(&["--plan", &other]), places.clone()].concat()), 6, "P0 plan");
+    fails(&doctor(&world, "client", &flags(&["--listen", &pair.addresses[0]])), 16, "here listen");
+}
+
+/// Counts keys of a folder and room for more.
+#[test]
+fn keys_and_disk_are_checked_here() {
+    let world = World::dealt(PLAIN, 8, 4);
+    let (plan, keys) = (world.path("plan.json"), world.path("keys/p1"));
+    let ask = |images: &str, keys: &str, role: &str| {
+        let all = ["--plan", &plan, "--images", images, "--keys", keys, "--role", role];
+        doctor(&world, "p1", &flags(&all))
+    };
+    let enough = ask("8", &keys, "1");
+    enough.is(0);
+    assert!(!points(&enough, "ok").contains(&"here disk".to_owned()), "no room is needed");
+    let short = ask("9", &keys, "1");
+    fails(&short, 8, "here keys");
+    assert!(points(&short, "ok").contains(&"here disk".to_owned()));
+    fails(&ask("8", &world.path("nowhere"), "1"), 8, "here keys");
+    for (images, code) in [("4000000000", 16), ("1000000000000", 2)] {
+        fails(&doctor(&world, "p1", &flags(&["--plan", &plan, "--images", images])), code, "here disk");
+    }
+}
+
+/// A party in this process that answers the first word of whoever comes as `answer` does.
+fn fake(world: &World, answer: impl Fn(Link) + Send + 'static) -> Vec<String> {
+    let accept = Accept::these([world.identity("client").fingerprint()]);
+    let at = Some(([127, 0, 0, 1], 0).into());
+    let endpoint = Endpoint::bind(world.identity("p0"), Role::P0, at, accept).unwrap();
+    let places = flags(&["--p0", &endpoint.address().to_string(), "--p0-key", &world.keys[0]]);
+    std::thread::spawn(move || {
+        while let Ok(mut link) = endpoint.accept(SOON) {
+            if link.recv_message::<Request>().is_ok() {
+                answer(link);
+            }
+        }
+    });
+    places
+}
+
+#[test]
+fn a_party_of_another_version_is_told_apart() {
+    let world = World::new(PLAIN);
+    let ignorant = fake(&world, |link| link.abort(Reason::OutOfStep, Detail::None));
+    fails(&doctor(&world, "client", &ignorant), 7, "P0 tcp");
+    let newer = fake(&world, |mut link| {
+        let (plan, software) = ([0; 32], "9.9.9".into());
+        let about = About { protocol: PROTOCOL_VERSION + 1, software, plan, provisioned: true, clock: 0 };
+        link.send_message(&about).unwrap();
+        while let Ok(Request::Probe(Probe::Echo { up, down })) = link.recv_message() {
+            link.recv(up as usize).unwrap();
+            link.send(&vec![0; down as usize]).unwrap();
+        }
+    });
+    let ended = doctor(&world, "client", &newer);
+    fails(&ended, 7, "P0 version");
+    assert_eq!(points(&ended, "warning"), ["P0 clock"]);
+}
+
+#[test]
+fn probes_are_limited() {
+    let world = World::dealt(PLAIN, 4, 4);
+    let (party, address) = world.party(0, "", &[]);
+    let call = |role: Role| {
+        let endpoint = Endpoint::bind(world.identity("client"), role, None, Accept::nobody()).unwrap();
+        let dial = Dial::new(&address, world.keys[0].parse().unwrap());
+        (endpoint.connect(&dial).unwrap(), endpoint)
+    };
+    let refused = |link: &mut Link, code: ExitCode| {
+        while link.recv(0).is_ok() {}
+        let fault = link.fault().cloned();
+        assert!(
+            matches!(&fault, Some(Error::PeerFailed { reason: Reason::Failed(found), .. }) if *found == code),
+            "{fault:?}"
+        );
+    };
+    let probe = |link: &mut Link, up: u32, down: u32| {
+        let asked = link.send_message(&Request::Probe(Probe::Echo { up, down }));
+        asked.is_ok() && link.send(&vec![0; up as usize]).is_ok() && link.recv(down as usize).is_ok()
+    };
+    let (mut link, _end) = call(Role::Probe);
+    link.send_message(&Request::Probe(Probe::Echo { up: 0, down: PROBE_CAP + 1 })).unwrap();
+    refused(&mut link, ExitCode::Policy);
+    let (mut link, _end) = call(Role::Probe);
+    assert!(probe(&mut link, PROBE_CAP, PROBE_CAP), "what is allowed is answered");
+    assert!(!(0..8).all(|_| probe(&mut link, 0, PROBE_CAP)), "but not for ever");
+    let (mut link, _end) = call(Role::Client);
+    link.send_message(&Request::Probe(Probe::About)).unwrap();
+    refused(&mut link, ExitCode::Identity);
+    let (mut link, _end) = call(Role::Probe);
+    assert!(probe(&mut link, 1, 1), "the party has taken no harm");
+    drop(party);
+}
