@@ -10,7 +10,8 @@ use super::super::outbox::{Exit, Last, NotSent};
 use super::super::{Error, Result};
 use super::Shape;
 
-/// Bytes that arrive at once; longer frames arrive piece by piece.
+/// Longer frames arrive in pieces of so many bytes, the last one of less than twice as many: a header must not cost
+/// a piece of its own.
 const PIECE: usize = 64 << 10;
 /// How long before it is due the thread is awake: a sleep ends some tens of microseconds late.
 const AWAKE: Duration = Duration::from_micros(40);
@@ -63,7 +64,7 @@ impl Pacer {
     pub(in super::super) fn send(&mut self, mut bytes: Bytes) -> Result<(), NotSent> {
         let now = Instant::now();
         while !bytes.is_empty() {
-            let piece = bytes.split_to(bytes.len().min(PIECE));
+            let piece = bytes.split_to(if bytes.len() < 2 * PIECE { bytes.len() } else { PIECE });
             let arrival = self.timetable.arrival(now, piece.len());
             let road = self.road.as_ref().ok_or(NotSent)?;
             road.send((arrival, Parcel::Bytes(piece))).map_err(|_| NotSent)?;
