@@ -1,0 +1,61 @@
+"""The data owner's side of private inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._arrays import Images, image_file
+from ._binary import Binary, PathLike, absolute, flags
+
+
+class Server(NamedTuple):
+    """One of the two servers: ``host:port``, and the fingerprint that ``twoply id`` prints there (``tp1-...``)."""
+
+    address: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What both servers' shares add up to; nobody but this process has seen it."""
+
+    #: Label of every image, int64.
+    labels: np.ndarray
+    #: Outputs of the network, float64, a row per image; None where the plan reveals labels only.
+    logits: np.ndarray | None
+    #: The run's report: seconds, and what was counted.
+    report: dict[str, Any]
+
+
+def infer(
+    plan: Any,
+    images: Images,
+    *,
+    p0: tuple[str, str],
+    p1: tuple[str, str],
+    normalised: bool = False,
+    batch: int | None = None,
+    home: PathLike | None = None,
+    binary: PathLike | Binary | None = None,
+    **options: Any,
+) -> Answer:
+    """Classifies images with both servers; neither sees them.
+
+    ``plan`` is a Plan or the path of a plan file, ``images`` an array (batch first) or a path; ``p0`` and ``p1`` are
+    Servers or pairs of address and fingerprint. Floats are raw values unless ``normalised``. ``home`` holds this
+    machine's identity (``twoply id --new``); ``options`` are further flags of ``twoply infer`` (patience, transport, ...).
+    Raises TwoplyError; images whose keys were reserved by then are never sent again under the same keys.
+    """
+    path = getattr(plan, "path", plan)
+    if binary is None:
+        binary = getattr(plan, "binary", None)
+    servers = {"p0": p0[0], "p0_key": p0[1], "p1": p1[0], "p1_key": p1[1]}
+    with image_file(images) as file:
+        options = {"images": file, "normalised": normalised, "batch": batch, **servers, **options}
+        result = Binary(binary).run("infer", absolute(path), *flags(options), home=home)
+    labels = np.asarray(result.pop("labels"), dtype=np.int64)
+    logits = result.pop("logits", None)
+    return Answer(labels, None if logits is None else np.asarray(logits, dtype=np.float64), result)

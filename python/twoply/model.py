@@ -1,0 +1,165 @@
+"""The model owner's side: from PyTorch or ONNX to a plan, with the check of its precision."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ._arrays import Images, image_file
+from ._binary import Binary, PathLike, absolute, flags
+from .inference import Answer, infer
+
+
+class PrivateFolder:
+    """A folder that only this user may enter (mode 0700), removed with the last object that holds it."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="twoply-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+class Plan:
+    """A plan file: public, the same for both servers, the dealer and the data owner."""
+
+    def __init__(
+        self,
+        path: PathLike,
+        *,
+        bill: dict[str, Any] | None = None,
+        binary: PathLike | Binary | None = None,
+        keep: PrivateFolder | None = None,
+    ):
+        self.path = Path(absolute(path))
+        #: What ``twoply plan`` printed: comparisons, key bytes, bytes sent and rounds per layer, ranges. None for a file.
+        self.bill = bill
+        self.binary = binary
+        #: The model's temporary folder, if the plan stands there: it goes with the last of both.
+        self._keep = keep
+
+    def infer(self, images: Images, **options: Any) -> Answer:
+        """See :func:`twoply.infer`."""
+        return infer(self, images, **options)
+
+
+class Model:
+    """An imported network: a public graph file and a private weights file (mode 0600)."""
+
+    def __init__(self, graph: PathLike, weights: PathLike, *, binary: PathLike | Binary | None = None):
+        self.graph = Path(absolute(graph))
+        self.weights = Path(absolute(weights))
+        self.binary = Binary(binary)
+        #: What ``twoply import`` printed: name, shapes, layers, parameters. None for files that were there already.
+        self.summary: dict[str, Any] | None = None
+        self._folder: PrivateFolder | None = None
+
+    def plan(
+        self, samples: Images | None = None, *, out: PathLike | None = None, force: bool = False, **options: Any
+    ) -> Plan:
+        """Plans, with ranges from public samples (an array with the batch first, or a path).
+
+        ``options`` are the flags of ``twoply plan``: ring, fraction, compare, rounding, reveal, margin, images, batch,
+        samples_normalised, unchecked_ranges. The plan stands in ``out``, by default beside the graph.
+        """
+        name = self.graph.name.removesuffix(".json").removesuffix(".graph")
+        path = Path(absolute(out)) if out is not None else self.graph.with_name(f"{name}.plan.json")
+        weights = None if options.get("unchecked_ranges") else self.weights
+        bill = self._run("plan", samples, {"weights": weights, "out": path, "force": force, **options})
+        return Plan(path, bill=bill, binary=self.binary, keep=self._folder)
+
+    def check(
+        self,
+        samples: Images,
+        *,
+        plan: Plan | PathLike | None = None,
+        html: PathLike | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """Float32, fixed point and two parties on public samples, layer by layer: the report of ``twoply check``.
+
+        ``options`` are its flags: limit, tolerance, and those of a plan where none is given. Raises TwoplyError when a
+        value leaves the ring or precision is lost; its ``result`` is the report and its ``layer`` the culprit.
+        """
+        given = {"plan": getattr(plan, "path", plan), "html": html}
+        paths = {name: Path(path) for name, path in given.items() if path is not None}
+        return self._run("check", samples, {"weights": self.weights, **paths, **options})
+
+    def calibrate(self, samples: Images | None = None, **options: Any) -> dict[str, Any]:
+        """The most fraction bits that fit, with the proof per layer: the report of ``twoply calibrate``."""
+        return self._run("calibrate", samples, {"weights": self.weights, **options})
+
+    def _run(self, verb: str, samples: Images | None, options: dict[str, Any]) -> dict[str, Any]:
+        if samples is None:
+            return self.binary.run(verb, str(self.graph), *flags(options))
+        with image_file(samples) as file:
+            return self.binary.run(verb, str(self.graph), *flags({"samples": file, **options}))
+
+
+def from_onnx(
+    model: PathLike,
+    *,
+    name: str | None = None,
+    scale: float = 1.0,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    folder: PathLike | None = None,
+    force: bool = False,
+    binary: PathLike | Binary | None = None,
+) -> Model:
+    """Imports an ONNX file.
+
+    ``scale``, ``mean`` and ``std`` are what the data owner does to raw pixels: ``(raw * scale - mean) / std`` per
+    channel. The results are NAME.graph.json and NAME.weights.safetensors in ``folder``; without one, in a private
+    temporary folder that goes with the model. Raises ImportObstacles listing everything that stands in the way.
+    """
+    called = Binary(binary)
+    temporary = PrivateFolder() if folder is None else None
+    place = Path(absolute(folder)) if temporary is None else temporary.path
+    base = place / (name or Path(model).stem)
+    normalise = {"scale": repr(float(scale)), "mean": listed(mean), "std": listed(std)}
+    options = {"out": base, "force": force, **normalise}
+    summary = called.run("import", absolute(model), *flags(options))
+    found = Model(summary["graph"], summary["weights"], binary=called)
+    found.summary, found._folder = summary, temporary
+    return found
+
+
+def listed(values: Sequence[float]) -> str | None:
+    """Numbers as the binary takes them."""
+    return ",".join(repr(float(value)) for value in values) or None
+
+
+def from_torch(
+    module: Any, example: Any, *, name: str | None = None, export: dict[str, Any] | None = None, **options: Any
+) -> Model:
+    """Exports a PyTorch module through ONNX and imports it.
+
+    ``example`` is an input tensor whose first axis is the batch; ``export`` are further arguments of
+    ``torch.onnx.export`` and ``options`` those of :func:`from_onnx`. The module is exported in evaluation mode and left
+    in the mode it was in. Raises ImportObstacles listing everything that stands in the way.
+    """
+    import torch
+
+    binary = Binary(options.pop("binary", None))
+    known = inspect.signature(torch.onnx.export).parameters
+    arguments = {"input_names": ["image"], "output_names": ["logits"]}
+    # One file, and an exporter that needs no further package; older versions know neither choice.
+    chosen = {"external_data": False, "dynamo": False}
+    arguments.update({key: value for key, value in chosen.items() if key in known})
+    arguments.update(export or {})
+    modes = [(part, part.training) for part in module.modules()]
+    # The exported file holds the weights: nobody else may read it.
+    with tempfile.TemporaryDirectory(prefix="twoply-") as folder:
+        path = Path(folder) / f"{name or type(module).__name__.lower()}.onnx"
+        try:
+            module.eval()
+            with torch.no_grad():
+                torch.onnx.export(module, (example[:1],), str(path), **arguments)
+        finally:
+            for part, training in modes:
+                part.training = training
+        return from_onnx(path, name=name, binary=binary, **options)
