@@ -3,8 +3,8 @@
     pip install ./python torch onnx torchvision
     python python/examples/mnist.py
 
-trains, imports, checks and plans; python/README.md says how to start the servers. Then the same with their places
-classifies test images (the weights must be those that were provisioned, so train once: --epochs 0 takes the saved ones).
+trains, imports, checks and plans; python/README.md says how to start the servers. Then the same with their places and
+--epochs 0 (which takes the saved weights) classifies test images.
 """
 
 from __future__ import annotations

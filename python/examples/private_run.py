@@ -19,7 +19,8 @@ def arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--images", type=int, default=100, help="test images to classify privately")
     for server in ("p0", "p1"):
-        parser.add_argument(f"--{server}", nargs=2, metavar=("HOST:PORT", "FINGERPRINT"), help=f"where {server.upper()} is")
+        place = ("HOST:PORT", "FINGERPRINT")
+        parser.add_argument(f"--{server}", nargs=2, metavar=place, help=f"where {server.upper()} is")
     return parser.parse_args()
 
 
@@ -69,7 +70,7 @@ def private_run(
     plan = model.plan(samples, force=True, **bits)
     print(f"{plan.bill['comparisons']} comparisons and {plan.bill['bytes_sent'][0]} bytes from each server per image")
     if args.p0 is None or args.p1 is None:
-        print(f"deal keys for {plan.path}, start both servers, provision {model.weights}, then name them: --p0 ... --p1 ...")
+        print(f"deal keys for {plan.path}, start both servers, provision {model.weights}, then name both servers")
         return
     images, labels = test[0][: args.images], test[1][: args.images]
     answer = plan.infer(images, p0=tuple(args.p0), p1=tuple(args.p1))

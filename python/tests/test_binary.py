@@ -51,8 +51,8 @@ class BinaryTest(unittest.TestCase):
         self.assertIn("exit 10", str(found))
 
     def test_whatever_else_it_says_is_an_error_too(self) -> None:
-        cases = [("echo nonsense", 1), ("exit 2", 2), ("kill -9 $$", -9), ("echo '{\"a\"' >&2; exit 3", 3), ("echo 1", 1)]
-        for body, code in cases:
+        torn = "echo '{\"a\"' >&2; exit 3"
+        for body, code in [("echo nonsense", 1), ("exit 2", 2), ("kill -9 $$", -9), (torn, 3), ("echo 1", 1)]:
             with self.assertRaises(twoply.TwoplyError) as caught:
                 twoply.Binary(self.script(body)).run("plan")
             self.assertEqual(caught.exception.code, code, body)

@@ -42,7 +42,8 @@ class Binary:
         command = [self.path, *arguments, "--format", "json", "--quiet"]
         if home is not None:
             command += ["--home", absolute(home)]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace")
+        piped = {"stdin": subprocess.DEVNULL, "capture_output": True}
+        done = subprocess.run(command, encoding="utf-8", errors="replace", **piped)
         for line in done.stderr.splitlines():
             if line.startswith("warning: "):
                 warnings.warn(line.removeprefix("warning: "), stacklevel=3)

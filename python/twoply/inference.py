@@ -46,8 +46,8 @@ def infer(
 
     ``plan`` is a Plan or the path of a plan file, ``images`` an array (batch first) or a path; ``p0`` and ``p1`` are
     Servers or pairs of address and fingerprint. Floats are raw values unless ``normalised``. ``home`` holds this
-    machine's identity (``twoply id --new``); ``options`` are further flags of ``twoply infer`` (patience, transport, ...).
-    Raises TwoplyError; images whose keys were reserved by then are never sent again under the same keys.
+    machine's identity (``twoply id --new``); ``options`` are further flags of ``twoply infer`` (patience, transport,
+    ...). Raises TwoplyError; images whose keys were reserved by then are never sent again under the same keys.
     """
     path = getattr(plan, "path", plan)
     if binary is None:

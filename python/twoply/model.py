@@ -35,7 +35,7 @@ class Plan:
         keep: PrivateFolder | None = None,
     ):
         self.path = Path(absolute(path))
-        #: What ``twoply plan`` printed: comparisons, key bytes, bytes sent and rounds per layer, ranges. None for a file.
+        #: What ``twoply plan`` printed: comparisons, key bytes, bytes sent, rounds and ranges per layer; or None.
         self.bill = bill
         self.binary = binary
         #: The model's temporary folder, if the plan stands there: it goes with the last of both.
