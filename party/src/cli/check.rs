@@ -231,3 +231,71 @@ fn rows(found: &Accuracy) -> Vec<Vec<String>> {
     };
     [head.map(String::from).to_vec()].into_iter().chain(found.layers.iter().map(row)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twoply_nn::accuracy::Agreement;
+
+    /// A good check of a network of one layer.
+    pub(super) fn good(name: &str) -> Accuracy {
+        let layer = Layer {
+            name: name.into(),
+            op: "linear",
+            values: 10,
+            peak: 5.0,
+            limit: 64.0,
+            headroom_bits: 3.7,
+            worst_ulp: 2.0,
+            mean_ulp: 0.5,
+            worst_relative: 0.01,
+            mean_relative: 0.005,
+            own_relative: 0.005,
+            weights_relative: 0.0,
+            wraps: 0,
+            histogram: vec![7, 2, 1],
+        };
+        Accuracy {
+            images: 1,
+            ring: 32,
+            fraction: 12,
+            labels: Agreement { float_fixed: 1, fixed_private: 1, float_private: 1 },
+            differing: 0,
+            outputs: 10,
+            wraps: 0,
+            lost: None,
+            layers: vec![layer],
+        }
+    }
+
+    #[test]
+    fn the_worst_trouble_is_the_one_that_is_told() {
+        let tight = || Some(Failure::new(ExitCode::Range, "tight"));
+        let what =
+            |found: &Accuracy, tight| trouble(found, tight).map(|f| (f.code(), f.content().what.clone()));
+        let mut found = good("fc");
+        assert_eq!(what(&found, None), None);
+        let relative = 0.1;
+        found.lost = Some(Lost {
+            layer: "fc".into(),
+            relative,
+            tolerance: 0.02,
+            weights: false,
+            fraction: 16,
+            ring: None,
+        });
+        let (code, text) = what(&found, None).unwrap();
+        assert!(code == ExitCode::Range && text.contains("10.0 %"), "{text}");
+        assert_eq!(what(&found, tight()).unwrap().1, "tight");
+        // Parties that compute something else are a mistake in this program ...
+        found.differing = 3;
+        let (code, text) = what(&found, tight()).unwrap();
+        assert!(code == ExitCode::Internal && text.contains("3 of 10"), "{text}");
+        // ... unless values left the contract, beyond which nothing is promised.
+        (found.layers[0].wraps, found.layers[0].peak) = (1, 100.0);
+        let failure = trouble(&found, tight()).unwrap();
+        assert_eq!((failure.code(), failure.content().layer.as_deref()), (ExitCode::Range, Some("fc")));
+        // 100 is below 2^7, and 7 + 24 + 2 = 33
+        assert!(failure.content().what.contains("33 bits"), "{failure}");
+    }
+}

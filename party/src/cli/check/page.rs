@@ -121,6 +121,15 @@ mod tests {
     }
 
     #[test]
+    fn a_hostile_name_stays_text() {
+        let name = "\"><script>alert(1)</script>";
+        let page = page(name, &super::super::tests::good(name), Some(name));
+        assert!(!page.contains("<script") && !page.contains("\"\">"), "{page}");
+        assert_eq!(page.matches("&lt;script&gt;").count(), 6);
+        assert!(page.contains("<rect") && page.contains("from 0 ulp: 7"));
+    }
+
+    #[test]
     fn bins_are_named_by_their_lower_end() {
         assert_eq!([0, 1, 2, 3, 6].map(below), ["0", "\u{bd}", "1", "2", "16"]);
     }
