@@ -98,19 +98,15 @@ impl<'a> Evaluator<'a> {
                 Op::Reshape(_) => own(&mut wires),
                 Op::Add | Op::Sub => {
                     let mut y = own(&mut wires);
-                    let other = self.wire(node.inputs[1], input, &wires);
-                    let sign = if node.op == Op::Add { 1.0 } else { -1.0 };
-                    y.iter_mut().zip(other).for_each(|(a, b)| *a += sign * b);
+                    accumulate(&node.op, &mut y, self.wire(node.inputs[1], input, &wires));
                     y
-                }
-                Op::Concat => {
-                    node.inputs.iter().flat_map(|s| self.wire(*s, input, &wires)).copied().collect()
                 }
                 op => match op.activation() {
                     Some(f) => own(&mut wires).into_iter().map(f).collect(),
                     None => {
-                        let x = node.inputs[0];
-                        self.apply(op, self.wire(x, input, &wires), self.shape_of(x))
+                        let operands: Vec<&[f32]> =
+                            node.inputs.iter().map(|s| self.wire(*s, input, &wires)).collect();
+                        self.node(i, &operands)
                     }
                 },
             };
@@ -127,9 +123,11 @@ impl<'a> Evaluator<'a> {
         wires.pop().unwrap_or_default()
     }
 
-    /// One operation with one operand.
-    fn apply(&self, op: &Op, x: &[f32], shape: &[usize]) -> Vec<f32> {
-        match op {
+    /// The result of node `i` of one image on any operands.
+    pub(crate) fn node(&self, i: usize, operands: &[&[f32]]) -> Vec<f32> {
+        let node = &self.graph.nodes[i];
+        let (x, shape) = (operands[0], self.shape_of(node.inputs[0]));
+        match &node.op {
             Op::Linear { weight, bias } => linear(x, self.param(*weight), bias.map(|b| self.param(b))),
             Op::Conv2d { weight, bias, window, groups } => {
                 let bias = bias.map(|b| self.param(b));
@@ -140,17 +138,17 @@ impl<'a> Evaluator<'a> {
             Op::AvgPool { window, count_include_pad } => avg_pool(x, shape, window, *count_include_pad),
             Op::Argmax => vec![argmax(x) as f32],
             Op::Pad(around) => pad(x, shape, around),
-            // those above
-            _ => x.to_vec(),
-        }
-    }
-
-    /// The result of node `i` of one image on any operands.
-    pub(crate) fn node(&self, i: usize, operands: &[&[f32]]) -> Vec<f32> {
-        let node = &self.graph.nodes[i];
-        match (&node.op, operands) {
-            (Op::Add, [a, b, ..]) => a.iter().zip(*b).map(|(a, b)| a + b).collect(),
-            (op, _) => self.apply(op, operands[0], self.shape_of(node.inputs[0])),
+            Op::Reshape(_) => x.to_vec(),
+            Op::Concat => operands.concat(),
+            op @ (Op::Add | Op::Sub) => {
+                let mut y = x.to_vec();
+                accumulate(op, &mut y, operands[1]);
+                y
+            }
+            op @ (Op::Relu | Op::LeakyRelu { .. } | Op::Clip { .. }) => match op.activation() {
+                Some(f) => x.iter().copied().map(f).collect(),
+                None => x.to_vec(),
+            },
         }
     }
 
@@ -169,6 +167,12 @@ impl<'a> Evaluator<'a> {
             Source::Node(j) => &wires[j],
         }
     }
+}
+
+/// Adds a wire to another, or subtracts it.
+fn accumulate(op: &Op, y: &mut [f32], other: &[f32]) {
+    let sign = if *op == Op::Sub { -1.0 } else { 1.0 };
+    y.iter_mut().zip(other).for_each(|(a, b)| *a += sign * b);
 }
 
 /// Index of the largest value, ties to the lower one.

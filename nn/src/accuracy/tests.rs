@@ -71,13 +71,42 @@ fn two_parties_equal_the_oracle_and_the_errors_are_small_in_every_variant() {
                     assert_eq!(names, ["x", "conv", "relu", "avg", "max", "add", "flat", "fc"]);
                     for layer in &found.layers {
                         assert!(layer.worst_ulp < 40.0 && layer.mean_ulp <= layer.worst_ulp, "{layer:?}");
-                        assert!(layer.headroom_bits > 0.0, "{layer:?}");
+                        assert!(layer.headroom_bits > 0.0 && layer.own_relative < 0.01, "{layer:?}");
                         assert_eq!(layer.histogram.iter().sum::<u64>(), layer.values);
                     }
                     assert_eq!(found.layers[1].values, (2 * 36 * IMAGES) as u64);
                     assert!(found.layers[2].own_relative <= found.layers[2].mean_relative);
                 }
             }
+        }
+    }
+}
+
+/// What a layer adds by itself is compared with the float operation, whatever the operation.
+#[test]
+fn every_operation_is_repeated_in_float_as_it_is() {
+    let (mut graph, weights, inputs) = model();
+    let node = |name: &str, op, inputs: &[usize]| Node {
+        name: name.into(),
+        op,
+        inputs: inputs.iter().map(|i| Source::Node(*i)).collect(),
+    };
+    graph.nodes.truncate(1);
+    graph.params.truncate(2);
+    graph.nodes.extend([
+        node("leaky", Op::LeakyRelu { slope: 0.25 }, &[0]),
+        node("clip", Op::Clip { low: Some(-0.5), high: Some(0.75) }, &[0]),
+        node("sub", Op::Sub, &[1, 2]),
+        node("concat", Op::Concat, &[3, 1, 0]),
+        node("pad", Op::Pad([1, 0, 2, 1]), &[4]),
+        node("end", Op::Relu, &[5]),
+    ]);
+    let model = (graph, Weights(weights.0[..2].to_vec()), inputs);
+    for rounding in [Rounding::PublicCoin, Rounding::Floor] {
+        let found = check(&model, &plan(&model, &Options { rounding, ..Options::default() }));
+        assert_eq!((found.differing, found.wraps, found.layers.len()), (0, 0, 8));
+        for layer in &found.layers {
+            assert!(layer.own_relative < 0.005 && layer.worst_ulp < 10.0, "{rounding:?} {layer:?}");
         }
     }
 }
