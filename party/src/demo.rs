@@ -117,8 +117,8 @@ pub fn run(play: &Play, folder: &Path, stage: &Stage) -> Result<Report, Failure>
         None => Answer::Labels(inferred.labels),
     };
     let plain = plain::compare(&mut report, (&plan, &weights), &inputs.values, &answer)?;
-    if let Some(path) = &play.labels {
-        let truth = read_labels(path)?;
+    let truth = play.labels.as_ref().map(|path| read_labels(path)).transpose()?;
+    if let Some(truth) = truth.or(inputs.labels.take()) {
         report.correct_private = Some(plain::correct(&answer.labels(), &truth));
         report.correct_plain = Some(plain::correct(&plain, &truth));
     }

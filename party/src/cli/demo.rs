@@ -22,19 +22,22 @@ const SAMPLES: &[u8] = include_bytes!("../../../examples/digits/calibration-imag
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// ONNX model [default: the digits network of this program]
-    #[arg(long, value_name = "FILE", requires_all = ["images", "samples"])]
+    #[arg(long, value_name = "FILE", group = "network", requires_all = ["images", "samples"])]
     model: Option<PathBuf>,
-    /// A network of the zoo with made-up weights on images of noise, to see its cost; --limit says how many [default: 1]
-    #[arg(long, value_name = "NETWORK", conflicts_with_all = ["model", "images", "labels", "samples", "scale", "mean", "std"])]
+    /// A network of the zoo, with made-up weights on images of noise unless told otherwise; --limit says how many [default: 1]
+    #[arg(long, value_name = "NETWORK", group = "network", conflicts_with_all = ["scale", "mean", "std"])]
     zoo: Option<String>,
+    /// Parameters of the network of the zoo: a PyTorch state dictionary saved as safetensors
+    #[arg(long, value_name = "FILE", requires = "zoo")]
+    state_dict: Option<PathBuf>,
     /// Images to classify (IDX, NPY, PNG, CIFAR-10; gzipped or not)
-    #[arg(long, value_name = "FILE", requires = "model")]
+    #[arg(long, value_name = "FILE", requires_all = ["network", "samples"])]
     images: Option<PathBuf>,
-    /// Their true labels
-    #[arg(long, value_name = "FILE", requires = "model")]
+    /// Their true labels [default: those in the images' file, if it holds any]
+    #[arg(long, value_name = "FILE", requires = "images")]
     labels: Option<PathBuf>,
     /// Public sample inputs, for the ranges
-    #[arg(long, value_name = "FILE", requires = "model")]
+    #[arg(long, value_name = "FILE", requires = "images")]
     samples: Option<PathBuf>,
     /// Factor on raw pixels
     #[arg(long, value_name = "S", requires = "model")]
@@ -141,8 +144,13 @@ fn play(args: &Args, folder: &Path) -> Result<Play, Failure> {
         let images = args.limit.unwrap_or(1);
         play.model = None;
         play.import = ["--zoo", zoo, "--noise", &images.to_string()].map(String::from).to_vec();
-        play.images = folder.join("model.noise.npy");
-        (play.samples, play.labels) = (play.images.clone(), None);
+        play.import
+            .extend(option("--state-dict", &args.state_dict.as_ref().map(|p| p.display().to_string())));
+        let noise = folder.join("model.noise.npy");
+        play.images = args.images.clone().unwrap_or(noise.clone());
+        play.samples = args.samples.clone().unwrap_or(noise);
+        play.labels = args.labels.clone();
+        play.limit = args.limit.or(args.images.is_none().then_some(images));
         return Ok(play);
     }
     let (Some(model), Some(images), Some(samples)) = (&args.model, &args.images, &args.samples) else {
