@@ -179,6 +179,8 @@ pub struct Client<R> {
     seen: Seen,
     /// Seconds from each request to its answer.
     pub online: Vec<f64>,
+    /// Of these, from the masked input's departure on.
+    pub answered: Vec<f64>,
     ring: std::marker::PhantomData<R>,
 }
 
@@ -186,7 +188,15 @@ impl<R: Ring> Client<R> {
     /// A client on open links. `seen` remembers which images it was granted before.
     pub fn new(plan: Plan, parties: Parties, seen: Seen) -> Result<Self, Failure> {
         let program = plan.program()?;
-        Ok(Client { plan, program, parties, seen, online: vec![], ring: std::marker::PhantomData })
+        Ok(Client {
+            plan,
+            program,
+            parties,
+            seen,
+            online: vec![],
+            answered: vec![],
+            ring: std::marker::PhantomData,
+        })
     }
     /// The answer for some normalised images.
     pub fn infer(&mut self, inputs: &[f32]) -> Result<Answer, Failure> {
@@ -195,6 +205,7 @@ impl<R: Ring> Client<R> {
         let began = Instant::now();
         let images = (x.len() / row) as u32;
         let job = Job { id: crate::random()?, plan: self.plan.digest()?.0, images };
+        self.answered.push(0.0);
         self.parties.both(|l| Ok(l.send_message(&Request::Infer(job))?))?;
         let (mut done, mut logits, mut labels) = (0usize, vec![], vec![]);
         while done < images as usize {
@@ -218,12 +229,16 @@ impl<R: Ring> Client<R> {
         let keys = self.parties.both(|l| Ok(l.recv(16 * batch)?))?;
         let keys = keys.map(|k| k.as_chunks::<16>().0.to_vec());
         let packed = roles::mask_input(&self.program, &x[..batch * row], [&keys[0], &keys[1]])?;
+        let masked = Instant::now();
         self.parties.both(|l| {
             l.send_message(&grant)?;
             Ok(l.send(&packed)?)
         })?;
         let len = self.program.output(batch)?.0.packed_bytes() as usize;
         let shares = self.parties.both(|l| Ok(l.recv(len)?)).map_err(|f| f.during(Phase::Output))?;
+        if let Some(seconds) = self.answered.last_mut() {
+            *seconds += masked.elapsed().as_secs_f64();
+        }
         Ok(roles::join::<R>(&self.plan, &self.program, [&shares[0], &shares[1]], batch)?)
     }
 

@@ -132,6 +132,9 @@ pub struct Report {
     /// Seconds of every request, as the data owner sees them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<f64>,
+    /// Of these, from the departure of the masked input to the result.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<f64>,
     /// Peak memory.
     #[serde(default)]
     pub memory: Memory,

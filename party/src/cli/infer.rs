@@ -98,7 +98,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let parties = Parties::connect(identity, Role::Client, &places, call)?;
     out.note("connected to both parties");
     let work = (&inputs.values[..], args.batch as usize);
-    let (answer, requests) =
+    let (answer, [requests, answers]) =
         with_ring!(plan.options.fixed.n, R => batches::<R>(&plan, parties, Seen::open(&seen)?, work, out)?);
     let mut report =
         Report { images: inputs.images as u64, link: Emulated::by(call.link), ..Report::default() };
@@ -109,7 +109,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         report.correct_plain = truth.as_ref().map(|t| plain::correct(&plain, t));
     }
     report.correct_private = truth.as_ref().map(|t| plain::correct(&answer.labels(), t));
-    report.requests = requests;
+    (report.requests, report.answers) = (requests, answers);
     show(&report, &answer, out)
 }
 
@@ -119,7 +119,7 @@ fn batches<R: twoply_primitives::Ring>(
     seen: Seen,
     (values, batch): (&[f32], usize),
     out: &Output,
-) -> Result<(Answer, Vec<f64>), Failure> {
+) -> Result<(Answer, [Vec<f64>; 2]), Failure> {
     let row = plan.graph.input.row();
     let mut client = Client::<R>::new(plan.clone(), parties, seen)?;
     let mut progress = out.progress("images", (values.len() / row) as u64);
@@ -131,9 +131,9 @@ fn batches<R: twoply_primitives::Ring>(
         }
         progress.at((logits.len() + labels.len()) as u64);
     }
-    let requests = std::mem::take(&mut client.online);
+    let times = [std::mem::take(&mut client.online), std::mem::take(&mut client.answered)];
     client.close();
-    Ok((if labels.is_empty() { Answer::Logits(logits) } else { Answer::Labels(labels) }, requests))
+    Ok((if labels.is_empty() { Answer::Logits(logits) } else { Answer::Labels(labels) }, times))
 }
 
 fn show(report: &Report, answer: &Answer, out: &Output) -> Result<(), Failure> {

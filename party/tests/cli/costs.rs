@@ -37,9 +37,9 @@ fn a_forecast_adds_the_link_to_a_rehearsal() {
     let (near, far) = (bill("loopback"), bill("rtt=100ms"));
     let wait = |b: &Value| number(&b["forecast"]["wait"]);
     let rounds = number(&far["rounds"]);
-    // half a round trip a message in sequence, two for the request
+    // half a round trip a message in sequence, four for the request
     let added = wait(&far) - wait(&near);
-    assert!((added - (rounds * 0.05 + 0.2)).abs() < 1e-6, "{added} for {rounds} rounds");
+    assert!((added - (rounds * 0.05 + 0.4)).abs() < 1e-6, "{added} for {rounds} rounds");
     let forecast = &far["forecast"];
     let sum = number(&forecast["compute"]) + number(&forecast["wait"]);
     assert!((number(&forecast["online"]) - sum).abs() < 1e-9);

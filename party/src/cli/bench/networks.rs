@@ -47,6 +47,8 @@ struct Row {
     rounds: u64,
     /// Of a request: median, least, most.
     request_seconds: [f64; 3],
+    /// The same from the departure of the masked input on.
+    answer_seconds: [f64; 3],
     /// Median of a request by its images.
     online_seconds: f64,
     /// Dealing, writing included.
@@ -111,10 +113,7 @@ fn row(name: &str, args: &Networks, link: &Shape) -> Result<Row, Failure> {
 
 fn fill(name: &str, args: &Networks, link: &Shape, r: &Report, as_ariann: u64) -> Row {
     let each = |total: u64| total / r.images.max(1);
-    let mut requests = r.requests.get(1..).unwrap_or_default().to_vec();
-    requests.sort_by(f64::total_cmp);
-    let at = |i: usize| requests.get(i).copied().unwrap_or(0.0);
-    let median = at(requests.len() / 2);
+    let (request_seconds, answer_seconds) = (spread(&r.requests), spread(&r.answers));
     Row {
         network: name.into(),
         compare: args.compare.clone(),
@@ -125,14 +124,22 @@ fn fill(name: &str, args: &Networks, link: &Shape, r: &Report, as_ariann: u64) -
         online_bytes: each(r.bytes_sent[0].unwrap_or(0)),
         key_bytes: r.key_bytes.map(|b| each(b.unwrap_or(0))),
         rounds: r.rounds / (u64::from(args.requests) + 1),
-        request_seconds: [median, at(0), at(requests.len().saturating_sub(1))],
-        online_seconds: median / f64::from(args.batch),
+        request_seconds,
+        answer_seconds,
+        online_seconds: request_seconds[0] / f64::from(args.batch),
         deal_seconds: r.seconds.deal.unwrap_or(0.0) / r.images.max(1) as f64,
         memory: r.memory,
         agree: r.agree.unwrap_or(0),
         images: r.images,
         ariann: ariann::PUBLISHED.into_iter().find(|p| p.name == name),
     }
+}
+
+/// Median, least and most, the first one left out.
+fn spread(times: &[f64]) -> [f64; 3] {
+    let mut times = times.get(1..).unwrap_or_default().to_vec();
+    times.sort_by(f64::total_cmp);
+    [times.len() / 2, 0, times.len().saturating_sub(1)].map(|i| times.get(i).copied().unwrap_or(0.0))
 }
 
 fn text(rows: &[Row]) -> String {
@@ -148,6 +155,7 @@ fn text(rows: &[Row]) -> String {
         "AriaNN",
         "dealing ms",
         "online ms",
+        "from masked input",
         "least..most",
         "AriaNN LAN",
         "WAN",
@@ -173,6 +181,7 @@ fn text(rows: &[Row]) -> String {
             theirs(|p| bytes(2 * p.key_bytes as u64)),
             ms(r.deal_seconds),
             ms(r.online_seconds),
+            ms(r.answer_seconds[0] / f64::from(r.batch)),
             format!("{least}..{most}"),
             theirs(|p| format!("{:.0}", p.lan_seconds * 1e3)),
             theirs(|p| format!("{:.0}", p.wan_seconds * 1e3)),

@@ -2,8 +2,9 @@
 //!
 //! Compute is measured, not modelled: both parties run in this process on values of zero, which takes as long as any
 //! others, with keys dealt in memory. What a link adds is arithmetic: both parties send at once, so a message in sequence
-//! costs half a round trip and its bytes their transmission; the data owner's request and its masked input cost two
-//! round trips and the input's transmission.
+//! costs half a round trip and its bytes their transmission; the data owner's request, on which both parties agree, and
+//! its masked input cost four round trips and the input's transmission. Constants are from requests of three networks over
+//! three links (bench/README.md).
 
 use crate::exit::Failure;
 use crate::transport::Shape;
@@ -19,6 +20,10 @@ use twoply_primitives::session::GateStats;
 const MESSAGE: Duration = Duration::from_micros(30);
 /// What they cost a byte: a gigabyte in a second.
 const BYTE: f64 = 1e-9;
+/// What a request costs beside: its messages through both parties, ledgers, encoding.
+const REQUEST: Duration = Duration::from_micros(800);
+/// Two processes on one machine's cores compute so much longer than two threads of a rehearsal.
+const PROCESSES: f64 = 1.4;
 /// Key bytes that a rehearsal may hold in memory.
 const KEYS: u64 = 1 << 30;
 /// Rehearsals stop when they took this long together.
@@ -68,11 +73,13 @@ pub(super) fn forecast(plan: &Plan, batch: u64, link: &Shape) -> Result<Forecast
     let (layers, deal) = with_ring!(plan.options.fixed.n, R => rehearse::<R>(plan, held as usize))?;
     let times = batch as f64 / held as f64;
     let gates = plan.gates(batch as usize)?;
-    let layers: Vec<LayerTime> =
-        layers.into_iter().map(|(name, compute)| on_link(&gates, name, compute * times, link)).collect();
+    let layers: Vec<LayerTime> = layers
+        .into_iter()
+        .map(|(name, compute)| on_link(&gates, name, compute * times * PROCESSES, link))
+        .collect();
     let sum = |f: fn(&LayerTime) -> f64| layers.iter().map(f).sum::<f64>();
     let input = gates.first().map_or(0, |g| g.output.packed_bytes());
-    let request = 2.0 * link.rtt.as_secs_f64() + sending(input, link);
+    let request = 4.0 * link.rtt.as_secs_f64() + REQUEST.as_secs_f64() + sending(input, link);
     let (compute, wait) = (sum(|l| l.compute), sum(|l| l.wait) + request);
     Ok(Forecast {
         link: link.to_string(),
