@@ -3,7 +3,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::cell::LazyCell;
 use std::time::Duration;
-use twoply_bench::network::{Dealt, lenet, network_1};
+use twoply_bench::network::{Dealt, of_zoo};
 use twoply_nn::{Graph, Options, Weights};
 use twoply_primitives::compare::Scheme;
 
@@ -30,8 +30,8 @@ fn network(c: &mut Criterion, name: &str, model: &(Graph, Weights)) {
 }
 
 fn networks(c: &mut Criterion) {
-    network(c, "network-1", &network_1());
-    network(c, "lenet", &lenet());
+    network(c, "network-1", &of_zoo("network-1"));
+    network(c, "lenet", &of_zoo("lenet"));
 }
 
 criterion_group! {

@@ -4,77 +4,20 @@ use crate::memory::{Discard, Memory};
 use crate::{ORIGIN, cpu, seeds};
 use std::sync::Arc;
 use std::thread;
-use twoply_nn::graph::{Input, Node, Normalise, Op, Param, Role, Source};
 use twoply_nn::roles::{self, Answer};
+use twoply_nn::zoo::{self, Seeded};
 use twoply_nn::{Graph, Options, Plan, Program, Result, Weights};
 use twoply_primitives::channel::{Loopback, pair};
 use twoply_primitives::session::{GateStats, Setup};
-use twoply_primitives::{
-    Channel, Cpu, Deal, KeySink, Mask, Masked, PartyId, Ring, Session, WallClock, Window,
-};
+use twoply_primitives::{Channel, Cpu, Deal, KeySink, Mask, Masked, PartyId, Ring, Session, WallClock};
 
-/// A graph and random weights while they grow; every node reads the one before it.
-struct Chain {
-    graph: Graph,
-    weights: Vec<Vec<f32>>,
-}
-
-impl Chain {
-    fn new(name: &str) -> Chain {
-        let input = Input { name: "x".into(), shape: vec![1, 28, 28], normalise: Normalise::default() };
-        Chain { graph: Graph { name: name.into(), input, params: vec![], nodes: vec![] }, weights: vec![] }
-    }
-    fn push(&mut self, op: Op) {
-        let i = self.graph.nodes.len();
-        let before = if i == 0 { Source::Input } else { Source::Node(i - 1) };
-        self.graph.nodes.push(Node { name: format!("n{i}"), op, inputs: vec![before] });
-    }
-    /// A parameter of values in `-scale..scale`; its index.
-    fn param(&mut self, shape: &[usize], role: Role, scale: f32) -> usize {
-        let (i, len) = (self.weights.len(), shape.iter().product());
-        self.graph.params.push(Param { name: format!("p{i}"), shape: shape.to_vec(), role });
-        let unit = |k: usize| ((k * 7919 + i * 104_729) % 1009) as f32 / 504.5 - 1.0;
-        self.weights.push((0..len).map(|k| unit(k) * scale).collect());
-        i
-    }
-    fn linear(&mut self, from: usize, to: usize) {
-        let weight = self.param(&[to, from], Role::Weight, (1.0 / from as f32).sqrt());
-        let bias = Some(self.param(&[to], Role::Bias, 0.1));
-        self.push(Op::Linear { weight, bias });
-    }
-    fn conv(&mut self, from: usize, to: usize) {
-        let weight = self.param(&[to, from, 5, 5], Role::Weight, (1.0 / (25 * from) as f32).sqrt());
-        let bias = Some(self.param(&[to], Role::Bias, 0.1));
-        self.push(Op::Conv2d { weight, bias, window: Window::square(5, 1), groups: 1 });
-    }
-}
-
-/// Fully connected 784-128-128-10 with a ReLU behind each layer (AriaNN's Network-1).
-pub fn network_1() -> (Graph, Weights) {
-    let mut c = Chain::new("network-1");
-    c.push(Op::Reshape(vec![784]));
-
-    for (from, to) in [(784, 128), (128, 128), (128, 10)] {
-        c.linear(from, to);
-        c.push(Op::Relu);
-    }
-    (c.graph, Weights(c.weights))
-}
-
-/// conv 1-20 5x5, pool 2, conv 20-50 5x5, pool 2, fc 800-500-10, ReLU behind pools and fully connected layers.
-pub fn lenet() -> (Graph, Weights) {
-    let mut c = Chain::new("lenet");
-    for (from, to) in [(1, 20), (20, 50)] {
-        c.conv(from, to);
-        c.push(Op::MaxPool(Window::square(2, 2)));
-        c.push(Op::Relu);
-    }
-    c.push(Op::Reshape(vec![800]));
-    for (from, to) in [(800, 500), (500, 10)] {
-        c.linear(from, to);
-        c.push(Op::Relu);
-    }
-    (c.graph, Weights(c.weights))
+/// A small network of the zoo, with made-up weights.
+///
+/// # Panics
+/// If there is none of this name, which would be a fault of this crate.
+pub fn of_zoo(name: &str) -> (Graph, Weights) {
+    let made = zoo::named(name).and_then(|entry| entry.build(&mut Seeded::default()));
+    made.map(|m| (m.graph, m.weights)).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// A network dealt into memory for one batch.
@@ -170,7 +113,7 @@ mod tests {
     /// What is timed is a correct run.
     #[test]
     fn the_timed_networks_compute_what_the_float_evaluator_does() {
-        for model in [network_1(), lenet()] {
+        for model in ["network-1", "lenet"].map(of_zoo) {
             let pixels: Vec<f32> = (0..2 * 784).map(|i| (i * 7919 % 1009) as f32 / 1009.0).collect();
             let want = Evaluator::new(&model.0, &model.1).unwrap().run(&pixels).unwrap();
             let dealt = Dealt::<u32>::new(model.clone(), Options::default(), 2).unwrap();

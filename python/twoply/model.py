@@ -119,6 +119,7 @@ def from_onnx(
     called = Binary(binary)
     temporary = PrivateFolder() if folder is None else None
     place = Path(absolute(folder)) if temporary is None else temporary.path
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
     base = place / (name or Path(model).stem)
     normalise = {"scale": repr(float(scale)), "mean": listed(mean), "std": listed(std)}
     options = {"out": base, "force": force, **normalise}

@@ -1,7 +1,7 @@
 //! Whole networks in one process: where the online time goes.
 
 use super::Row;
-use crate::network::{Dealt, lenet, network_1};
+use crate::network::{Dealt, of_zoo};
 use std::time::{Duration, Instant};
 use twoply_nn::Options;
 use twoply_primitives::compare::Scheme;
@@ -12,7 +12,7 @@ const RUNS: usize = 11;
 
 /// Network-1 and LeNet, both comparisons, one image and 128.
 pub fn rows(out: &mut Vec<Row>, say: &mut dyn FnMut(&str)) -> Result<()> {
-    for (name, model) in [("Network-1", network_1()), ("LeNet", lenet())] {
+    for (name, model) in [("Network-1", of_zoo("network-1")), ("LeNet", of_zoo("lenet"))] {
         for compare in [Scheme::Dpf, Scheme::Digits] {
             for batch in [1, 128] {
                 say(&format!("{name}, {compare}, batch {batch}"));

@@ -252,16 +252,8 @@ fn default_name(op: &Op) -> &'static str {
     match op {
         Op::Linear { .. } => "fc",
         Op::Conv2d { .. } => "conv",
-        Op::Add => "add",
-        Op::Sub => "sub",
-        Op::Concat => "concat",
-        Op::Pad(_) => "pad",
-        Op::Relu => "relu",
-        Op::LeakyRelu { .. } => "leaky_relu",
-        Op::Clip { .. } => "clip",
         Op::MaxPool(_) | Op::AvgPool { .. } => "pool",
-        Op::Reshape(_) => "reshape",
-        Op::Argmax => "argmax",
+        other => other.kind(),
     }
 }
 
