@@ -72,7 +72,7 @@ fn a_plan_beyond_its_budget_is_refused_with_what_would_fit_and_is_not_written() 
         let all = [&["--images", "1000", "--out", "p.json"][..], more].concat();
         lab.run(&zoo("lenet", &all).into_iter().chain(["--format", "json"]).collect::<Vec<_>>())
     };
-    let said = lenet(&["--max-disk", "10MB", "--max-ram", "100MB"]);
+    let said = lenet(&["--max-disk", "10MB", "--max-ram", "150MB"]);
     assert_eq!(said.code, 12, "{said:?}");
     let failure = said.failure().to_string();
     for want in ["key files", "memory", "--images", "--batch"] {
