@@ -44,17 +44,20 @@ fn one<R: Ring>(party: &Party<R>, peer: &mut Link, order: Order, hooks: &Hooks) 
         Ok(client) => client,
         Err(refusal) => {
             let (link, failure) = *refusal;
-            peer.send_message(&Follow::refused(failure.code()))?;
+            let said = peer.send_message(&Follow::refused(failure.code()));
             match link {
                 Some(link) => hooks.refuse(link, failure),
                 None => (hooks.say)(&failure.content().what),
             }
-            return Ok(());
+            return Ok(said?);
         }
     };
-    peer.send_message(&Follow::Ready)?;
-    if let Some((from, to)) = reserve {
-        job::reserve(party, peer, from..to).map_err(|f| f.during(Phase::Reserve))?;
+    let ready = peer.send_message(&Follow::Ready).map_err(Failure::from).and_then(|()| match reserve {
+        Some((from, to)) => job::reserve(party, peer, from..to).map_err(|f| f.during(Phase::Reserve)),
+        None => Ok(()),
+    });
+    if let Err(failure) = ready {
+        return Err(job::tell(client.link, failure));
     }
     match job::run(party, peer, client)? {
         Outcome::Done(link) => (hooks.back)(link),

@@ -57,7 +57,10 @@ pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, client: Waiting) -> Resul
     let mut link = client.link;
     link.set_patience(OWNER);
     party.larder.asked_for(client.job.images.into());
-    let leases = party.lease(client.job.images.into())?;
+    let leases = match party.lease(client.job.images.into()) {
+        Ok(leases) => leases,
+        Err(failure) => return Err(tell(link, failure)),
+    };
     let mut unserved = u64::from(client.job.images);
     let mut segments: VecDeque<u32> = leases.iter().map(Lease::segment).collect();
     for lease in leases {
@@ -68,8 +71,9 @@ pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, client: Waiting) -> Resul
         let result = piece(party, peer, &mut link, lease);
         if let Some(segment) = segments.pop_front()
             && !segments.contains(&segment)
+            && let Err(failure) = erase(party, segment)
         {
-            erase(party, segment)?;
+            return Err(tell(link, failure));
         }
         let failed = match result {
             Ok(()) => {
@@ -87,7 +91,9 @@ pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, client: Waiting) -> Resul
             },
         };
         if let Some(failure) = failed {
-            segments.into_iter().try_for_each(|segment| erase(party, segment))?;
+            if let Err(failure) = segments.into_iter().try_for_each(|segment| erase(party, segment)) {
+                return Err(tell(link, failure));
+            }
             party.waste(unserved);
             return Ok(Outcome::OwnerFailed(link, failure));
         }
@@ -96,7 +102,7 @@ pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, client: Waiting) -> Resul
 }
 
 /// Ends a data owner's link because of what ends this process.
-fn tell(link: Link, failure: Failure) -> Failure {
+pub fn tell(link: Link, failure: Failure) -> Failure {
     let (reason, detail) = failure.reason();
     link.abort(reason, detail);
     failure

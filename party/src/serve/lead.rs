@@ -57,7 +57,7 @@ fn one<R: Ring>(
             hooks.refuse(client.link, Failure::from(e).told_as(Reason::Interrupted));
             return Ok(Some(Ended::PeerLeft));
         }
-        Err(e) => return Err(e.into()),
+        Err(e) => return Err(job::tell(client.link, e.into())),
         Ok(Follow::Refused(code)) => {
             let code = ExitCode::from_number(code).unwrap_or(ExitCode::PeerFailed);
             let failure = Failure::new(code, "P1 cannot run this job").with_peer(peer.name());
@@ -66,7 +66,10 @@ fn one<R: Ring>(
         }
     }
     if let Some((from, to)) = reserve {
-        job::reserve(party, peer, from..to).map_err(|f| f.during(Phase::Reserve))?;
+        let reserved = job::reserve(party, peer, from..to).map_err(|f| f.during(Phase::Reserve));
+        if let Err(failure) = reserved {
+            return Err(job::tell(client.link, failure));
+        }
     }
     match job::run(party, peer, client)? {
         Outcome::Done(link) => (hooks.back)(link),
