@@ -17,8 +17,9 @@ pub(super) use bill::key_files;
 use budget::Budget;
 use forecast::Forecast;
 use std::path::{Path, PathBuf};
+use twoply_nn::data::Pixels;
 use twoply_nn::zoo::{self, Seeded, ariann};
-use twoply_nn::{Graph, Imported, Options, Plan, calibrate};
+use twoply_nn::{Floats, Graph, Images, Imported, Options, Plan, calibrate};
 
 /// Plan a network and show what it will cost
 ///
@@ -141,15 +142,8 @@ fn from_zoo(args: &Args, name: &str) -> Result<Plan, Failure> {
         Failure::new(ExitCode::Usage, e.to_string()).remedy("choose one of these names for --zoo")
     })?;
     let Imported { graph, weights } = entry.build(&mut Seeded::default())?;
-    let mut plane = graph.input.shape[1..].iter().product::<usize>();
-    plane = plane.max(1);
-    let raw = entry.noise(NOISE);
-    let channel = |i: usize| i / plane % graph.input.channels();
-    let inputs: Vec<f32> = raw
-        .iter()
-        .enumerate()
-        .map(|(i, v)| graph.input.normalise.apply(*v as f64, channel(i)) as f32)
-        .collect();
+    let noise = Images { shape: graph.input.shape.clone(), pixels: Pixels::Raw(entry.noise(NOISE)) };
+    let inputs = noise.inputs(&graph.input, Floats::Raw)?;
     let ranges = calibrate(&graph, &weights, &inputs, &graph.input.byte_range())?;
     let margin = args.samples.margin.unwrap_or(1.5);
     Ok(Plan::new(graph, args.choices.options(margin)?, Some(ranges))?)
