@@ -60,10 +60,9 @@ impl<R: Ring> Compared<R> {
             keys: self.memory.half(me),
             clock: Arc::new(NoClock),
         });
-        for tile in 0..self.part.tiles() {
-            let (key, range) = session.tile("compare", (0, tile), &self.part.fields, x.len())?;
+        for (key, range) in session.keys("compare", 0, &self.part.fields, x.len())? {
             let (message, pending) = self.how.begin(key, &x[range].to_vec())?;
-            self.how.finish(pending, &message)?;
+            self.how.finish(pending, message.as_ref())?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use twoply_primitives::backend::{DpfTile, Isa, Packed};
 use twoply_primitives::bits::Bits;
 use twoply_primitives::prg::{Roots, Streams, TreeHash};
-use twoply_primitives::{Backend, Cpu, KeySetId, Origin, PartyId, Ring, Site};
+use twoply_primitives::{Cpu, KeySetId, Origin, PartyId, Ring, Site};
 
 /// Where everything lies.
 pub const ORIGIN: Origin = Origin { set: KeySetId([6; 16]), segment: 0 };

@@ -91,7 +91,7 @@ fn run<R: Ring, G: Gate>(gate: &G, forms: &[Form], x: &[Vec<R>]) {
                 let wires: Vec<_> = (0..forms.len()).map(wire).collect();
                 s.begin_gate("constant time", G::NAME, Outlet::Owner);
                 let share = gate.eval(&mut s, &wires.iter().collect::<Vec<_>>()).unwrap();
-                s.for_owner(share)
+                s.for_owner(share).unwrap()
             })
         };
         [side(PartyId::P0, a), side(PartyId::P1, b)].map(|t| t.join().unwrap())

@@ -1,13 +1,14 @@
 //! The device seam: arithmetic and key batches on one device. Knows neither party nor peer.
 
 mod cpu;
+mod field;
 
 pub use cpu::{Cpu, Isa, spin};
 pub(crate) use cpu::{Kernels, Multiply};
+pub use field::{Digit, Field, Fields, Merge, Merging, Place, Slots, Stored, Trees};
 
-use crate::bits::Bits;
-use crate::prg::{Roots, Stream, TreeHash};
-use crate::{Form, Local, Ring, Window};
+use crate::prg::{Roots, Stream};
+use crate::{Form, Local, Result, Ring, TileBytes, Window};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -39,14 +40,58 @@ pub enum Product {
     Elementwise,
 }
 
+/// What leaves a device for the host: it may still be under way.
+pub trait Packet: Send {
+    /// The bytes, once they are there.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the device failed in this or in anything before it.
+    fn wait(self) -> Result<Vec<u8>>;
+}
+
+impl Packet for Vec<u8> {
+    fn wait(self) -> Result<Vec<u8>> {
+        Ok(self)
+    }
+}
+
+/// How much of a part a device takes at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Grain {
+    /// Tiles that are computed as one.
+    pub tiles: usize,
+    /// Groups of tiles under way at once: what they need is in memory together.
+    pub wave: usize,
+    /// Whether the groups of a wave are computed by as many threads; else one thread hands them to the device in turn.
+    pub threads: bool,
+}
+
 /// One device. Ring vectors and bit vectors live on it; the gates only combine them.
 ///
-/// Every method is data-oblivious: neither branches nor addresses depend on the contents of a buffer.
+/// Every method is data-oblivious: neither branches nor addresses depend on the contents of a buffer. A device that fails
+/// says so when something leaves it ([`Packet::wait`], [`Backend::health`]); what it returns until then is of no use, and
+/// none of it leaves.
 pub trait Backend: Clone + Send + Sync + 'static {
     /// Ring of the session.
     type Ring: Ring;
     /// Ring elements on the device.
     type Buf: Clone + Send + Sync;
+    /// A bit vector on the device.
+    type Bits: Clone + Send + Sync;
+    /// Bit vectors of one length on the device.
+    type Planes: Send + Sync;
+    /// Key tiles on the device.
+    type Keys: Send + Sync;
+    /// Bytes on their way to the host.
+    type Packet: Packet;
+
+    /// How the device likes its work.
+    const GRAIN: Grain;
+
+    /// Whether everything that was asked of the device so far went well; waits for none of it.
+    fn health(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Copies to the device.
     fn upload(&self, v: &[Self::Ring]) -> Self::Buf;
@@ -66,7 +111,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// A public map; `out` is the form of its result.
     fn local(&self, f: &Local, out: &Form, forms: &[&Form], x: &[&Self::Buf]) -> Self::Buf;
     /// The sum of these terms on `len` elements, mod 2^bits.
-    fn sum(&self, len: usize, terms: &[Term<Self::Ring, Self::Buf>], bits: u32) -> Self::Buf;
+    fn sum(&self, len: usize, terms: &[Term<Self>], bits: u32) -> Self::Buf;
     /// `sum of c * x` mod 2^bits, of at least one term.
     fn lin(&self, terms: &[(Self::Ring, &Self::Buf)], bits: u32) -> Self::Buf {
         let all: Vec<_> = terms.iter().map(|&(c, x)| Term::of(c, x)).collect();
@@ -81,71 +126,115 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// `floor((x + add) / 2^by)` mod 2^bits, of the unsigned representative, the sum taken without wrapping.
     fn shift(&self, x: &Self::Buf, add: u64, by: u32, bits: u32) -> Self::Buf;
 
-    /// Bit `i` of every element.
-    fn bit(&self, x: &Self::Buf, i: u32) -> Bits;
-    /// Bits as ring elements 0 and 1.
-    fn of_bits(&self, b: &Bits) -> Self::Buf {
-        self.sum(b.len(), &[Term::one(Self::Ring::ONE).when(b)], Self::Ring::BITS)
-    }
-    /// Packed at `bits`, for the wire or a tile.
-    fn pack(&self, x: &Self::Buf, bits: u32) -> Vec<u8>;
+    /// Packed at `bits`, for the wire.
+    fn pack(&self, x: &Self::Buf, bits: u32) -> Self::Packet;
     /// The inverse of `pack`; words of at most n bits.
     fn unpack(&self, p: &Packed) -> Self::Buf;
-
     /// Adds packed words to the elements from `from` on, mod 2^width; in place, as openings are the largest buffers.
     fn add_packed(&self, x: &mut Self::Buf, from: usize, p: &Packed);
 
-    /// Half-tree keys of `w` bits for `alpha`, whose roots begin as `roots` do: writes all of `out`, `16 (w - 6)` bytes per
-    /// element in blocks of [`DPF_BLOCK`].
-    fn dpf_generate(&self, hash: &TreeHash, w: u32, roots: [Roots; 2], alpha: &Self::Buf, out: &mut [u8]);
-    /// This party's bits of `[alpha <= x]` on elements `from..` of a tile whose first root is that of `roots`.
-    fn dpf_evaluate(&self, hash: &TreeHash, w: u32, roots: Roots, tile: DpfTile, x: &Self::Buf) -> Bits;
-    /// One-hot tables of the digit of `x` at bit `shift`, `bits` wide, packed at `2^bits`.
-    fn one_hot(&self, x: &Self::Buf, shift: u32, bits: u32) -> Vec<u8>;
-    /// Looks the same digit up in shared tables: `T[digit]` and the parity of T above digit, as bits. Both places have a
-    /// word for every 64 elements begun; bits past the last element are left undefined.
-    fn digit_lookup(&self, tables: &Packed, x: &Self::Buf, shift: u32, out: [&mut [u64]; 2]);
-    /// Multiplies digits out: this party's share of `[x < alpha]` on the digits `from..`, as bits.
-    fn digit_merge(&self, m: &Merge, from: usize) -> Vec<u64>;
+    /// Bit `i` of every element.
+    fn bit(&self, x: &Self::Buf, i: u32) -> Self::Bits;
+    /// Bits as ring elements 0 and 1.
+    fn of_bits(&self, b: &Self::Bits) -> Self::Buf {
+        self.sum(self.count(b), &[Term::one(Self::Ring::ONE).when(b)], Self::Ring::BITS)
+    }
+    /// Number of bits.
+    fn count(&self, b: &Self::Bits) -> usize;
+    /// Exclusive or.
+    fn xor(&self, a: &Self::Bits, b: &Self::Bits) -> Self::Bits;
+    /// And.
+    fn and(&self, a: &Self::Bits, b: &Self::Bits) -> Self::Bits;
+    /// Complement.
+    fn not(&self, a: &Self::Bits) -> Self::Bits;
+    /// Vectors of one length, at least one.
+    fn planes(&self, bits: Vec<Self::Bits>) -> Self::Planes;
+    /// Vector `i`.
+    fn plane(&self, p: &Self::Planes, i: usize) -> Self::Bits;
+    /// Exclusive or, vector by vector.
+    fn xor_planes(&self, a: &Self::Planes, b: &Self::Planes) -> Self::Planes;
+    /// Bit vectors of these slots as they travel: tile after tile, in each tile vector after vector, without gaps.
+    fn say(&self, p: &Self::Planes, slots: &Slots) -> Self::Packet;
+    /// What [`Backend::say`] said of this party's vectors and the peer's: their exclusive or.
+    fn open(&self, mine: &Self::Planes, theirs: &Packed, slots: &Slots) -> Self::Planes;
+
+    /// Brings the tiles of a group to the device.
+    fn load(&self, tiles: Vec<TileBytes>) -> Self::Keys;
+    /// Words of a field, mod 2^bits.
+    fn word(&self, field: Field<Self::Keys>, slots: &Slots, bits: u32) -> Self::Buf;
+    /// Fields of one bit.
+    fn bit_fields(&self, fields: Fields<Self::Keys>, slots: &Slots) -> Self::Planes;
+    /// Dealer: what P1 stores of a word whose other share is P0's stream: `x` less the stream, packed at `bits`.
+    fn correction(&self, x: &Self::Buf, stream: Stream, slots: &Slots, bits: u32) -> Self::Packet;
+
+    /// Dealer: half-tree keys of `w` bits for `alpha`, `16 (w - 6)` bytes per element in blocks of [`DPF_BLOCK`].
+    fn dpf_keys(
+        &self,
+        tree: &Trees,
+        w: u32,
+        roots: [Roots; 2],
+        alpha: &Self::Buf,
+        slots: &Slots,
+    ) -> Self::Packet;
+    /// Party: its bits of `[alpha <= x]`.
+    fn dpf_bits(
+        &self,
+        tree: &Trees,
+        w: u32,
+        roots: Roots,
+        words: Stored<Self::Keys>,
+        x: &Self::Buf,
+        slots: &Slots,
+    ) -> Self::Bits;
+    /// Party: its bits of `[alpha <= x mod 2^w]` from a shared table of `2^w` bits.
+    fn at_most(&self, table: Field<Self::Keys>, w: u32, x: &Self::Buf, slots: &Slots) -> Self::Bits;
+
+    /// Dealer: what P1 stores of the one-hot tables of a digit of `x`, whose other shares are P0's stream.
+    fn digit_tables(&self, x: &Self::Buf, digit: Digit, stream: Stream, slots: &Slots) -> Self::Packet;
+    /// Dealer: what P1 stores of the products of masks that [`Merge`] names, from the masks and P0's streams of them.
+    fn digit_products(
+        &self,
+        merge: &Merge,
+        masks: &Self::Planes,
+        other: Fields<Self::Keys>,
+        slots: &Slots,
+    ) -> Self::Packet;
+    /// Party: looks the digits of `x` up in shared tables, highest first: `T[> y]` by parity, then `T[y]` but for the last
+    /// digit, each plus its mask.
+    fn digit_planes(
+        &self,
+        tables: Vec<(Digit, Field<Self::Keys>)>,
+        masks: &Self::Planes,
+        x: &Self::Buf,
+        slots: &Slots,
+    ) -> Self::Planes;
+    /// Party: multiplies digits out: its share of `[alpha <= x]` on the digits `from..`.
+    fn digit_merge(&self, merge: &Merge, from: usize, p: Merging<Self>) -> Self::Bits;
 }
 
 /// One term of [`Backend::sum`]: `c * [bit] * x`; what is absent counts as one.
-pub struct Term<'a, R, Buf> {
+pub struct Term<'a, B: Backend> {
     /// Coefficient, public.
-    pub c: R,
+    pub c: B::Ring,
     /// A bit per element, secret or not.
-    pub when: Option<&'a Bits>,
+    pub when: Option<&'a B::Bits>,
     /// The elements.
-    pub x: Option<&'a Buf>,
+    pub x: Option<&'a B::Buf>,
 }
 
-impl<'a, R, Buf> Term<'a, R, Buf> {
+impl<'a, B: Backend> Term<'a, B> {
     /// `c * x`.
-    pub fn of(c: R, x: &'a Buf) -> Self {
+    pub fn of(c: B::Ring, x: &'a B::Buf) -> Self {
         Term { c, when: None, x: Some(x) }
     }
     /// `c`.
-    pub fn one(c: R) -> Self {
+    pub fn one(c: B::Ring) -> Self {
         Term { c, when: None, x: None }
     }
     /// The term where the bit is set, else nothing.
-    pub fn when(self, bits: &'a Bits) -> Self {
+    pub fn when(self, bits: &'a B::Bits) -> Self {
         Term { when: Some(bits), ..self }
     }
-}
-
-/// What a party multiplies out at the end of a comparison by k digits: bit vectors of the same number of words.
-///
-/// A set S of digits is a bit mask: bit j stands for digit j.
-pub struct Merge<'a> {
-    /// Opened `L_i = l_i + a_i` of every digit.
-    pub l: Vec<&'a [u64]>,
-    /// Opened `E_j = e_j + b_j` of every digit but the last.
-    pub e: Vec<&'a [u64]>,
-    /// Shares of `a_i prod_{j in S} b_j` for every set S of digits before `i`, at `2^i - 1 + S`.
-    pub a: Vec<&'a [u64]>,
-    /// Shares of `prod_{j in S} b_j` for every set S of digits but the last.
-    pub b: Vec<&'a [u64]>,
 }
 
 /// Keys of one block of half-tree keys in a tile; the last block of a tile may be short. Inside a block the words lie

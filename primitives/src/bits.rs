@@ -127,22 +127,58 @@ impl Planes {
     pub fn zeros(count: usize, len: usize) -> Self {
         Planes { words: vec![0; count * len.div_ceil(64)], len }
     }
-    /// From vectors of `len` bits that follow each other without gaps.
-    pub fn split(bits: &Bits, len: usize) -> Self {
-        let mut out = Planes::zeros(bits.len().checked_div(len).unwrap_or(0), len);
-        out.iter_mut().enumerate().for_each(|(p, plane)| bits.copy(p * len, len, plane));
-        out
+    /// From vectors of one length, at least one.
+    pub fn of(bits: Vec<Bits>) -> Self {
+        let len = bits.first().map_or(0, Bits::len);
+        debug_assert!(bits.iter().all(|b| b.len == len));
+        let mut all = bits.into_iter();
+        let mut words = all.next().unwrap_or_default().words;
+        all.for_each(|b| words.extend_from_slice(&b.words));
+        Planes { words, len }
+    }
+    /// Bits of each.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+    /// Whether they have no bits.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+    /// Number of vectors; of empty ones nobody knows.
+    pub fn count(&self) -> usize {
+        self.words.len().checked_div(self.stride()).unwrap_or(0)
+    }
+    /// Vector `p` by itself.
+    pub fn bits(&self, p: usize) -> Bits {
+        Bits { words: self.plane(p).to_vec(), len: self.len }
+    }
+    /// Exclusive or with as many vectors of the same length.
+    pub fn xor(&self, o: &Planes) -> Planes {
+        debug_assert_eq!((self.len, self.words.len()), (o.len, o.words.len()));
+        Planes { words: self.words.iter().zip(&o.words).map(|(a, b)| a ^ b).collect(), len: self.len }
     }
     /// All of them, one after the other without gaps.
-    pub fn join(self) -> Bits {
+    pub fn join(&self) -> Bits {
         let stride = self.stride();
         if self.len == stride * 64 {
-            return Bits { len: self.words.len() * 64, words: self.words };
+            return Bits { len: self.words.len() * 64, words: self.words.clone() };
         }
         let mut out = Bits::default();
         for plane in self.words.chunks_exact(stride) {
             out.append(&Bits { words: plane.to_vec(), len: self.len });
         }
+        out
+    }
+    /// One after the other, each packed in whole bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let each = self.len.div_ceil(8);
+        let mut out = vec![0; self.words.len() * 8];
+        write_words(&self.words, &mut out);
+        let stride = self.stride() * 8;
+        for p in 1..self.count() {
+            out.copy_within(p * stride..p * stride + each, p * each);
+        }
+        out.truncate(self.count() * each);
         out
     }
     /// Vector `p`.

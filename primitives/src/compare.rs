@@ -6,7 +6,6 @@
 pub mod digits;
 pub mod dpf;
 
-use crate::bits::Bits;
 use crate::deal::TileDeal;
 use crate::session::TileKey;
 use crate::{Backend, Result};
@@ -31,18 +30,17 @@ pub struct Widths {
     pub low: Option<u32>,
 }
 
-/// One party's bits of the predicates on the elements of a tile.
-#[derive(Debug)]
-pub struct Outcome {
+/// One party's bits of the predicates on the slots of a key.
+pub struct Outcome<B: Backend> {
     /// `[alpha mod 2^w <= x mod 2^w]`.
-    pub full: Bits,
+    pub full: B::Bits,
     /// `[alpha mod 2^low <= x mod 2^low]`, if asked for.
-    pub low: Option<Bits>,
+    pub low: Option<B::Bits>,
 }
 
-/// One exact implementation. A key tile is consumed: `begin` takes it by value and keeps what `finish` needs.
+/// One exact implementation. A key is consumed: `begin` takes it by value and keeps what `finish` needs.
 pub trait Comparison<B: Backend> {
-    /// What is left of a tile between its message and the answer.
+    /// What is left of a key between its message and the answer.
     type Pending: Send;
 
     /// Widths per element of the fields that P0 and P1 store, in order.
@@ -51,10 +49,10 @@ pub trait Comparison<B: Backend> {
     fn message_bits(&self) -> usize;
     /// Dealer: writes the fields for the secret `alpha`.
     fn deal(&self, t: &mut TileDeal<B>, alpha: &B::Buf);
-    /// Party: the first message's bits (empty if there is none), plane after plane.
-    fn begin(&self, t: TileKey<B>, x: &B::Buf) -> Result<(Bits, Self::Pending)>;
-    /// Party: the predicates, from the opened message; gives the rest of the tile back.
-    fn finish(&self, p: Self::Pending, opened: &Bits) -> Result<(Outcome, TileKey<B>)>;
+    /// Party: the first message's bits, if there is one: as many planes as it has bits.
+    fn begin(&self, t: TileKey<B>, x: &B::Buf) -> Result<(Option<B::Planes>, Self::Pending)>;
+    /// Party: the predicates, from the opened message; gives the rest of the key back.
+    fn finish(&self, p: Self::Pending, opened: Option<&B::Planes>) -> Result<(Outcome<B>, TileKey<B>)>;
 }
 
 /// Either implementation, at the widths of one gate.
@@ -114,7 +112,7 @@ impl<B: Backend> Comparison<B> for AnyComparison {
             AnyComparison::Digits(c) => c.deal(t, alpha),
         }
     }
-    fn begin(&self, t: TileKey<B>, x: &B::Buf) -> Result<(Bits, AnyPending<B>)> {
+    fn begin(&self, t: TileKey<B>, x: &B::Buf) -> Result<(Option<B::Planes>, AnyPending<B>)> {
         Ok(match self {
             AnyComparison::Dpf(c) => {
                 let (m, p) = c.begin(t, x)?;
@@ -126,7 +124,7 @@ impl<B: Backend> Comparison<B> for AnyComparison {
             }
         })
     }
-    fn finish(&self, p: AnyPending<B>, opened: &Bits) -> Result<(Outcome, TileKey<B>)> {
+    fn finish(&self, p: AnyPending<B>, opened: Option<&B::Planes>) -> Result<(Outcome<B>, TileKey<B>)> {
         match (self, p) {
             (AnyComparison::Dpf(c), AnyPending::Dpf(p)) => c.finish(p, opened),
             (AnyComparison::Digits(c), AnyPending::Digits(p)) => c.finish(p, opened),

@@ -1,18 +1,16 @@
 //! What a gate sees while it is dealt: the device, both seeds, and a sink for tiles.
 
-use crate::bits::{Bits, write_words};
+use crate::backend::{Digit, Fields, Merge, Packet, Slots, Trees};
 use crate::owner::weight_key;
 use crate::prg::{Origin, Roots, Stream, Streams, owner_key};
 use crate::record::packed_len;
-use crate::{Backend, Form, KeySink, Mask, Part, PartyId, Result, Ring, Seed, Site, TILE};
+use crate::session::groups;
+use crate::{Backend, Form, KeySink, Mask, Part, PartyId, Result, Seed, Site};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Field number of a gate's fresh result mask.
 pub const FRESH: u32 = 0;
-
-/// Tiles dealt at once: bounds the dealer's memory at a few tiles per thread.
-const WAVE: usize = 16;
 
 /// The dealer on one segment: runs the program on masks.
 pub struct Deal<'a, B: Backend> {
@@ -64,9 +62,9 @@ impl<'a, B: Backend> Deal<'a, B> {
         let site = Site { gate: self.gate, part };
         [0, 1].map(|p| Streams::new(&self.seeds[p], self.origin, site))
     }
-    /// Deals one part of this gate tile by tile, tiles in parallel, written in order.
+    /// Deals one part of this gate, a group of tiles at a time, written in order.
     ///
-    /// `f` fills one tile through [`TileDeal`]; what it writes must be the fields that `part` announces.
+    /// `f` fills one group through [`TileDeal`]; what it writes must be the fields that `part` announces.
     pub fn tiles(
         &mut self,
         name: &'static str,
@@ -75,35 +73,60 @@ impl<'a, B: Backend> Deal<'a, B> {
         f: impl Fn(&mut TileDeal<B>) + Sync,
     ) -> Result<()> {
         let (site, streams) = (Site { gate: self.gate, part }, self.streams(part));
-        for first in (0..layout.tiles()).step_by(WAVE) {
-            let wave = first..(first + WAVE).min(layout.tiles());
-            let deal = |tile: usize| {
-                let range = tile * TILE..tile * TILE + layout.tile_len(tile);
-                let mut t = TileDeal {
-                    dev: &self.dev,
-                    streams: &streams,
-                    origin: self.origin,
-                    site,
-                    range,
-                    out: [0, 1].map(|p| Vec::with_capacity(layout.tile_bytes(p, layout.tile_len(tile)))),
-                };
-                f(&mut t);
-                t.out
+        let deal = |range: Range<usize>| {
+            let slots = Slots { range, elements: layout.elements };
+            let mut t =
+                TileDeal { dev: &self.dev, streams: &streams, origin: self.origin, site, slots, out: vec![] };
+            f(&mut t);
+            (t.slots, t.out)
+        };
+        for wave in groups::<B>(&(0..layout.elements)).chunks(B::GRAIN.wave) {
+            let dealt: Vec<(Slots, Vec<Dealt<B>>)> = match B::GRAIN.threads {
+                true => wave.par_iter().cloned().map(deal).collect(),
+                false => wave.iter().cloned().map(deal).collect(),
             };
-            let dealt: Vec<[Vec<u8>; 2]> = wave.clone().into_par_iter().map(deal).collect();
-            for (tile, bytes) in wave.zip(dealt) {
-                for p in [0, 1] {
-                    debug_assert_eq!(
-                        bytes[p].len(),
-                        layout.tile_bytes(p, layout.tile_len(tile)),
-                        "{name} P{p}"
-                    );
+            for (slots, fields) in dealt {
+                for (tile, bytes) in slots.tiles().zip(cut(&slots, layout, fields)?) {
+                    for p in [0, 1] {
+                        let want = layout.tile_bytes(p, layout.tile_len(tile));
+                        debug_assert_eq!(bytes[p].len(), want, "{name} P{p}");
+                    }
+                    self.sink.put(name, site, tile, bytes)?;
                 }
-                self.sink.put(name, site, tile, bytes)?;
             }
         }
         Ok(())
     }
+}
+
+/// Some fields of a group of tiles: field after field, each packed over the whole group.
+struct Dealt<B: Backend> {
+    /// Bits per slot of each field.
+    widths: Vec<u32>,
+    bytes: B::Packet,
+    /// Whether both parties store them, or P1 alone.
+    common: bool,
+}
+
+/// What a group's tiles hold: a tile's fields one after the other. All tiles but the part's last end at whole bytes.
+fn cut<B: Backend>(slots: &Slots, layout: &Part, fields: Vec<Dealt<B>>) -> Result<Vec<[Vec<u8>; 2]>> {
+    let mut out: Vec<[Vec<u8>; 2]> = slots
+        .tiles()
+        .map(|t| [0, 1].map(|p| Vec::with_capacity(layout.tile_bytes(p, layout.tile_len(t)))))
+        .collect();
+    for Dealt { widths, bytes, common } in fields {
+        let (bytes, mut from) = (bytes.wait()?, 0);
+        for width in widths {
+            for (tile, out) in slots.tiles().zip(&mut out) {
+                let len = packed_len(width, layout.tile_len(tile));
+                out.iter_mut()
+                    .skip(!common as usize)
+                    .for_each(|o| o.extend_from_slice(&bytes[from..from + len]));
+                from += len;
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// A party's share of an input mask: image by image, each from its own key.
@@ -112,96 +135,70 @@ pub(crate) fn input_share<B: Backend>(dev: &B, keys: &[[u8; 16]], form: &Form) -
     dev.concat(keys.iter().map(image).collect())
 }
 
-/// One tile while it is dealt. Three kinds of value (protocols, section 2): *free*, from both seeds, not stored;
+/// A group of tiles while it is dealt. Three kinds of value (protocols, section 2): *free*, from both seeds, not stored;
 /// *corrections*, of which P0 has its expansion and P1 stores the rest; *common* words, which both store.
 pub struct TileDeal<'a, B: Backend> {
     dev: &'a B,
     streams: &'a [Streams; 2],
     origin: Origin,
     site: Site,
-    range: Range<usize>,
-    out: [Vec<u8>; 2],
+    slots: Slots,
+    out: Vec<Dealt<B>>,
 }
 
-impl<B: Backend> TileDeal<'_, B> {
+impl<'a, B: Backend> TileDeal<'a, B> {
     /// The device.
-    pub fn dev(&self) -> &B {
+    pub fn dev(&self) -> &'a B {
         self.dev
     }
-    /// Key set and segment.
-    pub fn origin(&self) -> Origin {
-        self.origin
+    /// Slots of the segment's part that are dealt.
+    pub fn slots(&self) -> &Slots {
+        &self.slots
     }
-    /// Gate and part.
-    pub fn site(&self) -> Site {
-        self.site
+    /// The half-tree hashes of a predicate.
+    pub fn trees(&self, predicate: usize) -> Trees {
+        Trees { origin: self.origin, site: self.site, predicate }
     }
-    /// Elements of the segment that this tile covers.
-    pub fn range(&self) -> Range<usize> {
-        self.range.clone()
-    }
-    /// Number of the tile within its part.
-    pub fn tile(&self) -> u64 {
-        (self.range.start / TILE) as u64
-    }
-    /// This tile's elements of a vector over the whole segment.
+    /// These slots' elements of a vector over the whole segment.
     pub fn part_of(&self, whole: &B::Buf) -> B::Buf {
-        self.dev.slice(whole, self.range.start, self.range.len())
+        self.dev.slice(whole, self.slots.range.start, self.slots.len())
     }
 
-    fn stream(&self, party: usize, field: u32) -> Stream<'_> {
+    fn stream(&self, party: usize, field: u32) -> Stream<'a> {
         self.streams[party].field(field)
     }
-    /// Free bits, per party.
-    pub fn free_bits(&self, field: u32) -> [Bits; 2] {
-        [0, 1].map(|p| self.stream(p, field).bits(self.range()))
+    fn put(&mut self, widths: Vec<u32>, bytes: B::Packet, common: bool) {
+        self.out.push(Dealt { widths, bytes, common });
     }
-    /// The sum of both parties' free bits, into words.
-    pub fn free_sum(&self, field: u32, out: &mut [u64]) {
-        let mut other = vec![0; out.len()];
-        self.stream(0, field).bits_into(self.range(), out);
-        self.stream(1, field).bits_into(self.range(), &mut other);
-        out.iter_mut().zip(other).for_each(|(z, e)| *z ^= e);
+    /// Sums of both parties' free bits, field by field.
+    pub fn free_bits(&self, fields: &[u32]) -> B::Planes {
+        let [a, b] = [0, 1].map(|p| self.dev.bit_fields(Fields::Own(&self.streams[p], fields), &self.slots));
+        self.dev.xor_planes(&a, &b)
     }
     /// Roots of point functions, per party: free but for the lowest bit, which is 0 for P0 and 1 for P1.
-    pub fn free_roots(&self, field: u32) -> [Roots<'_>; 2] {
-        PartyId::BOTH.map(|p| Roots::new(self.stream(p.index(), field), p, self.range.start))
+    pub fn free_roots(&self, field: u32) -> [Roots<'a>; 2] {
+        PartyId::BOTH.map(|p| Roots::new(self.stream(p.index(), field), p, self.slots.range.start))
     }
     /// A correction word mod 2^bits.
     pub fn word(&mut self, field: u32, value: &B::Buf, bits: u32) {
-        let e0 = self.dev.expand(self.stream(0, field), self.range.start, self.range.len(), bits);
-        let minus = B::Ring::ZERO.sub(B::Ring::ONE);
-        let rest = self.dev.lin(&[(B::Ring::ONE, value), (minus, &e0)], bits);
-        self.out[1].extend(self.dev.pack(&rest, bits));
+        let rest = self.dev.correction(value, self.stream(0, field), &self.slots, bits);
+        self.put(vec![bits], rest, false);
     }
-    /// A correction bit, 64 elements to a word; bits past the last element are zero.
-    pub fn bits(&mut self, field: u32, value: &[u64]) {
-        let mut rest = vec![0; value.len()];
-        self.stream(0, field).bits_into(self.range(), &mut rest);
-        rest.iter_mut().zip(value).for_each(|(z, v)| *z ^= v);
-        let from = self.out[1].len();
-        self.out[1].resize(from + value.len() * 8, 0);
-        write_words(&rest, &mut self.out[1][from..]);
-        self.out[1].truncate(from + packed_len(1, self.range.len()));
+    /// Correction bits: the products of the masks in `masks`, of these fields.
+    pub fn products(&mut self, merge: &Merge, masks: &B::Planes, fields: &[u32]) {
+        let other = Fields::Own(&self.streams[0], fields);
+        let rest = self.dev.digit_products(merge, masks, other, &self.slots);
+        self.put(vec![1; fields.len()], rest, false);
     }
-    /// A correction table: words of `width` bits, packed, shared by exclusive or.
-    pub fn table(&mut self, field: u32, mut value: Vec<u8>, width: u32) {
-        // Tiles start at multiples of 4,096 elements, hence at whole bytes of the stream.
-        let e0 = self.stream(0, field).bytes(self.range.start * width as usize / 8, value.len());
-        value.iter_mut().zip(e0).for_each(|(v, e)| *v ^= e);
-        let unused = value.len() * 8 - self.range.len() * width as usize;
-        if let Some(last) = value.last_mut() {
-            *last &= 0xff >> unused;
-        }
-        self.out[1].extend(value);
+    /// A correction table: the one-hot tables of a digit of `x`.
+    pub fn table(&mut self, field: u32, x: &B::Buf, digit: Digit) {
+        let rest = self.dev.digit_tables(x, digit, self.stream(0, field), &self.slots);
+        self.put(vec![1 << digit.bits], rest, false);
     }
-    /// Common words of `width` bits per element, stored by both: `f` writes the bytes it is given.
-    pub fn common(&mut self, width: u32, f: impl FnOnce(&mut [u8], &Self)) {
-        let mut out = std::mem::take(&mut self.out[0]);
-        let from = out.len();
-        out.resize(from + packed_len(width, self.range.len()), 0);
-        f(&mut out[from..], self);
-        self.out[1].extend_from_slice(&out[from..]);
-        self.out[0] = out;
+    /// Common words: half-tree keys of `w` bits for `alpha`.
+    pub fn dpf(&mut self, field: u32, predicate: usize, w: u32, alpha: &B::Buf) {
+        let (trees, roots) = (self.trees(predicate), self.free_roots(field));
+        let words = self.dev.dpf_keys(&trees, w, roots, alpha, &self.slots);
+        self.put(vec![128 * (w - 6)], words, true);
     }
 }

@@ -52,6 +52,9 @@ pub enum Error {
     /// The local machine refused: disk full, permission, a file that cannot be written.
     #[error("{0}")]
     Local(String),
+    /// The device that computes refused or failed: none there, out of memory, a kernel that stopped.
+    #[error("device: {0}")]
+    Device(String),
     /// The peer did not answer in time or went away.
     #[error("channel: {0}")]
     Channel(String),

@@ -12,17 +12,16 @@ pub use prepared::Prepared;
 pub use talk::PIECE;
 pub(crate) use talk::{Round, Talk};
 pub use tile::TileKey;
+pub(crate) use tile::groups;
 
-use crate::prg::{Origin, Streams};
+use crate::backend::{Grain, Packet};
+use crate::prg::Origin;
 use crate::{Backend, Channel, Clock, Error, Form, KeySource, Masked, PartyId, Result, Ring, Seed, Share};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-/// Tiles of a wave: computed in parallel, then sent, before the next wave begins.
-const WAVE: usize = 16;
 
 /// Elements added up at once while a result is opened.
 const OPENED: usize = 1 << 16;
@@ -39,9 +38,11 @@ pub(crate) struct Stored {
     pub per_image: usize,
 }
 
-/// Runs items wave by wave: `before` hears what the peer has to say of each, `work` computes all of a wave in
-/// parallel, `after` says what came of it. So the peer's pieces of later waves travel while this one computes.
+/// Runs items wave by wave: `before` hears what the peer has to say of each, `work` computes all of a wave, by as many
+/// threads or on a device that goes on by itself, `after` says what came of it. So the peer's pieces of later waves travel
+/// while this one computes.
 pub(crate) fn in_waves<'a, I: Send, M: Send, T: Send>(
+    grain: Grain,
     talk: &mut Talk<'a>,
     items: Vec<I>,
     mut before: impl FnMut(&mut Talk<'a>, &I) -> Result<M>,
@@ -50,15 +51,15 @@ pub(crate) fn in_waves<'a, I: Send, M: Send, T: Send>(
 ) -> Result<()> {
     let mut items = items.into_iter().peekable();
     while items.peek().is_some() {
-        let mut wave = Vec::with_capacity(WAVE);
-        for item in items.by_ref().take(WAVE) {
+        let mut wave = Vec::with_capacity(grain.wave);
+        for item in items.by_ref().take(grain.wave) {
             let heard = before(talk, &item)?;
             wave.push((item, heard));
         }
-        // one tile alone stays on this thread: a pool would cost more than it gives
-        let done: Result<Vec<T>> = match wave.len() {
-            1 => wave.into_iter().map(|(i, m)| work(i, m)).collect(),
-            _ => wave.into_par_iter().map(|(i, m)| work(i, m)).collect(),
+        // one group alone stays on this thread: a pool would cost more than it gives
+        let done: Result<Vec<T>> = match grain.threads && wave.len() > 1 {
+            false => wave.into_iter().map(|(i, m)| work(i, m)).collect(),
+            true => wave.into_par_iter().map(|(i, m)| work(i, m)).collect(),
         };
         done?.into_iter().try_for_each(|t| after(talk, t))?;
     }
@@ -248,8 +249,8 @@ impl<'a, B: Backend> Session<'a, B> {
         (own.input(form), keys)
     }
 
-    /// Runs `work` on this run's slots of every tile of one part, wave by wave, the tiles of a wave in parallel, and
-    /// hands what it gave to `after`, in order. `work` gets the tile's key by value and the run's elements it covers.
+    /// Runs `work` on this run's slots of one part, a group of tiles at a time, wave by wave, and hands what it gave to
+    /// `after`, in order. `work` gets the group's key by value and the run's elements it covers.
     pub(crate) fn tiles<T: Send>(
         &mut self,
         at: &Stored,
@@ -260,47 +261,31 @@ impl<'a, B: Backend> Session<'a, B> {
         let fields = &at.fields[self.me.index()];
         let mine: u64 = fields.iter().map(|&w| w as u64).sum();
         self.key_bits.fetch_add(mine * run.len() as u64, Ordering::Relaxed);
-        let place = tile::Place {
-            dev: &self.dev,
-            me: self.me,
-            streams: Arc::new(Streams::new(
-                &self.seed,
-                self.origin,
-                crate::Site { gate: self.gate, part: at.part },
-            )),
-            origin: self.origin,
-            site: crate::Site { gate: self.gate, part: at.part },
-            fields,
-        };
+        let source = self.own().source(&self.dev, at.part, fields);
         let keys = self.keys.as_ref();
-        let one = |tile: usize, ()| {
-            let (key, slots) = place.tile(at.name, tile, &run, keys)?;
+        let one = |slots: Range<usize>, ()| {
+            let key = source.key(at.name, slots.clone(), keys)?;
             work(key, slots.start - run.start..slots.end - run.start)
         };
-        in_waves(&mut self.talk, tile::covering(&run).collect(), |_, _| Ok(()), one, after)
+        in_waves(B::GRAIN, &mut self.talk, groups::<B>(&run), |_, _| Ok(()), one, after)
     }
 
-    /// The key of one tile of a part in which every image has `per_image` elements, and the run's elements it covers: for
-    /// benchmarks of a comparison alone. Gates take all tiles of a part together.
-    pub fn tile(
+    /// The keys of a part in which every image has `per_image` elements, group by group with the run's elements they cover:
+    /// for benchmarks of a comparison alone.
+    pub fn keys(
         &self,
         name: &'static str,
-        (part, tile): (u32, usize),
+        part: u32,
         fields: &[Vec<u32>; 2],
         per_image: usize,
-    ) -> Result<(TileKey<B>, Range<usize>)> {
+    ) -> Result<Vec<(TileKey<B>, Range<usize>)>> {
         let run = self.images.start * per_image..self.images.end * per_image;
-        let site = crate::Site { gate: self.gate, part };
-        let place = tile::Place {
-            dev: &self.dev,
-            me: self.me,
-            streams: Arc::new(Streams::new(&self.seed, self.origin, site)),
-            origin: self.origin,
-            site,
-            fields: &fields[self.me.index()],
+        let source = self.own().source(&self.dev, part, &fields[self.me.index()]);
+        let key = |slots: Range<usize>| {
+            let key = source.key(name, slots.clone(), self.keys.as_ref())?;
+            Ok((key, slots.start - run.start..slots.end - run.start))
         };
-        let (key, slots) = place.tile(name, tile, &run, self.keys.as_ref())?;
-        Ok((key, slots.start - run.start..slots.end - run.start))
+        groups::<B>(&run).into_iter().map(key).collect()
     }
 
     /// Opens a gate's result: the only way from a share to a value both parties hold.
@@ -318,7 +303,7 @@ impl<'a, B: Backend> Session<'a, B> {
             let bytes: u64 = shares.iter().map(|s| s.form.packed_bytes()).sum();
             let mut r = self.talk.round(bytes as usize * 8);
             for s in &shares {
-                let packed = self.dev.pack(&s.buf, s.form.bits);
+                let packed = self.dev.pack(&s.buf, s.form.bits).wait()?;
                 self.talk.say(&mut r, &packed, packed.len() * 8)?;
             }
             round = Some(r);
@@ -339,15 +324,15 @@ impl<'a, B: Backend> Session<'a, B> {
     }
     /// A result for its owner, unopened: `s_b - [r_out]_b`, packed at the width of the wire. To be sent to the owner
     /// over this party's own channel, never through the peer.
-    pub fn for_owner(&mut self, s: Share<B>) -> Vec<u8> {
+    pub fn for_owner(&mut self, s: Share<B>) -> Result<Vec<u8>> {
         debug_assert!(s.begun.is_none(), "an owner's result does not leave for the peer");
         let minus = B::Ring::ZERO.sub(B::Ring::ONE);
         self.talk.now.to_owner += s.form.len() as u64;
         let clear = self.dev.lin(&[(B::Ring::ONE, &s.buf), (minus, &s.mask)], s.form.bits);
-        self.dev.pack(&clear, s.form.bits)
+        self.dev.pack(&clear, s.form.bits).wait()
     }
     /// An open wire for its owner: P0 adds the public value, so the owner's sum is the value itself.
-    pub fn deliver(&mut self, x: Masked<B>) -> Vec<u8> {
+    pub fn deliver(&mut self, x: Masked<B>) -> Result<Vec<u8>> {
         let buf =
             if self.me.is_p0() { x.value } else { self.dev.lin(&[(B::Ring::ZERO, &x.value)], x.form.bits) };
         self.for_owner(Share { form: x.form, buf, mask: x.share, begun: None })
@@ -356,11 +341,12 @@ impl<'a, B: Backend> Session<'a, B> {
     pub fn reveal(&mut self, x: Masked<B>) -> Result<Vec<B::Ring>> {
         let (len, bits) = (x.form.len(), x.form.bits);
         let mut round = self.talk.round(len * bits as usize);
-        self.talk.say(&mut round, &self.dev.pack(&x.share, bits), len * bits as usize)?;
+        self.talk.say(&mut round, &self.dev.pack(&x.share, bits).wait()?, len * bits as usize)?;
         let minus = B::Ring::ZERO.sub(B::Ring::ONE);
         let other = self.dev.unpack(&self.talk.hear(&mut round, bits, len)?);
         let clear = self.dev.lin(&[(B::Ring::ONE, &x.value), (minus, &x.share), (minus, &other)], bits);
-        Ok(self.dev.download(&clear))
+        let clear = self.dev.download(&clear);
+        self.dev.health().map(|()| clear)
     }
     /// Tells the peer whether this party has what it needs, and which half of which segment it runs on; hears the same.
     ///

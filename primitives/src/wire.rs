@@ -14,7 +14,7 @@
 //! }
 //! ```
 
-use crate::bits::Bits;
+use crate::backend::Slots;
 use crate::session::Round;
 use crate::{Backend, Form, Local, Result, Ring};
 use serde::{Deserialize, Serialize};
@@ -130,5 +130,8 @@ pub struct Share<B: Backend> {
     pub(crate) begun: Option<Round>,
 }
 
-/// One party's XOR share of masked bits; travels at one bit each.
-pub struct BitShare(pub(crate) Bits);
+/// One party's XOR shares of masked bits, one or several for each of some slots; travels at one bit each.
+pub struct BitShare<B: Backend> {
+    pub(crate) planes: B::Planes,
+    pub(crate) slots: Slots,
+}

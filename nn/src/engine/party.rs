@@ -76,14 +76,14 @@ impl<B: Backend> Engine for Party<'_, B> {
     fn output<G: Gate>(&mut self, g: &G, x: &[&Masked<B>]) -> Result<()> {
         self.session.begin_gate(&self.layer, G::NAME, Outlet::Owner);
         let share = g.eval(&mut self.session, x)?;
-        let bytes = self.session.for_owner(share);
+        let bytes = self.session.for_owner(share)?;
         self.session.end_gate();
         self.tell_owner(&bytes);
         Ok(())
     }
     fn deliver(&mut self, x: &Masked<B>) -> Result<()> {
         self.session.begin_gate(&self.layer, "deliver", Outlet::Owner);
-        let bytes = self.session.deliver(x.clone());
+        let bytes = self.session.deliver(x.clone())?;
         self.session.end_gate();
         self.tell_owner(&bytes);
         Ok(())

@@ -2,6 +2,7 @@
 
 mod digits;
 mod dpf;
+mod fields;
 mod isa;
 mod kernels;
 mod matmul;
@@ -14,10 +15,11 @@ pub use isa::Isa;
 pub use kernels::Kernels;
 pub use matmul::{Multiply, spin};
 
-use super::{Backend, DpfTile, Merge, Packed, Product, Term};
-use crate::bits::Bits;
+use super::{Backend, DpfTile, Packed, Product, Term};
+use super::{Digit, Field, Fields, Grain, Merge, Merging, Slots, Stored, Trees};
+use crate::bits::{Bits, Planes};
 use crate::prg::{Roots, Stream, TreeHash};
-use crate::{Form, Local, Ring};
+use crate::{Form, Local, Ring, TileBytes};
 use std::marker::PhantomData;
 use zeroize::Zeroize;
 
@@ -32,9 +34,38 @@ impl<R> Cpu<R> {
     }
 }
 
+/// Kernels on the keys of one tile.
+impl<R: Ring> Cpu<R> {
+    /// Half-tree keys of `w` bits for `alpha`, whose roots begin as `roots` do: writes all of `out`, `16 (w - 6)` bytes per
+    /// element in blocks of [`super::DPF_BLOCK`].
+    pub fn dpf_generate(&self, hash: &TreeHash, w: u32, roots: [Roots; 2], alpha: &[R], out: &mut [u8]) {
+        R::dpf_generate(hash, w, roots, alpha, out)
+    }
+    /// This party's bits of `[alpha <= x]` on elements `from..` of a tile whose first root is that of `roots`.
+    pub fn dpf_evaluate(&self, hash: &TreeHash, w: u32, roots: Roots, tile: DpfTile, x: &[R]) -> Bits {
+        R::dpf_evaluate(hash, w, roots, tile, x)
+    }
+    /// One-hot tables of the digit of `x` at bit `shift`, `bits` wide, packed at `2^bits`.
+    pub fn one_hot(&self, x: &[R], shift: u32, bits: u32) -> Vec<u8> {
+        R::one_hot(x, shift, bits)
+    }
+    /// Looks the same digit up in shared tables: `T[digit]` and the parity of T above digit, as bits. Both places have a
+    /// word for every 64 elements begun; bits past the last element are left undefined.
+    pub fn digit_lookup(&self, tables: &Packed, x: &[R], shift: u32, out: [&mut [u64]; 2]) {
+        R::lookup(tables, x, shift, out)
+    }
+}
+
 impl<R: Ring> Backend for Cpu<R> {
     type Ring = R;
     type Buf = Vec<R>;
+    type Bits = Bits;
+    type Planes = Planes;
+    type Keys = Vec<TileBytes>;
+    type Packet = Vec<u8>;
+
+    // a tile's working set stays in the caches of the core that computes it
+    const GRAIN: Grain = Grain { tiles: 1, wave: 16, threads: true };
 
     fn upload(&self, v: &[R]) -> Vec<R> {
         v.to_vec()
@@ -87,7 +118,7 @@ impl<R: Ring> Backend for Cpu<R> {
         }
     }
 
-    fn sum(&self, len: usize, terms: &[Term<R, Vec<R>>], bits: u32) -> Vec<R> {
+    fn sum(&self, len: usize, terms: &[Term<Self>], bits: u32) -> Vec<R> {
         // a plain first term is copied, the rest added to it
         let (mut z, rest) = match terms {
             [Term { c, when: None, x: Some(x) }, rest @ ..] if *c == R::ONE => (x.to_vec(), rest),
@@ -135,20 +166,98 @@ impl<R: Ring> Backend for Cpu<R> {
         R::add_each(&mut x[from..from + p.len], &R::unpack(p), R::ones(p.width));
     }
 
-    fn dpf_generate(&self, hash: &TreeHash, w: u32, roots: [Roots; 2], alpha: &Vec<R>, out: &mut [u8]) {
-        R::dpf_generate(hash, w, roots, alpha, out)
+    fn count(&self, b: &Bits) -> usize {
+        b.len()
     }
-    fn dpf_evaluate(&self, hash: &TreeHash, w: u32, roots: Roots, tile: DpfTile, x: &Vec<R>) -> Bits {
-        R::dpf_evaluate(hash, w, roots, tile, x)
+    fn xor(&self, a: &Bits, b: &Bits) -> Bits {
+        a.xor(b)
     }
-    fn one_hot(&self, x: &Vec<R>, shift: u32, bits: u32) -> Vec<u8> {
-        R::one_hot(x, shift, bits)
+    fn and(&self, a: &Bits, b: &Bits) -> Bits {
+        a.and(b)
     }
-    fn digit_lookup(&self, tables: &Packed, x: &Vec<R>, shift: u32, out: [&mut [u64]; 2]) {
-        R::lookup(tables, x, shift, out)
+    fn not(&self, a: &Bits) -> Bits {
+        a.not()
     }
-    fn digit_merge(&self, m: &Merge, from: usize) -> Vec<u64> {
-        digits::merge(Isa::current(), m, from)
+    fn planes(&self, bits: Vec<Bits>) -> Planes {
+        Planes::of(bits)
+    }
+    fn plane(&self, p: &Planes, i: usize) -> Bits {
+        p.bits(i)
+    }
+    fn xor_planes(&self, a: &Planes, b: &Planes) -> Planes {
+        a.xor(b)
+    }
+    fn say(&self, p: &Planes, _: &Slots) -> Vec<u8> {
+        p.join().to_bytes()
+    }
+    fn open(&self, mine: &Planes, theirs: &Packed, slots: &Slots) -> Planes {
+        fields::open(mine, theirs, slots)
+    }
+
+    fn load(&self, tiles: Vec<TileBytes>) -> Vec<TileBytes> {
+        tiles
+    }
+    fn word(&self, field: Field<Vec<TileBytes>>, slots: &Slots, bits: u32) -> Vec<R> {
+        match field {
+            Field::Own(stream) => R::expand(stream, slots.range.start, slots.len(), bits),
+            Field::Stored(s) => R::unpack(&fields::packed(&s, slots)),
+        }
+    }
+    fn bit_fields(&self, from: Fields<Vec<TileBytes>>, slots: &Slots) -> Planes {
+        fields::bits(from, slots)
+    }
+    fn correction(&self, x: &Vec<R>, stream: Stream, slots: &Slots, bits: u32) -> Vec<u8> {
+        let e0 = R::expand(stream, slots.range.start, slots.len(), bits);
+        R::pack(&self.lin(&[(R::ONE, x), (R::ZERO.sub(R::ONE), &e0)], bits), bits)
+    }
+
+    fn dpf_keys(&self, trees: &Trees, w: u32, roots: [Roots; 2], alpha: &Vec<R>, slots: &Slots) -> Vec<u8> {
+        let mut out = vec![0; crate::record::packed_len(128 * (w - 6), slots.len())];
+        R::dpf_generate(&trees.hash(slots.tiles().start), w, roots, alpha, &mut out);
+        out
+    }
+    fn dpf_bits(
+        &self,
+        trees: &Trees,
+        w: u32,
+        roots: Roots,
+        words: Stored<Vec<TileBytes>>,
+        x: &Vec<R>,
+        slots: &Slots,
+    ) -> Bits {
+        let (hash, words) = (trees.hash(slots.tiles().start), fields::bytes(&words, slots));
+        let tile = DpfTile { words, tile_len: slots.tile_len(), from: slots.skipped() };
+        R::dpf_evaluate(&hash, w, roots, tile, x)
+    }
+    fn at_most(&self, table: Field<Vec<TileBytes>>, w: u32, x: &Vec<R>, slots: &Slots) -> Bits {
+        fields::at_most(&fields::table(&table, Digit { shift: 0, bits: w }, slots), x)
+    }
+
+    fn digit_tables(&self, x: &Vec<R>, digit: Digit, stream: Stream, slots: &Slots) -> Vec<u8> {
+        let mut tables = R::one_hot(x, digit.shift, digit.bits);
+        fields::correct(&mut tables, stream, 1 << digit.bits, slots);
+        tables
+    }
+    fn digit_products(
+        &self,
+        merge: &Merge,
+        masks: &Planes,
+        other: Fields<Vec<TileBytes>>,
+        slots: &Slots,
+    ) -> Vec<u8> {
+        fields::products(merge, masks, fields::bits(other, slots))
+    }
+    fn digit_planes(
+        &self,
+        tables: Vec<(Digit, Field<Vec<TileBytes>>)>,
+        masks: &Planes,
+        x: &Vec<R>,
+        slots: &Slots,
+    ) -> Planes {
+        fields::lookups(tables, masks, x, slots)
+    }
+    fn digit_merge(&self, merge: &Merge, from: usize, p: Merging<Self>) -> Bits {
+        fields::merge(merge, from, &p)
     }
 }
 

@@ -5,12 +5,10 @@
 //! the function is a shared truth table of `2^w` bits, held like any correction.
 
 use super::{Comparison, Outcome, Widths};
-use crate::backend::{DpfTile, Packed};
-use crate::bits::Bits;
+use crate::backend::Digit;
 use crate::deal::TileDeal;
-use crate::prg::TreeHash;
 use crate::session::TileKey;
-use crate::{Backend, Result, Ring};
+use crate::{Backend, Error, Result};
 
 /// Field numbers of the roots or tables: at `w` bits, then at `low` bits.
 const FIELDS: u32 = 0x1000;
@@ -32,7 +30,7 @@ impl Dpf {
 }
 
 impl<B: Backend> Comparison<B> for Dpf {
-    type Pending = (TileKey<B>, Outcome);
+    type Pending = (TileKey<B>, Outcome<B>);
 
     fn fields(&self) -> [Vec<u32>; 2] {
         let mut fields = [vec![], vec![]];
@@ -55,54 +53,32 @@ impl<B: Backend> Comparison<B> for Dpf {
         for (i, &w) in self.widths.iter().enumerate() {
             let field = FIELDS + i as u32;
             if w < SMALL {
-                let table = t.dev().one_hot(alpha, 0, w);
-                t.table(field, table, 1 << w);
+                t.table(field, alpha, Digit { shift: 0, bits: w });
             } else {
-                let hash = TreeHash::new(t.origin(), t.site(), hash_index(t.tile(), i));
-                t.common(128 * (w - 6), |out, t| {
-                    t.dev().dpf_generate(&hash, w, t.free_roots(field), alpha, out)
-                });
+                t.dpf(field, i, w, alpha);
             }
         }
     }
 
-    fn begin(&self, mut t: TileKey<B>, x: &B::Buf) -> Result<(Bits, Self::Pending)> {
+    fn begin(&self, mut t: TileKey<B>, x: &B::Buf) -> Result<(Option<B::Planes>, Self::Pending)> {
         let mut out = Vec::with_capacity(2);
-        let dev = t.dev().clone();
+        let (dev, slots) = (t.dev().clone(), t.slots().clone());
         for (i, &w) in self.widths.iter().enumerate() {
             let field = FIELDS + i as u32;
             out.push(if w < SMALL {
-                at_most(&dev, &t.table(field, 1 << w)?, x)
+                let table = t.correction(1 << w)?;
+                dev.at_most(t.field(field, table)?, w, x, &slots)
             } else {
-                let hash = TreeHash::new(t.origin(), t.site(), hash_index(t.tile(), i));
                 let words = t.common(128 * (w - 6))?;
-                let tile = DpfTile { words: t.words(words), tile_len: t.tile_len(), from: t.first() };
-                dev.dpf_evaluate(&hash, w, t.own_roots(field), tile, x)
+                dev.dpf_bits(&t.trees(i), w, t.own_roots(field), t.stored(words)?, x, &slots)
             });
         }
         let mut out = out.into_iter();
-        let outcome = Outcome { full: out.next().unwrap_or_default(), low: out.next() };
-        Ok((Bits::default(), (t, outcome)))
+        let full = out.next().ok_or_else(|| Error::shape("dpf", "no width"))?;
+        Ok((None, (t, Outcome { full, low: out.next() })))
     }
 
-    fn finish(&self, (t, outcome): Self::Pending, _opened: &Bits) -> Result<(Outcome, TileKey<B>)> {
+    fn finish(&self, (t, outcome): Self::Pending, _: Option<&B::Planes>) -> Result<(Outcome<B>, TileKey<B>)> {
         Ok((outcome, t))
     }
-}
-
-/// The two predicates of a tile hash under different keys.
-fn hash_index(tile: u64, predicate: usize) -> u64 {
-    tile * 2 + predicate as u64
-}
-
-/// Parity of `T[..= x]`: of the whole table, less what is above `x`.
-fn at_most<B: Backend>(dev: &B, table: &Packed, x: &B::Buf) -> Bits {
-    let lookup = |x: &B::Buf| {
-        let [mut equal, mut above] = [0, 1].map(|_| vec![0; table.len.div_ceil(64)]);
-        dev.digit_lookup(table, x, 0, [&mut equal, &mut above]);
-        [equal, above].map(|words| Bits::from_words(words, table.len))
-    };
-    let [_, above] = lookup(x);
-    let [first, others] = lookup(&dev.upload(&vec![B::Ring::ZERO; table.len]));
-    first.xor(&others).xor(&above)
 }

@@ -7,7 +7,6 @@ use super::predicate::{Decided, Predicate};
 use super::select::{Select, choose};
 use super::{Coins, Cost, Gate, take};
 use crate::backend::Term;
-use crate::bits::Bits;
 use crate::compare::Scheme;
 use crate::deal::TileDeal;
 use crate::session::{Early, Own, Stored};
@@ -123,8 +122,8 @@ impl Gate for Argmax {
             let predicate = self.predicate(n);
             d.tiles(Self::NAME, part, &layout, |t| {
                 let big = t.part_of(&sum);
-                let masks = predicate.deal(t, &big);
-                lanes.deal(t, &big, &t.part_of(&index_sum), &masks.sign);
+                predicate.deal(t, &big);
+                lanes.deal(t, &big, &t.part_of(&index_sum), &Predicate::sign_mask(t, &big, n));
             })?;
             let fresh = d.fresh(INDEX_PART + part, &pair_form);
             let winners = Mask::local(&dev, &Local::Add, &[&bi, &fresh])?;
@@ -245,14 +244,14 @@ impl Argmax {
 }
 
 impl Lanes {
-    fn deal<B: Backend>(&self, t: &mut TileDeal<B>, r: &B::Buf, index: &B::Buf, rho: &Bits) {
+    fn deal<B: Backend>(&self, t: &mut TileDeal<B>, r: &B::Buf, index: &B::Buf, rho: &B::Bits) {
         let dev = t.dev().clone();
         match &self.value {
             Some(v) => v.deal(t, r, Some([r, r]), rho),
             None => t.word(INDEX_RHO, &dev.of_bits(rho), self.kappa),
         }
         if !self.public {
-            let product = dev.sum(rho.len(), &[Term::of(B::Ring::ONE, index).when(rho)], self.kappa);
+            let product = dev.sum(dev.len(index), &[Term::of(B::Ring::ONE, index).when(rho)], self.kappa);
             t.word(INDEX_RHO_R, &product, self.kappa);
         }
     }
@@ -265,18 +264,18 @@ impl Lanes {
         di: &Masked<B>,
     ) -> Result<(B::Buf, B::Buf)> {
         let dev = d.key.dev().clone();
-        let part = |v: &B::Buf| dev.slice(v, d.range.start, d.range.len());
+        let (range, sign) = (d.range.clone(), d.sign());
+        let part = |v: &B::Buf| dev.slice(v, range.start, range.len());
         let (rho, value) = match &self.value {
             Some(v) => {
                 let rho = v.rho(&mut d.key)?;
-                let z =
-                    v.eval(&mut d.key, &rho, &part(&dv.value), Some(&part(&dv.share)), &d.sign, vec![])?;
+                let z = v.eval(&mut d.key, &rho, &part(&dv.value), Some(&part(&dv.share)), &sign, vec![])?;
                 (rho, z)
             }
             None => (d.key.word(INDEX_RHO, self.kappa)?, dev.upload(&[])),
         };
         let rho_r = if self.public { None } else { Some(d.key.word(INDEX_RHO_R, self.kappa)?) };
         let shares = (rho_r.as_ref(), &part(&di.share));
-        Ok((value, choose(&d.key, &d.sign, &rho, &part(&di.value), shares, self.kappa)))
+        Ok((value, choose(&d.key, &sign, &rho, &part(&di.value), shares, self.kappa)))
     }
 }

@@ -31,17 +31,17 @@ pub(super) fn extend<B: Backend>(
     x: &B::Buf,
     m: u32,
     msb: &B::Buf,
-    own: Vec<Term<B::Ring, B::Buf>>,
+    own: Vec<Term<B>>,
 ) -> B::Buf {
     let (dev, one, q) = (key.dev(), B::Ring::ONE, 1u64 << (m - 2));
     let up = dev.shift(x, q, 0, m);
-    let mu = dev.bit(&up, m - 1).not();
+    let mu = dev.not(&dev.bit(&up, m - 1));
     let mut terms = own;
     terms.push(Term::of(one.shl(m), msb).when(&mu));
     if key.me().is_p0() {
         terms.extend([Term::of(one, &up), Term::one(B::Ring::ZERO.sub(B::Ring::from_u64(q)))]);
     }
-    dev.sum(mu.len(), &terms, B::Ring::BITS)
+    dev.sum(dev.len(x), &terms, B::Ring::BITS)
 }
 
 impl Gate for Lift {

@@ -116,8 +116,8 @@ impl Gate for MaxPool {
             let (fresh, sum) = (d.fresh(part as u32, diff.form()), diff.sum(&dev));
             d.tiles(Self::NAME, part as u32, &self.part(diff.form.len(), bits), |t| {
                 let big = t.part_of(&sum);
-                let masks = predicate.deal(t, &big);
-                select.deal(t, &big, Some([&big, &big]), &masks.sign);
+                predicate.deal(t, &big);
+                select.deal(t, &big, Some([&big, &big]), &Predicate::sign_mask(t, &big, bits));
             })?;
             wires.push(Mask::local(&dev, &Local::Add, &[&b, &fresh])?);
         }
@@ -191,12 +191,12 @@ impl MaxPool {
         let mut out = target.grow(&mut s.talk);
         let tile = |mut d: Decided<B>| {
             let part = |v: &B::Buf| dev.slice(v, d.range.start, d.range.len());
-            let rho = select.rho(&mut d.key)?;
+            let (sign, rho) = (d.sign(), select.rho(&mut d.key)?);
             let (fresh, second) = (d.key.fresh(bits), part(&b.value));
             let mut own = vec![Term::of(one, &fresh)];
             own.extend(public.then(|| Term::of(one, &second)));
             let r = part(&diff.share);
-            let z = select.eval(&mut d.key, &rho, &part(&diff.value), Some(&r), &d.sign, own)?;
+            let z = select.eval(&mut d.key, &rho, &part(&diff.value), Some(&r), &sign, own)?;
             Ok(target.piece(&dev, z, dev.lin(&[(one, &part(&b.share)), (one, &fresh)], bits)))
         };
         predicate.eval(s, &at, &diff.value, tile, |talk, piece| out.push(&dev, talk, piece))?;

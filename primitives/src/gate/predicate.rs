@@ -5,11 +5,10 @@
 //! bits is `[x^_low < r_low]`, masked by `e'_0 xor e'_1`. Both are opened together, one bit each.
 
 use super::Cost;
-use crate::bits::Bits;
 use crate::compare::{AnyComparison, Comparison, Outcome, Scheme, Widths};
 use crate::deal::TileDeal;
 use crate::session::{Round, Stored, Talk, TileKey, in_waves};
-use crate::{Backend, BitShare, Cpu, Result, Session};
+use crate::{Backend, BitShare, Cpu, Error, Result, Session};
 use std::ops::Range;
 
 const SIGN: u32 = 0x100;
@@ -24,30 +23,31 @@ pub struct Predicate {
     borrow: bool,
 }
 
-/// Masks of the predicates, as the dealer knows them.
-pub struct Masks {
-    /// `rho`, of the sign.
-    pub sign: Bits,
-    /// Mask of the borrow.
-    pub borrow: Bits,
-}
-
-/// A party's tile after the predicates are open.
+/// A party's key after the predicates are open.
 pub struct Decided<B: Backend> {
-    /// `[t >= 0] xor rho`.
-    pub sign: Bits,
-    /// `[x^_low < r_low]`, masked.
-    pub borrow: Bits,
-    /// The rest of the tile's key.
+    opened: B::Planes,
+    /// How many were opened.
+    planes: usize,
+    /// The rest of the key.
     pub key: TileKey<B>,
-    /// Elements of the run that the tile covers.
+    /// Elements of the run that it covers.
     pub range: Range<usize>,
 }
 
-/// A tile whose masked predicates are computed and not open yet.
+impl<B: Backend> Decided<B> {
+    /// `[t >= 0] xor rho`, of a predicate with a sign.
+    pub fn sign(&self) -> B::Bits {
+        self.key.dev().plane(&self.opened, 0)
+    }
+    /// `[x^_low < r_low]`, masked, of a predicate with a borrow.
+    pub fn borrow(&self) -> B::Bits {
+        self.key.dev().plane(&self.opened, self.planes - 1)
+    }
+}
+
+/// Some slots whose masked predicates are computed and not open yet: the sign's shares, then the borrow's.
 struct Undecided<B: Backend> {
-    /// The sign's shares, then the borrow's.
-    mine: BitShare,
+    mine: BitShare<B>,
     key: TileKey<B>,
     range: Range<usize>,
 }
@@ -81,20 +81,22 @@ impl Predicate {
         cost.comparisons += len as u64;
     }
 
-    /// Dealer: stores the comparison with `r`, returns the masks of the predicates.
-    pub fn deal<B: Backend>(&self, t: &mut TileDeal<B>, r: &B::Buf) -> Masks {
+    /// Dealer: stores the comparison with `r`.
+    pub fn deal<B: Backend>(&self, t: &mut TileDeal<B>, r: &B::Buf) {
         self.comparison.deal(t, r);
-        let free = |field| {
-            let [e0, e1] = t.free_bits(field);
-            e0.xor(&e1)
-        };
-        let sign = self.sign.map(|m| free(SIGN).xor(&t.dev().bit(r, m - 1)));
-        let borrow = self.borrow.then(|| free(BORROW));
-        Masks { sign: sign.unwrap_or_default(), borrow: borrow.unwrap_or_default() }
+    }
+    /// Dealer: `rho`, the mask of the sign of a value of `m` bits masked by `r`.
+    pub fn sign_mask<B: Backend>(t: &TileDeal<B>, r: &B::Buf, m: u32) -> B::Bits {
+        let free = t.dev().plane(&t.free_bits(&[SIGN]), 0);
+        t.dev().xor(&free, &t.dev().bit(r, m - 1))
+    }
+    /// Dealer: the mask of the borrow.
+    pub fn borrow_mask<B: Backend>(t: &TileDeal<B>) -> B::Bits {
+        t.dev().plane(&t.free_bits(&[BORROW]), 0)
     }
 
-    /// Party: opens the masked predicates of `x` (one wire of the run), does `work` on every tile and hands what it gave
-    /// to `after`, in order. Tiles go in waves through each step, and what a step has to say leaves tile by tile.
+    /// Party: opens the masked predicates of `x` (one wire of the run), does `work` on every group of tiles and hands what
+    /// it gave to `after`, in order. Groups go in waves through each step, and what a step has to say leaves group by group.
     pub fn eval<'a, B: Backend, T: Send>(
         &self,
         s: &mut Session<'a, B>,
@@ -104,50 +106,55 @@ impl Predicate {
         after: impl FnMut(&mut Talk<'a>, T) -> Result<()>,
     ) -> Result<()> {
         let (dev, len) = (s.dev.clone(), s.dev.len(x));
-        let tile = |range: &Range<usize>| dev.slice(x, range.start, range.len());
+        let part = |range: &Range<usize>| dev.slice(x, range.start, range.len());
         s.talk.now.comparisons += len as u64;
         let own = Comparison::<B>::message_bits(&self.comparison);
         let mut begun = Vec::new();
         if own == 0 {
             let mut out = s.talk.round(len * self.opened());
             let decide = |key, range: Range<usize>| {
-                let x = tile(&range);
+                let x = part(&range);
                 let (_, pending) = self.comparison.begin(key, &x)?;
-                self.mask(&dev, self.comparison.finish(pending, &Bits::default())?, &x, range)
+                self.mask(self.comparison.finish(pending, None)?, &x, range)
             };
-            s.tiles(at, decide, |talk, u: Undecided<B>| {
-                talk.say_bits(&mut out, &u.mine)?;
+            s.tiles(at, decide, |talk, (u, bits): (Undecided<B>, _)| {
+                talk.say_bits::<B>(&mut out, bits, self.opened() * u.range.len())?;
                 begun.push(u);
                 Ok(())
             })?;
-            return self.decided(&mut s.talk, out, begun, work, after);
+            return self.decided(&dev, &mut s.talk, out, begun, work, after);
         }
         let mut first = s.talk.round(len * own);
-        let begin = |key, range: Range<usize>| {
-            let (message, pending) = self.comparison.begin(key, &tile(&range))?;
-            Ok((BitShare(message), pending, range))
+        let begin = |key: TileKey<B>, range: Range<usize>| {
+            let slots = key.slots().clone();
+            let (message, pending) = self.comparison.begin(key, &part(&range))?;
+            let planes =
+                message.ok_or_else(|| Error::shape("predicate", "a comparison without its message"))?;
+            let bits = dev.say(&planes, &slots);
+            Ok(((BitShare { planes, slots }, pending, range), bits))
         };
         let mut merging = Vec::new();
-        s.tiles(at, begin, |talk, m: (BitShare, _, _)| {
-            talk.say_bits(&mut first, &m.0)?;
+        s.tiles(at, begin, |talk, (m, bits): ((BitShare<B>, _, Range<usize>), _)| {
+            talk.say_bits::<B>(&mut first, bits, own * m.2.len())?;
             merging.push(m);
             Ok(())
         })?;
         let mut out = s.talk.round(len * self.opened());
         in_waves(
+            B::GRAIN,
             &mut s.talk,
             merging,
-            |talk, (mine, ..)| talk.hear_bits(&mut first, mine),
+            |talk, (mine, ..)| talk.hear_bits(&mut first, &dev, mine, own),
             |(_, pending, range), opened| {
-                self.mask(&dev, self.comparison.finish(pending, &opened)?, &tile(&range), range)
+                self.mask(self.comparison.finish(pending, Some(&opened))?, &part(&range), range)
             },
-            |talk, u| {
-                talk.say_bits(&mut out, &u.mine)?;
+            |talk, (u, bits)| {
+                talk.say_bits::<B>(&mut out, bits, self.opened() * u.range.len())?;
                 begun.push(u);
                 Ok(())
             },
         )?;
-        self.decided(&mut s.talk, out, begun, work, after)
+        self.decided(&dev, &mut s.talk, out, begun, work, after)
     }
 
     /// Predicates opened per element.
@@ -155,42 +162,42 @@ impl Predicate {
         self.sign.is_some() as usize + self.borrow as usize
     }
 
-    /// The last step: the predicates are opened, the tiles' work is done.
+    /// The last step: the predicates are opened, the groups' work is done.
     fn decided<'a, B: Backend, T: Send>(
         &self,
+        dev: &B,
         talk: &mut Talk<'a>,
         mut round: Round,
         begun: Vec<Undecided<B>>,
         work: impl Fn(Decided<B>) -> Result<T> + Sync,
         after: impl FnMut(&mut Talk<'a>, T) -> Result<()>,
     ) -> Result<()> {
-        let decide = |Undecided { key, range, .. }: Undecided<B>, opened: Bits| {
-            let n = range.len();
-            let sign = if self.sign.is_some() { opened.slice(0, n) } else { Bits::default() };
-            let borrow = if self.borrow { opened.slice(opened.len() - n, n) } else { Bits::default() };
-            work(Decided { sign, borrow, key, range })
-        };
-        in_waves(talk, begun, |talk, u| talk.hear_bits(&mut round, &u.mine), decide, after)
+        let planes = self.opened();
+        let decide =
+            |Undecided { key, range, .. }: Undecided<B>, opened| work(Decided { opened, planes, key, range });
+        let hear = |talk: &mut Talk<'a>, u: &Undecided<B>| talk.hear_bits(&mut round, dev, &u.mine, planes);
+        in_waves(B::GRAIN, talk, begun, hear, decide, after)
     }
 
     /// This party's shares of the masked predicates, from its shares of `[r <= x^]` in full and on the low bits.
     fn mask<B: Backend>(
         &self,
-        dev: &B,
-        (Outcome { full, low }, key): (Outcome, TileKey<B>),
+        (Outcome { full, low }, key): (Outcome<B>, TileKey<B>),
         x: &B::Buf,
         range: Range<usize>,
-    ) -> Result<Undecided<B>> {
-        let p0 = key.me().is_p0();
-        let mut mine = Bits::default();
+    ) -> Result<(Undecided<B>, B::Packet)> {
+        let (p0, dev) = (key.me().is_p0(), key.dev().clone());
+        let mut bits = Vec::with_capacity(2);
         if let Some(m) = self.sign {
-            let share = full.xor(&key.own_bits(SIGN));
-            mine = if p0 { share.xor(&dev.bit(x, m - 1)) } else { share };
+            let share = dev.xor(&full, &key.own_bits(SIGN));
+            bits.push(if p0 { dev.xor(&share, &dev.bit(x, m - 1)) } else { share });
         }
         if self.borrow {
-            let share = low.as_ref().unwrap_or(&full).xor(&key.own_bits(BORROW));
-            mine.append(&if p0 { share.not() } else { share });
+            let share = dev.xor(low.as_ref().unwrap_or(&full), &key.own_bits(BORROW));
+            bits.push(if p0 { dev.not(&share) } else { share });
         }
-        Ok(Undecided { mine: BitShare(mine), key, range })
+        let mine = BitShare { planes: dev.planes(bits), slots: key.slots().clone() };
+        let said = dev.say(&mine.planes, &mine.slots);
+        Ok((Undecided { mine, key, range }, said))
     }
 }

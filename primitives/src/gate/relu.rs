@@ -69,9 +69,9 @@ impl Gate for Relu {
         d.tiles(Self::NAME, 0, &self.part(r[0].form()), |t| {
             let big = t.part_of(&big);
             let shares = [t.part_of(&r[0].shares[0]), t.part_of(&r[0].shares[1])];
-            let masks = predicate.deal(t, &big);
+            predicate.deal(t, &big);
             let free = select.free.then_some([&shares[0], &shares[1]]);
-            select.deal(t, &big, free, &masks.sign);
+            select.deal(t, &big, free, &Predicate::sign_mask(t, &big, select.m));
         })?;
         Ok(out)
     }
@@ -96,10 +96,10 @@ impl Gate for Relu {
         let tile = |mut d: Decided<B>| {
             let part = |v: &B::Buf| dev.slice(v, d.range.start, d.range.len());
             let share = select.free.then(|| part(&x.share));
-            let rho = select.rho(&mut d.key)?;
+            let (sign, rho) = (d.sign(), select.rho(&mut d.key)?);
             let mask = d.key.fresh(form.bits);
             let own = vec![Term::of(B::Ring::ONE, &mask)];
-            let z = select.eval(&mut d.key, &rho, &part(&big), share.as_ref(), &d.sign, own)?;
+            let z = select.eval(&mut d.key, &rho, &part(&big), share.as_ref(), &sign, own)?;
             Ok(target.piece(&dev, z, mask))
         };
         predicate.eval(s, &at, &big, tile, |talk, piece| out.push(&dev, talk, piece))?;

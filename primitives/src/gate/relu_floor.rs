@@ -8,7 +8,6 @@
 use super::predicate::{Decided, Predicate};
 use super::{Coins, Cost, Gate, take};
 use crate::backend::Term;
-use crate::bits::Bits;
 use crate::compare::Scheme;
 use crate::session::{Stored, Target};
 use crate::{Backend, Deal, Error, Form, Mask, Masked, Part, Result, Ring, Session, Share};
@@ -38,8 +37,8 @@ impl ReluFloor {
 }
 
 /// `bits` if `want` is 1, their complement if it is 0: which elements were opened as `want`.
-fn opened_as(bits: &Bits, want: u32) -> Bits {
-    if want == 1 { bits.clone() } else { bits.not() }
+fn opened_as<B: Backend>(dev: &B, bits: &B::Bits, want: u32) -> B::Bits {
+    if want == 1 { bits.clone() } else { dev.not(bits) }
 }
 
 impl Gate for ReluFloor {
@@ -68,18 +67,19 @@ impl Gate for ReluFloor {
         let (r, predicate) = (r.sum(&dev), self.predicate(&form));
         d.tiles(Self::NAME, 0, &self.part(&form), |t| {
             let r = t.part_of(&r);
-            let masks = predicate.deal(t, &r);
+            predicate.deal(t, &r);
+            let (sign, borrow) = (Predicate::sign_mask(t, &r, n), Predicate::borrow_mask(t));
             let big = dev.shift(&r, 0, self.cut, n - self.cut);
             let msb = dev.bit(&r, n - 1);
-            t.word(RHO, &dev.of_bits(&masks.sign), n);
-            let clear = |opened: u32, mask: &Bits| opened_as(mask, 1 - opened); // opened xor mask
+            t.word(RHO, &dev.of_bits(&sign), n);
+            let clear = |opened: u32, mask: &B::Bits| opened_as(&dev, mask, 1 - opened); // opened xor mask
             for (dh, ch) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-                let (d, c) = (clear(dh, &masks.sign), clear(ch, &masks.borrow));
-                let both = d.and(&c);
+                let (d, c) = (clear(dh, &sign), clear(ch, &borrow));
+                let both = dev.and(&d, &c);
                 let terms = [Term::of(minus, &big).when(&d), Term::one(minus).when(&both)];
-                t.word(TERM + 2 * dh + ch, &dev.sum(d.len(), &terms, n), n);
+                t.word(TERM + 2 * dh + ch, &dev.sum(dev.len(&r), &terms, n), n);
             }
-            (0..2).for_each(|dh| t.word(TOP + dh, &dev.of_bits(&clear(dh, &masks.sign).and(&msb)), self.cut));
+            (0..2).for_each(|dh| t.word(TOP + dh, &dev.of_bits(&dev.and(&clear(dh, &sign), &msb)), self.cut));
         })?;
         Ok(out)
     }
@@ -118,28 +118,29 @@ impl ReluFloor {
     /// One tile's share, masked by `mask`.
     fn tile<B: Backend>(&self, x: &B::Buf, mut d: Decided<B>, mask: &B::Buf) -> Result<B::Buf> {
         let (dev, n, one) = (d.key.dev().clone(), B::Ring::BITS, B::Ring::ONE);
+        let (sign, borrow) = (d.sign(), d.borrow());
         let big = dev.shift(x, 0, self.cut, n - self.cut);
         let rho = d.key.word(RHO, n)?;
         // share of d = d^ + (1 - 2 d^) rho, times X
         let minus_two = B::Ring::ZERO.sub(one.add(one));
-        let mut bit = vec![Term::of(one, &rho), Term::of(minus_two, &rho).when(&d.sign)];
+        let mut bit = vec![Term::of(one, &rho), Term::of(minus_two, &rho).when(&sign)];
         if d.key.me().is_p0() {
-            bit.push(Term::one(one).when(&d.sign));
+            bit.push(Term::one(one).when(&sign));
         }
-        let chosen = dev.mul(&dev.sum(d.sign.len(), &bit, n), &big);
-        let low_half = dev.bit(x, n - 1).not();
+        let chosen = dev.mul(&dev.sum(dev.len(x), &bit, n), &big);
+        let low_half = dev.not(&dev.bit(x, n - 1));
         // the words for what was opened: (coefficient, where, word)
         let mut words = Vec::with_capacity(6);
         for (dh, ch) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
-            let here = opened_as(&d.sign, dh).and(&opened_as(&d.borrow, ch));
+            let here = dev.and(&opened_as(&dev, &sign, dh), &opened_as(&dev, &borrow, ch));
             words.push((one, here, d.key.word(TERM + 2 * dh + ch, n)?));
         }
         for dh in 0..2 {
-            let here = opened_as(&d.sign, dh).and(&low_half);
+            let here = dev.and(&opened_as(&dev, &sign, dh), &low_half);
             words.push((one.shl(n - self.cut), here, d.key.word(TOP + dh, self.cut)?));
         }
         let words = words.iter().map(|(c, here, word)| Term::of(*c, word).when(here));
         let terms: Vec<_> = [Term::of(one, &chosen), Term::of(one, mask)].into_iter().chain(words).collect();
-        Ok(dev.sum(d.sign.len(), &terms, n))
+        Ok(dev.sum(dev.len(x), &terms, n))
     }
 }

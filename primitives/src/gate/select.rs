@@ -4,7 +4,6 @@
 //! `+ 2^m mu (d^ [msb R]_b + s [rho msb R]_b)` with `mu = 1 - msb(X)` (protocols, section 6).
 
 use crate::backend::Term;
-use crate::bits::Bits;
 use crate::deal::TileDeal;
 use crate::session::TileKey;
 use crate::{Backend, Result, Ring};
@@ -48,10 +47,10 @@ impl Select {
         t: &mut TileDeal<B>,
         r: &B::Buf,
         shares: Option<[&B::Buf; 2]>,
-        rho: &Bits,
+        rho: &B::Bits,
     ) {
         let (dev, one) = (t.dev().clone(), B::Ring::ONE);
-        let gated = |x: &B::Buf| dev.sum(rho.len(), &[Term::of(one, x).when(rho)], self.out);
+        let gated = |x: &B::Buf| dev.sum(dev.len(x), &[Term::of(one, x).when(rho)], self.out);
         t.word(RHO, &dev.of_bits(rho), self.out);
         t.word(RHO_R, &gated(r), self.out);
         match shares {
@@ -66,7 +65,7 @@ impl Select {
         if self.extra() > 0 {
             let msb = dev.bit(r, self.m - 1);
             t.word(MSB, &dev.of_bits(&msb), self.extra());
-            t.word(RHO_MSB, &dev.of_bits(&rho.and(&msb)), self.extra());
+            t.word(RHO_MSB, &dev.of_bits(&dev.and(rho, &msb)), self.extra());
         }
     }
 
@@ -82,8 +81,8 @@ impl Select {
         rho: &B::Buf,
         x: &B::Buf,
         r: Option<&B::Buf>,
-        sign: &Bits,
-        own: Vec<Term<B::Ring, B::Buf>>,
+        sign: &B::Bits,
+        own: Vec<Term<B>>,
     ) -> Result<B::Buf> {
         let (dev, one) = (key.dev().clone(), B::Ring::ONE);
         let rho_r = key.word(RHO_R, self.out)?;
@@ -103,19 +102,19 @@ impl Select {
             terms.push(Term::of(minus(one), r).when(sign));
         }
         let Some((msb, rho_msb)) = &top else {
-            return Ok(dev.sum(sign.len(), &terms, self.out));
+            return Ok(dev.sum(dev.len(x), &terms, self.out));
         };
         let scale = one.shl(self.m);
         if let (Some(_), Some(wrap)) = (r, &stored) {
             // a free share of R is short of the carry: - d (r - 2^m wrap)
             terms.push(Term::of(scale, wrap).when(sign));
         }
-        let mu = dev.bit(x, self.m - 1).not();
-        let both = mu.and(sign);
+        let mu = dev.not(&dev.bit(x, self.m - 1));
+        let both = dev.and(&mu, sign);
         terms.push(Term::of(scale, rho_msb).when(&mu));
         terms.push(Term::of(minus(scale.add(scale)), rho_msb).when(&both));
         terms.push(Term::of(scale, msb).when(&both));
-        Ok(dev.sum(sign.len(), &terms, self.out))
+        Ok(dev.sum(dev.len(x), &terms, self.out))
     }
 }
 
@@ -127,10 +126,10 @@ fn minus<R: Ring>(v: R) -> R {
 /// `[b=0] d^ X + s ([rho]_b X - [rho R]_b)`. No `rho R` where R is zero.
 fn chosen<'a, B: Backend>(
     key: &TileKey<B>,
-    sign: &'a Bits,
+    sign: &'a B::Bits,
     x: &'a B::Buf,
     (rho_x, rho_r): (&'a B::Buf, Option<&'a B::Buf>),
-) -> Vec<Term<'a, B::Ring, B::Buf>> {
+) -> Vec<Term<'a, B>> {
     let one = B::Ring::ONE;
     let two = one.add(one);
     let mut terms = vec![Term::of(one, rho_x), Term::of(minus(two), rho_x).when(sign)];
@@ -146,7 +145,7 @@ fn chosen<'a, B: Backend>(
 /// This party's share of `d (X - R)` mod 2^bits, from its shares of rho, of `rho R` (none where R is zero) and of R.
 pub fn choose<B: Backend>(
     key: &TileKey<B>,
-    sign: &Bits,
+    sign: &B::Bits,
     rho: &B::Buf,
     x: &B::Buf,
     (rho_r, r): (Option<&B::Buf>, &B::Buf),
@@ -155,5 +154,5 @@ pub fn choose<B: Backend>(
     let rho_x = key.dev().mul(rho, x);
     let mut terms = chosen(key, sign, x, (&rho_x, rho_r));
     terms.push(Term::of(minus(B::Ring::ONE), r).when(sign));
-    key.dev().sum(sign.len(), &terms, bits)
+    key.dev().sum(key.len(), &terms, bits)
 }

@@ -8,7 +8,6 @@ use super::lift::extend;
 use super::predicate::{Decided, Predicate};
 use super::{Coins, Cost, Gate, Mode, cut_open, take};
 use crate::backend::Term;
-use crate::bits::Bits;
 use crate::ring::ones;
 use crate::session::{Stored, Target, TileKey};
 use crate::{Backend, Deal, Error, Form, Mask, Masked, Part, Result, Ring, Session, Share};
@@ -50,7 +49,7 @@ impl Truncate {
         &self,
         key: &mut TileKey<B>,
         x: &B::Buf,
-        borrow: Option<&Bits>,
+        borrow: Option<&B::Bits>,
         mask: &B::Buf,
     ) -> Result<B::Buf> {
         let (n, one, m) = (B::Ring::BITS, B::Ring::ONE, B::Ring::BITS - self.cut);
@@ -123,11 +122,14 @@ impl Truncate {
         let r = r.sum(&dev);
         d.tiles(name, 0, &self.part(&form), |t| {
             let r = t.part_of(&r);
-            let masks = predicate.as_ref().map(|p| p.deal(t, &r));
+            let borrow = predicate.as_ref().map(|p| {
+                p.deal(t, &r);
+                Predicate::borrow_mask(t)
+            });
             t.word(R, &dev.shift(&r, 0, self.cut, n - self.cut), n);
             t.word(MSB, &dev.of_bits(&dev.bit(&r, n - 1)), self.cut);
-            if let Some(masks) = masks {
-                t.word(BORROW, &dev.of_bits(&masks.borrow), n);
+            if let Some(borrow) = borrow {
+                t.word(BORROW, &dev.of_bits(&borrow), n);
             }
         })?;
         Ok(out)
@@ -149,8 +151,8 @@ impl Truncate {
         match self.predicate() {
             Some(p) => {
                 let tile = |mut d: Decided<B>| {
-                    let mask = d.key.fresh(form.bits);
-                    let z = self.rounded(&mut d.key, &part(&d.range), Some(&d.borrow), &mask)?;
+                    let (borrow, mask) = (d.borrow(), d.key.fresh(form.bits));
+                    let z = self.rounded(&mut d.key, &part(&d.range), Some(&borrow), &mask)?;
                     Ok(target.piece(&dev, z, mask))
                 };
                 p.eval(s, &at, &x.value, tile, |talk, piece| out.push(&dev, talk, piece))?;

@@ -1,13 +1,14 @@
 //! A gate's result while it grows: if both parties open it, what is there leaves before the rest is computed.
 
 use super::{Outlet, Round, Talk};
+use crate::backend::Packet;
 use crate::{Backend, Form, Result, Share};
 
 /// Some elements of a result: this party's share, its share of their masks, and what the peer is to see.
 pub(crate) struct Piece<B: Backend> {
     share: B::Buf,
     mask: B::Buf,
-    packed: Vec<u8>,
+    packed: Option<B::Packet>,
 }
 
 /// Where the pieces of a result go, known before the first is computed.
@@ -24,10 +25,7 @@ impl Target {
     }
     /// The next elements, from the thread that computed them: packing is most of what is left to do.
     pub fn piece<B: Backend>(&self, dev: &B, share: B::Buf, mask: B::Buf) -> Piece<B> {
-        let packed = match self.outlet {
-            Outlet::Open => dev.pack(&share, self.form.bits),
-            Outlet::Owner => vec![],
-        };
+        let packed = (self.outlet == Outlet::Open).then(|| dev.pack(&share, self.form.bits));
         Piece { share, mask, packed }
     }
     /// Begins the result.
@@ -49,8 +47,8 @@ pub(crate) struct Growing<B: Backend> {
 impl<B: Backend> Growing<B> {
     /// Takes the next piece; what the peer is to see of it leaves.
     pub fn push(&mut self, dev: &B, talk: &mut Talk, p: Piece<B>) -> Result<()> {
-        if let Some(round) = &mut self.begun {
-            talk.say(round, &p.packed, dev.len(&p.share) * self.form.bits as usize)?;
+        if let (Some(round), Some(packed)) = (&mut self.begun, p.packed) {
+            talk.say(round, &packed.wait()?, dev.len(&p.share) * self.form.bits as usize)?;
         }
         self.parts.push(p.share);
         self.masks.push(p.mask);

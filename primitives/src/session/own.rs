@@ -1,6 +1,6 @@
 //! What a party can do before a run has its input: its own randomness and corrections, no peer.
 
-use super::tile::{Place, covering};
+use super::tile::{Source, groups};
 use crate::deal::{FRESH, input_share};
 use crate::prg::{Origin, Streams, owner_key};
 use crate::{Backend, Form, KeySource, Local, Masked, PartyId, Result, Seed, Site};
@@ -45,6 +45,17 @@ impl<B: Backend> Own<'_, B> {
     fn streams(&self, part: u32) -> Streams {
         Streams::new(self.seed, self.origin, Site { gate: self.gate, part })
     }
+    /// Where the keys of a part come from.
+    pub(crate) fn source<'d>(&self, dev: &'d B, part: u32, fields: &'d [u32]) -> Source<'d, B> {
+        Source {
+            dev,
+            me: self.me,
+            streams: Arc::new(self.streams(part)),
+            origin: self.origin,
+            site: Site { gate: self.gate, part },
+            fields,
+        }
+    }
     /// This party's shares of the one correction word that part 0 of this gate stores for each of `per_image` elements.
     pub(crate) fn words(
         &self,
@@ -55,16 +66,13 @@ impl<B: Backend> Own<'_, B> {
     ) -> Result<B::Buf> {
         let run = self.images.start * per_image..self.images.end * per_image;
         let fields = [vec![], vec![bits]];
-        let place = Place {
-            dev: self.dev,
-            me: self.me,
-            streams: Arc::new(self.streams(0)),
-            origin: self.origin,
-            site: Site { gate: self.gate, part: 0 },
-            fields: &fields[self.me.index()],
+        let source = self.source(self.dev, 0, &fields[self.me.index()]);
+        let word = |slots: Range<usize>| source.key(name, slots, self.keys)?.word(field, bits);
+        let groups = groups::<B>(&run);
+        let words: Result<Vec<B::Buf>> = match B::GRAIN.threads {
+            true => groups.into_par_iter().map(word).collect(),
+            false => groups.into_iter().map(word).collect(),
         };
-        let word = |tile: usize| place.tile(name, tile, &run, self.keys)?.0.word(field, bits);
-        let words: Result<Vec<B::Buf>> = covering(&run).into_par_iter().map(word).collect();
         Ok(self.dev.concat(words?))
     }
 }

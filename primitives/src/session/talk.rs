@@ -1,9 +1,8 @@
 //! What the two parties say to each other: rounds that leave piece by piece, counted and entered into the transcript.
 
 use super::GateStats;
-use crate::backend::Packed;
-use crate::bits::Bits;
-use crate::{BitShare, Channel, Clock, PartyId, Result};
+use crate::backend::{Packed, Packet};
+use crate::{Backend, BitShare, Channel, Clock, PartyId, Result};
 use std::sync::Arc;
 
 /// Bytes of a piece. Small enough to leave while the rest of a gate is still computed, large enough that framing and
@@ -110,16 +109,21 @@ impl<'a> Talk<'a> {
         let first = at / 8;
         Ok(Packed { bytes: (&r.theirs[first..]).into(), at: at - first * 8, width, len })
     }
-    /// Appends this party's shares of masked bits.
-    pub fn say_bits(&mut self, r: &mut Round, mine: &BitShare) -> Result<()> {
-        self.say(r, &mine.0.to_bytes(), mine.0.len())
+    /// Says masked bits: this party's shares of them, of these slots.
+    pub fn say_bits<B: Backend>(&mut self, r: &mut Round, bits: B::Packet, count: usize) -> Result<()> {
+        self.say(r, &bits.wait()?, count)
     }
-    /// Opens what [`Talk::say_bits`] said.
-    pub fn hear_bits(&mut self, r: &mut Round, mine: &BitShare) -> Result<Bits> {
-        let len = mine.0.len();
+    /// Opens what was said of `planes` bit vectors.
+    pub fn hear_bits<B: Backend>(
+        &mut self,
+        r: &mut Round,
+        dev: &B,
+        mine: &BitShare<B>,
+        planes: usize,
+    ) -> Result<B::Planes> {
+        let len = planes * mine.slots.len();
         self.now.opened += len as u64;
-        let theirs = self.hear(r, 1, len)?;
-        Ok(mine.0.xor(&Bits::read(&theirs.bytes, theirs.at, len)))
+        Ok(dev.open(&mine.planes, &self.hear(r, 1, len)?, &mine.slots))
     }
 }
 

@@ -9,17 +9,15 @@
 //! }
 //! ```
 
-use crate::backend::Packed;
-use crate::bits::{Bits, read_bits};
+use crate::backend::{Field, Fields, Place, Slots, Stored, Trees};
 use crate::deal::FRESH;
 use crate::prg::{Origin, Roots, Stream, Streams};
-use crate::record::packed_len;
-use crate::{Backend, Error, KeySource, Part, PartyId, Result, Site, TILE, TileBytes};
+use crate::{Backend, Error, KeySource, Part, PartyId, Result, Site, TileBytes};
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Where tiles are fetched for: a gate's part, seen by one party.
-pub(crate) struct Place<'a, B: Backend> {
+pub(crate) struct Source<'a, B: Backend> {
     pub dev: &'a B,
     pub me: PartyId,
     pub streams: Arc<Streams>,
@@ -28,36 +26,47 @@ pub(crate) struct Place<'a, B: Backend> {
     pub fields: &'a [u32],
 }
 
-/// Tiles that hold the elements `run`.
-pub(crate) fn covering(run: &Range<usize>) -> Range<usize> {
-    if run.is_empty() { 0..0 } else { run.start / TILE..run.end.div_ceil(TILE) }
+/// The groups of tiles that hold the elements `run`, as elements: a device takes each of them as one.
+pub(crate) fn groups<B: Backend>(run: &Range<usize>) -> Vec<Range<usize>> {
+    let size = B::GRAIN.tiles * crate::TILE;
+    let first = run.start / size * size;
+    let group = |start: usize| run.start.max(start)..run.end.min(start + size);
+    (first..run.end).step_by(size).map(group).filter(|g| !g.is_empty()).collect()
 }
 
-impl<B: Backend> Place<'_, B> {
-    /// The key of tile `tile` and the elements of the segment, within `run`, that it serves.
-    pub fn tile(
-        &self,
-        name: &'static str,
-        tile: usize,
-        run: &Range<usize>,
-        keys: &dyn KeySource,
-    ) -> Result<(TileKey<B>, Range<usize>)> {
+impl<B: Backend> Source<'_, B> {
+    /// The key of some neighbouring slots of the part.
+    pub fn key(&self, name: &'static str, range: Range<usize>, keys: &dyn KeySource) -> Result<TileKey<B>> {
         let mut fields = [vec![], vec![]];
         fields[self.me.index()] = self.fields.to_vec();
         let dealt = Part { elements: keys.elements(self.site)?, fields };
-        if run.end > dealt.elements {
+        if range.end > dealt.elements {
             return Err(Error::Keys(format!(
                 "gate {} was dealt {} elements, the run needs {}",
-                self.site.gate, dealt.elements, run.end
+                self.site.gate, dealt.elements, range.end
             )));
         }
-        let (start, len) = (tile * TILE, dealt.tile_len(tile));
-        let data = match dealt.bits(self.me.index()) {
+        let slots = Slots { range, elements: dealt.elements };
+        let stored = match dealt.bits(self.me.index()) {
             0 => None,
-            _ => Some(keys.tile(name, self.site, tile)?),
+            _ => Some(slots.tiles().map(|tile| self.tile(name, tile, &dealt, keys)).collect::<Result<_>>()?),
         };
+        Ok(TileKey {
+            dev: self.dev.clone(),
+            me: self.me,
+            streams: self.streams.clone(),
+            origin: self.origin,
+            site: self.site,
+            fields: self.fields.into(),
+            keys: stored.map(|tiles| self.dev.load(tiles)),
+            slots,
+            read: 0,
+        })
+    }
+    fn tile(&self, name: &'static str, tile: usize, dealt: &Part, keys: &dyn KeySource) -> Result<TileBytes> {
+        let data = keys.tile(name, self.site, tile)?;
         let (found, wanted) =
-            (data.as_ref().map_or(0, |d| d.as_ref().as_ref().len()), dealt.tile_bytes(self.me.index(), len));
+            (data.as_ref().as_ref().len(), dealt.tile_bytes(self.me.index(), dealt.tile_len(tile)));
         if found != wanted {
             return Err(Error::PlanMismatch {
                 at: self.site.gate,
@@ -65,35 +74,23 @@ impl<B: Backend> Place<'_, B> {
                 found: format!("{found} bytes"),
             });
         }
-        let slots = run.start.max(start)..run.end.min(start + len);
-        let key = TileKey {
-            dev: self.dev.clone(),
-            me: self.me,
-            streams: self.streams.clone(),
-            origin: self.origin,
-            site: self.site,
-            slots: slots.clone(),
-            tile,
-            tile_len: len,
-            data,
-            read: 0,
-        };
-        Ok((key, slots))
+        Ok(data)
     }
 }
 
-/// One party's key for some slots of one tile. Fields are read in the order in which they were dealt, each once;
-/// not `Clone`.
+/// One party's key for some neighbouring slots of one part. Fields are read in the order in which they were dealt, each
+/// once; not `Clone`.
 pub struct TileKey<B: Backend> {
     dev: B,
     me: PartyId,
     streams: Arc<Streams>,
     origin: Origin,
     site: Site,
-    slots: Range<usize>,
-    tile: usize,
-    tile_len: usize,
-    data: Option<TileBytes>,
+    /// Widths of what this party stores.
+    fields: Box<[u32]>,
+    keys: Option<B::Keys>,
+    slots: Slots,
+    /// Fields read so far.
     read: usize,
 }
 
@@ -106,6 +103,10 @@ impl<B: Backend> TileKey<B> {
     pub fn me(&self) -> PartyId {
         self.me
     }
+    /// The slots.
+    pub fn slots(&self) -> &Slots {
+        &self.slots
+    }
     /// Number of slots.
     pub fn len(&self) -> usize {
         self.slots.len()
@@ -114,99 +115,92 @@ impl<B: Backend> TileKey<B> {
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
-    /// Key set and segment.
-    pub fn origin(&self) -> Origin {
-        self.origin
-    }
-    /// Gate and part.
-    pub fn site(&self) -> Site {
-        self.site
-    }
-    /// Number of the tile within its part.
-    pub fn tile(&self) -> u64 {
-        self.tile as u64
-    }
-    /// Elements of the whole tile.
-    pub fn tile_len(&self) -> usize {
-        self.tile_len
-    }
-    /// First slot, counted from the start of the tile.
-    pub fn first(&self) -> usize {
-        self.slots.start - self.tile * TILE
+    /// The half-tree hashes of a predicate.
+    pub fn trees(&self, predicate: usize) -> Trees {
+        Trees { origin: self.origin, site: self.site, predicate }
     }
 
     fn stream(&self, field: u32) -> Stream<'_> {
         self.streams.field(field)
     }
-    /// The stored bytes of the next field.
-    fn stored(&mut self, width: u32) -> Result<Range<usize>> {
-        let len = packed_len(width, self.tile_len);
-        let have = self.data.as_ref().map_or(0, |d| d.as_ref().as_ref().len());
-        let range = self.read..self.read + len;
-        if range.end > have {
+    /// The place of the next `count` stored fields of this width: of the first of them.
+    fn next(&mut self, width: u32, count: usize) -> Result<Place> {
+        let fields = self.fields.get(self.read..self.read + count).unwrap_or_default();
+        if fields.len() < count || count == 0 || fields.iter().any(|&w| w != width) {
             return Err(Error::Keys(format!("tile of gate {} ends early", self.site.gate)));
         }
-        self.read = range.end;
-        Ok(range)
+        let place = Place::new(&self.fields, self.read, self.slots.elements);
+        self.read += count;
+        Ok(place)
     }
-    fn data(&self, range: Range<usize>) -> &[u8] {
-        self.data.as_ref().map_or(&[], |d| &d.as_ref().as_ref()[range])
+    /// The field at a place.
+    pub fn stored(&self, at: Place) -> Result<Stored<'_, B::Keys>> {
+        let nothing = || Error::Keys(format!("gate {} has no stored keys", self.site.gate));
+        Ok(Stored { keys: self.keys.as_ref().ok_or_else(nothing)?, at })
     }
 
     /// This party's share of the fresh mask of this part's result, on these slots.
     pub fn fresh(&self, bits: u32) -> B::Buf {
-        self.dev.expand(self.stream(FRESH), self.slots.start, self.len(), bits)
+        self.dev.expand(self.stream(FRESH), self.slots.range.start, self.len(), bits)
     }
     /// This party's own free bits.
-    pub fn own_bits(&self, field: u32) -> Bits {
-        self.stream(field).bits(self.slots.clone())
+    pub fn own_bits(&self, field: u32) -> B::Bits {
+        self.dev.plane(&self.own_planes(&[field]), 0)
     }
-    /// The same into words.
-    pub fn own_bits_into(&self, field: u32, out: &mut [u64]) {
-        self.stream(field).bits_into(self.slots.clone(), out)
+    /// The same of several fields.
+    pub fn own_planes(&self, fields: &[u32]) -> B::Planes {
+        self.dev.bit_fields(Fields::Own(&self.streams, fields), &self.slots)
     }
-    /// This party's roots of point functions, from the tile's first on.
+    /// This party's roots of point functions, from the first tile's first on.
     pub fn own_roots(&self, field: u32) -> Roots<'_> {
-        Roots::new(self.stream(field), self.me, self.tile * TILE)
+        Roots::new(self.stream(field), self.me, self.slots.first_tile())
     }
     /// This party's share of a correction word mod 2^bits.
     pub fn word(&mut self, field: u32, bits: u32) -> Result<B::Buf> {
-        if self.me.is_p0() {
-            return Ok(self.dev.expand(self.stream(field), self.slots.start, self.len(), bits));
+        let place = self.correction(bits)?;
+        Ok(self.dev.word(self.field(field, place)?, &self.slots, bits))
+    }
+    /// This party's shares of correction bits.
+    pub fn bits(&mut self, fields: &[u32]) -> Result<B::Planes> {
+        let from = match self.me.is_p0() || fields.is_empty() {
+            true => Fields::Own(&self.streams, fields),
+            false => {
+                let place = self.next(1, fields.len())?;
+                Fields::Stored(self.stored(place)?, fields.len())
+            }
+        };
+        Ok(self.dev.bit_fields(from, &self.slots))
+    }
+    /// Goes past a correction of `width` bits per slot: where P1 has it. P0 has none.
+    pub fn correction(&mut self, width: u32) -> Result<Option<Place>> {
+        if self.me.is_p0() { Ok(None) } else { self.next(width, 1).map(Some) }
+    }
+    /// This party's share of a correction, from where it lies.
+    pub fn field(&self, field: u32, at: Option<Place>) -> Result<Field<'_, B::Keys>> {
+        match at {
+            None => Ok(Field::Own(self.stream(field))),
+            Some(at) => Ok(Field::Stored(self.stored(at)?)),
         }
-        let range = self.stored(bits)?;
-        let at = self.first() * bits as usize;
-        Ok(self.dev.unpack(&Packed { bytes: self.data(range).into(), at, width: bits, len: self.len() }))
     }
-    /// This party's share of a correction bit, 64 elements to a word.
-    pub fn bit_into(&mut self, field: u32, out: &mut [u64]) -> Result<()> {
-        if self.me.is_p0() {
-            self.own_bits_into(field, out);
-        } else {
-            let range = self.stored(1)?;
-            read_bits(self.data(range), self.first(), self.len(), out);
-        }
-        Ok(())
+    /// Goes past common words of `width` bits per slot.
+    pub fn common(&mut self, width: u32) -> Result<Place> {
+        self.next(width, 1)
     }
-    /// This party's share of a correction table of `width` bits per element.
-    pub fn table(&mut self, field: u32, width: u32) -> Result<Packed<'_>> {
-        let (len, bits) = (self.len(), width as usize);
-        if self.me.is_p0() {
-            let first = self.slots.start * bits / 8;
-            let end = (self.slots.end * bits).div_ceil(8);
-            let bytes = self.stream(field).bytes(first, end - first);
-            return Ok(Packed { bytes: bytes.into(), at: self.slots.start * bits - first * 8, width, len });
-        }
-        let range = self.stored(width)?;
-        let at = self.first() * bits;
-        Ok(Packed { bytes: self.data(range).into(), at, width, len })
-    }
-    /// Skips common words of `width` bits per element; [`TileKey::words`] reads them.
-    pub fn common(&mut self, width: u32) -> Result<Range<usize>> {
-        self.stored(width)
-    }
-    /// Common words of the whole tile.
-    pub fn words(&self, range: Range<usize>) -> &[u8] {
-        self.data(range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cpu, TILE};
+
+    #[test]
+    fn groups_are_cut_at_tiles_whatever_the_run() {
+        let cut = |run: [usize; 2]| -> Vec<[usize; 2]> {
+            groups::<Cpu<u32>>(&(run[0]..run[1])).iter().map(|g| [g.start, g.end]).collect()
+        };
+        assert_eq!(cut([0, TILE]), [[0, TILE]]);
+        assert_eq!(cut([5, TILE + 1]), [[5, TILE], [TILE, TILE + 1]]);
+        assert_eq!((cut([7, 7]), cut([TILE, TILE])), (vec![], vec![]));
+        assert_eq!(cut([3 * TILE + 2, 3 * TILE + 9]), [[3 * TILE + 2, 3 * TILE + 9]]);
     }
 }

@@ -259,7 +259,7 @@ impl<R: Ring> Dealt<R> {
         let open = s.open(share)?;
         s.end_gate();
         s.finish()?;
-        Ok((s.deliver(open), s.transcript()))
+        Ok((s.deliver(open)?, s.transcript()))
     }
     /// Runs `gate` on masked values.
     pub fn play_masked<G: Gate>(&self, gate: &G, values: &[Vec<R>]) -> Played<R> {

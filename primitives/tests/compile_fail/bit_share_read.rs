@@ -1,8 +1,8 @@
 //! Nor can shared bits.
-use twoply_primitives::{BitShare, bits::Bits};
+use twoply_primitives::{Backend, BitShare};
 
-fn peek(s: &BitShare) -> &Bits {
-    &s.0
+fn peek<B: Backend>(s: &BitShare<B>) -> &B::Planes {
+    &s.planes
 }
 
 fn main() {}

@@ -12,6 +12,7 @@ use fss_rs::group::byte::ByteGroup;
 use fss_rs::prg::Aes128MatyasMeyerOseasPrg;
 use fss_rs::{PointFn, Prg, Share};
 use rayon::prelude::*;
+use twoply_primitives::backend::Digit;
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::prg::{Streams, TreeHash};
 use twoply_primitives::*;
@@ -52,13 +53,15 @@ fn a_digit_table_sent_in_the_open() {
     let alpha = secrets(8, KEYS, 122);
     let view = |open: bool| {
         let mut v = by_hand(vec![16], &alpha, |t, alpha| {
-            let mut table = t.dev().one_hot(alpha, 0, 4);
             if open {
-                // cancels the mask that `table` puts on
-                let e0 = own().field(7).bytes(t.range().start * 2, table.len());
-                table.iter_mut().zip(e0).for_each(|(t, e)| *t ^= e);
+                // the tables as words, plus the mask that `word` takes off
+                let (dev, range) = (*t.dev(), t.slots().range.clone());
+                let one_hot: Vec<u64> = alpha.iter().map(|a| 1 << (a & 15)).collect();
+                let mask = own().field(7).words::<u64>(range.start, range.len(), 16);
+                t.word(7, &dev.lin(&[(1, &one_hot), (1, &mask)], 16), 16);
+            } else {
+                t.table(7, alpha, Digit { shift: 0, bits: 4 });
             }
-            t.table(7, table, 16);
         });
         v.keep("alpha", alpha_planes(&alpha, 8));
         v.worst()
@@ -72,7 +75,7 @@ fn two_words_under_one_field() {
     let r = random(123, KEYS);
     let view = |same: bool| {
         let mut v = by_hand(vec![32, 32], &r, |t, r| {
-            let (dev, range) = (*t.dev(), t.range());
+            let (dev, range) = (*t.dev(), t.slots().range.clone());
             let rho: Vec<u64> = r.iter().map(|r| r >> 40 & 1).collect();
             let mut product = dev.mul(&rho, r);
             if same {

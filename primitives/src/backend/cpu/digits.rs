@@ -9,7 +9,7 @@
 use super::rungs::rungs;
 use super::words::gather;
 use crate::Ring;
-use crate::backend::{Isa, Merge, Packed};
+use crate::backend::{Isa, Packed};
 use crate::bits::read_bits;
 use crate::ring::ones;
 
@@ -194,6 +194,20 @@ fn wide<R: Ring>(tables: &[u8], x: &[R; BLOCK], shift: u32, bits: u32) -> (u64, 
     (gather(&equal), gather(&parity))
 }
 
+/// What a party multiplies out at the end of a comparison by k digits: bit vectors of the same number of words.
+///
+/// A set S of digits is a bit mask: bit j stands for digit j.
+pub struct Factors<'a> {
+    /// Opened `L_i = l_i + a_i` of every digit.
+    pub l: Vec<&'a [u64]>,
+    /// Opened `E_j = e_j + b_j` of every digit but the last.
+    pub e: Vec<&'a [u64]>,
+    /// Shares of `a_i prod_{j in S} b_j` for every set S of digits before `i`, at `2^i - 1 + S`.
+    pub a: Vec<&'a [u64]>,
+    /// Shares of `prod_{j in S} b_j` for every set S of digits but the last.
+    pub b: Vec<&'a [u64]>,
+}
+
 /// Words of a vector that are multiplied out together.
 const WIDE: usize = 8;
 
@@ -201,14 +215,14 @@ const WIDE: usize = 8;
 ///
 /// With `l_i = L_i + a_i` and `e_j = E_j + b_j`, the sum of `l_i prod_{j<i} e_j` is the sum over all i and all sets S of
 /// digits before i of `prod_{j not in S} E_j * (L_i prod_{j in S} b_j + a_i prod_{j in S} b_j)`.
-pub fn merge(isa: Isa, m: &Merge, from: usize) -> Vec<u64> {
+pub fn merge(isa: Isa, m: &Factors, from: usize) -> Vec<u64> {
     let mut out = vec![0; m.l[0].len()];
     merge_words(isa, m, from, &mut out);
     out
 }
 
 rungs! {
-    fn merge_words(m: &Merge<'_>, from: usize, out: &mut [u64]) {
+    fn merge_words(m: &Factors<'_>, from: usize, out: &mut [u64]) {
         let whole = out.len() / WIDE * WIDE;
         let mut public = vec![[0; WIDE]; m.b.len() >> from];
         for at in (0..whole).step_by(WIDE) {
@@ -224,7 +238,7 @@ rungs! {
 /// `N` words from `at` on. `public[S]` is the product of the `E_j` over `from <= j < i` that are not in S; its sets count
 /// from digit `from`.
 #[inline(always)]
-fn merge_at<const N: usize>(m: &Merge, from: usize, at: usize, public: &mut [[u64; N]], out: &mut [u64]) {
+fn merge_at<const N: usize>(m: &Factors, from: usize, at: usize, public: &mut [[u64; N]], out: &mut [u64]) {
     let mut sum = [0; N];
     public[0] = [u64::MAX; N];
     for i in from..m.l.len() {
@@ -346,7 +360,7 @@ mod tests {
                     fn refs(v: &[Vec<u64>]) -> Vec<&[u64]> {
                         v.iter().map(|p| &p[..]).collect()
                     }
-                    merge(isa, &Merge { l: refs(&big_l), e: refs(&big_e), a: refs(&a), b: refs(&b) }, from)
+                    merge(isa, &Factors { l: refs(&big_l), e: refs(&big_e), a: refs(&a), b: refs(&b) }, from)
                 });
                 let mut want = vec![0; len / 64];
                 let mut prefix = one.clone();

@@ -2,7 +2,8 @@
 //! backend would otherwise compile all of them again.
 
 use super::{digits, dpf, packing, words};
-use crate::backend::{DpfTile, Isa, Packed, Term};
+use crate::Ring;
+use crate::backend::{Cpu, DpfTile, Isa, Packed, Term};
 use crate::bits::Bits;
 use crate::prg::{Roots, Stream, TreeHash};
 
@@ -10,7 +11,9 @@ use crate::prg::{Roots, Stream, TreeHash};
 pub trait Kernels: Sized + 'static {
     #![allow(missing_docs)] // see above
     fn expand(stream: Stream, from: usize, len: usize, bits: u32) -> Vec<Self>;
-    fn sum(z: &mut [Self], terms: &[Term<Self, Vec<Self>>], mask: Self);
+    fn sum(z: &mut [Self], terms: &[Term<Cpu<Self>>], mask: Self)
+    where
+        Self: Ring;
     fn add_each(z: &mut [Self], x: &[Self], mask: Self);
     fn mul_each(z: &mut [Self], x: &[Self]);
     fn shift(z: &mut [Self], add: u64, by: u32, bits: u32);
@@ -29,7 +32,7 @@ macro_rules! kernels {
             fn expand(stream: Stream, from: usize, len: usize, bits: u32) -> Vec<$ring> {
                 stream.words(from, len, bits)
             }
-            fn sum(z: &mut [$ring], terms: &[Term<$ring, Vec<$ring>>], mask: $ring) {
+            fn sum(z: &mut [$ring], terms: &[Term<Cpu<$ring>>], mask: $ring) {
                 words::sum(Isa::current(), z, terms, mask)
             }
             fn add_each(z: &mut [$ring], x: &[$ring], mask: $ring) {

@@ -7,7 +7,7 @@
 
 use super::rungs::rungs;
 use crate::Ring;
-use crate::backend::Term;
+use crate::backend::{Cpu, Term};
 use std::hint::black_box;
 
 /// Elements summed at once: they stay in the first-level cache over all terms. A multiple of 64.
@@ -95,7 +95,7 @@ fn add_term<R: Ring>(z: &mut [R], c: R, when: Option<&[u64]>, x: &[R]) {
 
 rungs! {
     /// Adds all terms to `z`, then takes it mod `mask + 1`.
-    pub fn sum<R: Ring>(z: &mut [R], terms: &[Term<'_, R, Vec<R>>], mask: R) {
+    pub fn sum<R: Ring>(z: &mut [R], terms: &[Term<'_, Cpu<R>>], mask: R) {
         let ones = [R::ONE; BLOCK];
         for (i, z) in z.chunks_mut(BLOCK).enumerate() {
             let at = i * BLOCK;
