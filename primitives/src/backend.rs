@@ -1,10 +1,14 @@
 //! The device seam: arithmetic and key batches on one device. Knows neither party nor peer.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod field;
 
 pub use cpu::{Cpu, Isa, spin};
 pub(crate) use cpu::{Kernels, Multiply};
+#[cfg(feature = "cuda")]
+pub use cuda::Cuda;
 pub use field::{Digit, Field, Fields, Merge, Merging, Place, Slots, Stored, Trees};
 
 use crate::prg::{Roots, Stream};
@@ -108,6 +112,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// Words `from..from + len` of a stream, `bits` wide. A word takes a whole ring element of the stream.
     fn expand(&self, stream: Stream, from: usize, len: usize, bits: u32) -> Self::Buf;
+    /// The first `row` words of stream 0 under each key, one row behind the other.
+    fn expand_each(&self, keys: &[[u8; 16]], row: usize, bits: u32) -> Self::Buf;
     /// A public map; `out` is the form of its result.
     fn local(&self, f: &Local, out: &Form, forms: &[&Form], x: &[&Self::Buf]) -> Self::Buf;
     /// The sum of these terms on `len` elements, mod 2^bits.

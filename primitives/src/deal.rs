@@ -46,7 +46,7 @@ impl<'a, B: Backend> Deal<'a, B> {
     pub fn input(&self, form: &Form) -> Mask<B> {
         let key = |seed, image| owner_key(seed, self.origin, self.gate, image);
         let keys = |seed| (0..self.images as u64).map(|i| key(seed, i)).collect::<Vec<_>>();
-        let share = |seed| input_share(&self.dev, &keys(seed), form);
+        let share = |seed| self.dev.expand_each(&keys(seed), form.shape.row(), form.bits);
         Mask { form: form.clone(), shares: [share(&self.seeds[0]), share(&self.seeds[1])] }
     }
     /// The mask of a weight tensor whose number is this gate's: its owner gets each share as one key.
@@ -127,12 +127,6 @@ fn cut<B: Backend>(slots: &Slots, layout: &Part, fields: Vec<Dealt<B>>) -> Resul
         }
     }
     Ok(out)
-}
-
-/// A party's share of an input mask: image by image, each from its own key.
-pub(crate) fn input_share<B: Backend>(dev: &B, keys: &[[u8; 16]], form: &Form) -> B::Buf {
-    let image = |k| dev.expand(Streams::from_key(k).field(0), 0, form.shape.row(), form.bits);
-    dev.concat(keys.iter().map(image).collect())
 }
 
 /// A group of tiles while it is dealt. Three kinds of value (protocols, section 2): *free*, from both seeds, not stored;

@@ -6,7 +6,7 @@
 
 mod aes;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", feature = "cuda"))]
 pub(crate) use aes::Rounds;
 pub(crate) use aes::{Cipher, Kernel, Plain};
 
@@ -101,6 +101,18 @@ pub struct Stream<'a> {
     field: u64,
 }
 
+#[cfg(feature = "cuda")]
+impl Stream<'_> {
+    /// Round keys, for kernels of another device.
+    pub(crate) fn rounds(&self) -> Rounds {
+        self.cipher.rounds()
+    }
+    /// The upper half of its counter blocks.
+    pub(crate) fn number(&self) -> u64 {
+        self.field
+    }
+}
+
 impl Stream<'_> {
     /// Fills `out` with the bytes of the stream from `from` on.
     pub fn fill(&self, from: usize, out: &mut [u8]) {
@@ -146,6 +158,16 @@ impl<'a> Roots<'a> {
     /// The roots of `party` from word `first` of the stream on.
     pub fn new(stream: Stream<'a>, party: PartyId, first: usize) -> Self {
         Roots { stream, party, first }
+    }
+    /// Where they come from.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn stream(&self) -> Stream<'a> {
+        self.stream
+    }
+    /// Whose they are.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn party(&self) -> PartyId {
+        self.party
     }
     /// Roots from number `from` of these on.
     #[inline]
@@ -201,6 +223,11 @@ impl TreeHash {
         let fed = s.to_vec();
         self.0.encrypt(s);
         s.iter_mut().zip(fed).for_each(|(s, fed)| *s ^= fed);
+    }
+    /// Round keys, for kernels of another device.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn rounds(&self) -> Rounds {
+        self.0.rounds()
     }
     pub(crate) fn cipher(&self) -> &Cipher {
         &self.0

@@ -18,7 +18,7 @@ pub use matmul::{Multiply, spin};
 use super::{Backend, DpfTile, Packed, Product, Term};
 use super::{Digit, Field, Fields, Grain, Merge, Merging, Slots, Stored, Trees};
 use crate::bits::{Bits, Planes};
-use crate::prg::{Roots, Stream, TreeHash};
+use crate::prg::{Roots, Stream, Streams, TreeHash};
 use crate::{Form, Local, Ring, TileBytes};
 use std::marker::PhantomData;
 use zeroize::Zeroize;
@@ -90,6 +90,9 @@ impl<R: Ring> Backend for Cpu<R> {
         R::expand(stream, from, len, bits)
     }
 
+    fn expand_each(&self, keys: &[[u8; 16]], row: usize, bits: u32) -> Vec<R> {
+        keys.iter().flat_map(|k| R::expand(Streams::from_key(k).field(0), 0, row, bits)).collect()
+    }
     fn local(&self, f: &Local, out: &Form, forms: &[&Form], x: &[&Vec<R>]) -> Vec<R> {
         let mask = R::ones(out.bits);
         let map = |f: &dyn Fn(R) -> R| x[0].iter().map(|&a| f(a).and(mask)).collect();

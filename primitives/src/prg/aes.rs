@@ -38,7 +38,46 @@ unsafe impl Plain for u64 {}
 
 /// A key, expanded for the kernels of one rung.
 #[derive(Clone)]
-pub(crate) struct Cipher(Kernel);
+pub(crate) struct Cipher {
+    kernel: Kernel,
+    #[cfg(feature = "cuda")]
+    key: zeroize::Zeroizing<[u8; 16]>,
+}
+
+#[cfg(feature = "cuda")]
+impl Rounds {
+    /// The key schedule, by the processor's AES where it has it and by constant-time software elsewhere.
+    pub fn of(key: &[u8; 16]) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if Isa::detected() > Isa::Portable {
+            // SAFETY: a rung above `Portable` is detected only with AES-NI.
+            return unsafe { ni::schedule(key) };
+        }
+        Rounds::portable(key)
+    }
+    /// The same on any machine: a round on four equal columns is their substitution, but for the mixing.
+    fn portable(key: &[u8; 16]) -> Self {
+        let substituted = |word: u32| {
+            let mut block = Array([0; 16]);
+            block.chunks_exact_mut(4).for_each(|c| c.copy_from_slice(&word.to_le_bytes()));
+            aes::hazmat::cipher_round(&mut block, &Array([0; 16]));
+            aes::hazmat::inv_mix_columns(&mut block);
+            u32::from_le_bytes([block[0], block[1], block[2], block[3]])
+        };
+        let mut all = [u128::from_le_bytes(*key); 11];
+        let mut constant = 1u32;
+        for i in 1..11 {
+            let last = all[i - 1];
+            let mut word = substituted(((last >> 96) as u32).rotate_right(8)) ^ constant;
+            constant = constant << 1 ^ (constant >> 7) * 0x11b;
+            all[i] = (0..4).fold(0, |round, c| {
+                word ^= (last >> (32 * c)) as u32;
+                round | (word as u128) << (32 * c)
+            });
+        }
+        Rounds(all)
+    }
+}
 
 /// What a kernel runs on. Only [`Cipher::new`] makes one, and the rungs above the first only where the machine has
 /// them: whoever holds the reference may call code compiled for that rung.
@@ -54,7 +93,7 @@ pub(crate) enum Kernel {
 impl Cipher {
     /// `key` on a rung that this machine has; on its highest if `isa` is above that.
     pub fn new(isa: Isa, key: &[u8; 16]) -> Self {
-        Cipher(match isa.min(Isa::detected()) {
+        let kernel = match isa.min(Isa::detected()) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a rung above `Portable` is detected only with AES-NI.
             Isa::Avx2 => Kernel::Avx2(unsafe { ni::schedule(key) }),
@@ -62,17 +101,27 @@ impl Cipher {
             // SAFETY: as above.
             Isa::Avx512 => Kernel::Avx512(unsafe { ni::schedule(key) }),
             _ => Kernel::Portable(Aes128::new(&Array(*key))),
-        })
+        };
+        Cipher {
+            kernel,
+            #[cfg(feature = "cuda")]
+            key: zeroize::Zeroizing::new(*key),
+        }
+    }
+    /// Round keys, for kernels of another device.
+    #[cfg(feature = "cuda")]
+    pub fn rounds(&self) -> Rounds {
+        Rounds::of(&self.key)
     }
 
     /// What the kernels of this rung run on.
     pub fn kernel(&self) -> &Kernel {
-        &self.0
+        &self.kernel
     }
 
     /// Encrypts every block in place.
     pub fn encrypt(&self, blocks: &mut [u128]) {
-        match &self.0 {
+        match &self.kernel {
             Kernel::Portable(aes) => {
                 for chunk in blocks.chunks_mut(BATCH) {
                     let mut b = [Array([0; 16]); BATCH];
@@ -102,7 +151,7 @@ impl Cipher {
 
     /// The same from block `first` on.
     fn stream(&self, high: u64, first: u64, mask: u128, out: &mut [MaybeUninit<u8>]) {
-        match &self.0 {
+        match &self.kernel {
             Kernel::Portable(aes) => portable(aes, high, first, mask, out),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: this variant exists only on machines of the rung.
@@ -170,7 +219,7 @@ impl Cipher {
     /// nothing can be faster on this machine, so this is what kernels are measured against. Returns something that
     /// depends on all of them.
     pub fn ceiling(&self, blocks: usize) -> u128 {
-        match &self.0 {
+        match &self.kernel {
             Kernel::Portable(_) => {
                 let mut b = [1; BATCH];
                 (0..blocks.div_ceil(BATCH)).for_each(|_| self.encrypt(&mut b));
@@ -226,6 +275,13 @@ mod tests {
             // SAFETY: all written, twice.
             assert_eq!(u128::from_le_bytes(out.map(|b| unsafe { b.assume_init() })), wanted, "{isa:?}");
         }
+    }
+
+    #[cfg(all(feature = "cuda", target_arch = "x86_64"))]
+    #[test]
+    fn the_portable_key_schedule_is_the_processors() {
+        assert_eq!(Rounds::portable(&key()).0, Rounds::of(&key()).0);
+        assert_eq!(Rounds::portable(&key()).0[10].to_le_bytes()[..4], [0x13, 0x11, 0x1d, 0x7f], "FIPS-197");
     }
 
     #[test]

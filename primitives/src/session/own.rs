@@ -1,7 +1,7 @@
 //! What a party can do before a run has its input: its own randomness and corrections, no peer.
 
 use super::tile::{Source, groups};
-use crate::deal::{FRESH, input_share};
+use crate::deal::FRESH;
 use crate::prg::{Origin, Streams, owner_key};
 use crate::{Backend, Form, KeySource, Local, Masked, PartyId, Result, Seed, Site};
 use rayon::prelude::*;
@@ -38,9 +38,9 @@ impl<B: Backend> Own<'_, B> {
     pub fn owner_keys(&self) -> Vec<[u8; 16]> {
         self.images.clone().map(|i| owner_key(self.seed, self.origin, self.gate, i as u64)).collect()
     }
-    /// This party's share of an input mask.
+    /// This party's share of an input mask: image by image, each from its own key.
     pub fn input(&self, form: &Form) -> B::Buf {
-        input_share(self.dev, &self.owner_keys(), form)
+        self.dev.expand_each(&self.owner_keys(), form.shape.row(), form.bits)
     }
     fn streams(&self, part: u32) -> Streams {
         Streams::new(self.seed, self.origin, Site { gate: self.gate, part })

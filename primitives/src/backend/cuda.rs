@@ -1,0 +1,508 @@
+//! The backend of an NVIDIA GPU: the same bits as the CPU's, from kernels that are compiled when the device is opened.
+//!
+//! Every method asks the device for work and returns; what leaves the device says whether all went well. Kernels are the
+//! `.cu` files beside this one; each says there why no branch and no address depends on a secret.
+#![allow(unsafe_code)] // memory and kernels of the device
+
+mod arg;
+mod compile;
+mod device;
+mod memory;
+mod product;
+
+pub use device::{count, name};
+pub use memory::{Buf, Packet, PinnedTile, Planes};
+
+use super::{
+    Backend, Digit, Field, Fields, Grain, Merge, Merging, Packed, Product, Slots, Stored, Term, Trees,
+};
+use crate::prg::{Roots, Rounds, Stream};
+use crate::{Form, Local, Result, Ring, TILE, TileBytes};
+use arg::{Key, Operand, Operands, Sum, Sums, Where, Window, Word};
+use device::{Arg, Device};
+use memory::Block;
+use std::collections::HashMap;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// A GPU, for one ring.
+#[derive(Clone)]
+pub struct Cuda<R> {
+    dev: Arc<Device>,
+    places: Arc<Places>,
+    ring: PhantomData<R>,
+}
+
+/// Indices of gathers on the device, as long as the plan's own are there.
+type Places = Mutex<HashMap<usize, (Weak<[usize]>, Arc<Block>)>>;
+
+/// Key tiles on a device, one behind the other.
+pub struct Keys(Arc<Block>);
+
+impl<R: Ring> Cuda<R> {
+    /// Device number `ordinal`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] with cause and remedy: no driver, no compiler, no such device, no memory.
+    pub fn open(ordinal: usize) -> Result<Self> {
+        Ok(Cuda { dev: Arc::new(Device::open(ordinal)?), places: Arc::default(), ring: PhantomData })
+    }
+    /// Key bytes in pinned memory, which the device reads without the CPU's help.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the memory cannot be had.
+    pub fn pin(&self, bytes: &[u8]) -> Result<PinnedTile> {
+        PinnedTile::copy(&self.dev.context, bytes)
+    }
+    /// Waits until the device is done with everything asked of it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if something went wrong with it.
+    pub fn finish(&self) -> Result<()> {
+        for stream in [&self.dev.feed, &self.dev.compute, &self.dev.out] {
+            self.dev.try_to("computing", || stream.synchronize());
+        }
+        self.dev.health()
+    }
+    /// Encrypts `blocks` independent blocks on each of `threads` threads: what AES kernels are measured against.
+    pub fn ceiling(&self, stream: Stream, blocks: u32, threads: usize) {
+        let out = Planes::new(&self.dev, 1, threads * 32);
+        self.dev.run("aes_ceiling", threads, &[&out.ptr(), &blocks, &Key::of(stream.rounds())]);
+    }
+
+    /// Runs a kernel of words.
+    fn run(&self, name: &str, threads: usize, args: &[&dyn Arg]) {
+        self.dev.run(compile::at_ring(name, R::BITS), threads, args);
+    }
+    fn buf(&self, len: usize) -> Buf<R> {
+        Buf::new(&self.dev, len)
+    }
+    fn vectors(&self, count: usize, len: usize) -> Planes {
+        Planes::new(&self.dev, count, len)
+    }
+    fn upload_bytes(&self, bytes: &[u8]) -> Arc<Block> {
+        Block::filled(&self.dev, bytes.len(), &[(0, bytes)])
+    }
+    fn upload_plain<T: crate::prg::Plain>(&self, v: &[T]) -> Arc<Block> {
+        // SAFETY: integers without padding, seen as their bytes.
+        self.upload_bytes(unsafe { std::slice::from_raw_parts(v.as_ptr().cast(), size_of_val(v)) })
+    }
+    /// The bytes of packed words, and the bit at which they begin there.
+    fn upload_packed(&self, p: &Packed) -> (Arc<Block>, u64) {
+        let (first, end) = (p.at / 8, (p.at + p.len * p.width as usize).div_ceil(8));
+        (self.upload_bytes(&p.bytes[first..end]), (p.at % 8) as u64)
+    }
+    /// A tile's field as kernels find it.
+    fn place(&self, s: &Stored<Keys>) -> arg::Stored {
+        arg::Stored {
+            bytes: s.keys.0.ptr(),
+            stride: s.at.stride as u64,
+            full: s.at.full as u64,
+            last: s.at.last as u64,
+            width: s.at.width,
+        }
+    }
+    /// A field of `width` bits as kernels find it; what the party has as a stream is expanded first.
+    fn table(&self, field: Field<Keys>, width: u32, slots: &Slots) -> (arg::Stored, Option<Buf<u32>>) {
+        let stream = match field {
+            Field::Stored(s) => return (self.place(&s), None),
+            Field::Own(stream) => stream,
+        };
+        let (first, bits) = (slots.first_tile() * width as usize, width as usize);
+        let words = ((slots.range.end * bits) - first).div_ceil(32);
+        let all: Buf<u32> = self.at::<u32>().expand(stream, first / 32, words, 32);
+        let place =
+            arg::Stored { bytes: all.ptr(), stride: (TILE * bits / 8) as u64, full: 0, last: 0, width };
+        (place, Some(all))
+    }
+    /// The same device at another ring.
+    fn at<S: Ring>(&self) -> Cuda<S> {
+        Cuda { dev: self.dev.clone(), places: self.places.clone(), ring: PhantomData }
+    }
+    /// The hash keys of the tiles of some slots.
+    fn hashes(&self, trees: &Trees, slots: &Slots) -> Arc<Block> {
+        let keys: Vec<u32> = slots.tiles().flat_map(|t| Key::of(trees.hash(t).rounds()).0).collect();
+        self.upload_plain(&keys)
+    }
+    fn logic(&self, a: &Planes, b: &Planes, op: u32) -> Planes {
+        let out = self.vectors(a.count, a.len);
+        // several vectors are taken as one, with the words that fill them up
+        let len = if a.count == 1 { a.len } else { a.count * a.stride() * 32 } as u32;
+        self.dev.run("logic", len.div_ceil(32) as usize, &[&out.ptr(), &a.ptr(), &b.ptr(), &op, &len]);
+        out
+    }
+    /// Sums of at most as many terms as a launch takes.
+    fn add_up(&self, len: usize, terms: &[Sum<R>], mask: R) -> Buf<R> {
+        let out = self.buf(len);
+        self.run("sum", len, &[&out.ptr(), &(len as u32), &Sums::new(terms), &Word(mask)]);
+        out
+    }
+    /// Where a gather's elements come from.
+    fn indices(&self, index: &Arc<[usize]>) -> Arc<Block> {
+        let mut all = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (index, _)| index.strong_count() > 0);
+        let kept = all.entry(Arc::as_ptr(index).cast::<usize>() as usize).or_insert_with(|| {
+            let small: Vec<u32> = index.iter().map(|&i| i as u32).collect();
+            (Arc::downgrade(index), self.upload_plain(&small))
+        });
+        kept.1.clone()
+    }
+    fn gather(&self, index: &Arc<[usize]>, out: &Form, forms: &[&Form], x: &[&Buf<R>]) -> Buf<R> {
+        let z = self.buf(out.len());
+        let operand = |(f, x): (&&Form, &&Buf<R>)| Operand { x: x.ptr(), row: f.shape.row() as u32 };
+        let operands: Vec<Operand> = forms.iter().zip(x).map(operand).collect();
+        let (place, row, batch) = (self.indices(index), index.len() as u32, out.shape.batch() as u32);
+        let mask = Word(R::ones(out.bits));
+        self.run("gather", z.len, &[&z.ptr(), &place.ptr(), &row, &batch, &Operands::new(&operands), &mask]);
+        z
+    }
+}
+
+impl<R: Ring> Backend for Cuda<R> {
+    type Ring = R;
+    type Buf = Buf<R>;
+    type Bits = Planes;
+    type Planes = Planes;
+    type Keys = Keys;
+    type Packet = Packet;
+
+    // 2^18 elements: as many threads as an H100 holds at once; a wave of half-tree keys at 31 bits is 0.4 GiB
+    const GRAIN: Grain = Grain { tiles: 64, wave: 4, threads: false };
+
+    fn health(&self) -> Result<()> {
+        self.dev.health()
+    }
+
+    fn upload(&self, v: &[R]) -> Buf<R> {
+        Buf::whole(self.upload_plain(v), v.len())
+    }
+    fn download(&self, b: &Buf<R>) -> Vec<R> {
+        use super::Packet as _;
+        let bytes =
+            Packet::new(b.block.clone(), b.ptr(), b.bytes()).wait().unwrap_or_else(|_| vec![0; b.bytes()]);
+        let word = |c: &[u8]| R::from_u64(c.iter().rev().fold(0, |w, b| w << 8 | u64::from(*b)));
+        bytes.chunks_exact(size_of::<R>()).map(word).collect()
+    }
+    fn wipe(&self, b: &mut Buf<R>) {
+        b.block.wipe();
+    }
+    fn len(&self, b: &Buf<R>) -> usize {
+        b.len
+    }
+    fn slice(&self, b: &Buf<R>, from: usize, len: usize) -> Buf<R> {
+        b.slice(from, len)
+    }
+    fn concat(&self, mut parts: Vec<Buf<R>>) -> Buf<R> {
+        if parts.len() == 1 {
+            return parts.swap_remove(0);
+        }
+        let out = self.buf(parts.iter().map(|p| p.len).sum());
+        let mut at = 0;
+        for part in &parts {
+            out.block.copy(at, part.ptr(), part.bytes());
+            at += part.bytes();
+        }
+        out
+    }
+
+    fn expand(&self, stream: Stream, from: usize, len: usize, bits: u32) -> Buf<R> {
+        let out = self.buf(len);
+        let key = Key::of(stream.rounds());
+        self.run(
+            "expand",
+            len * size_of::<R>() / 16 + 1,
+            &[&out.ptr(), &(from as u64), &(len as u32), &stream.number(), &bits, &key],
+        );
+        out
+    }
+    fn expand_each(&self, keys: &[[u8; 16]], row: usize, bits: u32) -> Buf<R> {
+        let out = self.buf(keys.len() * row);
+        let rounds: Vec<u32> = keys.iter().flat_map(|k| Key::of(Rounds::of(k)).0).collect();
+        let rounds = self.upload_plain(&rounds);
+        let threads = keys.len() * (row * size_of::<R>()).div_ceil(16);
+        let (row, count) = (row as u32, keys.len() as u32);
+        self.run("expand_each", threads, &[&out.ptr(), &row, &count, &bits, &rounds.ptr()]);
+        out
+    }
+    fn local(&self, f: &Local, out: &Form, forms: &[&Form], x: &[&Buf<R>]) -> Buf<R> {
+        let (one, mask) = (R::ONE, R::ones(out.bits));
+        let term = |c: R, x: &Buf<R>| Sum { c, when: 0, x: x.ptr() };
+        match f {
+            Local::Add => self.add_up(out.len(), &[term(one, x[0]), term(one, x[1])], mask),
+            Local::Sub => self.add_up(out.len(), &[term(one, x[0]), term(R::ZERO.sub(one), x[1])], mask),
+            Local::Scale(c) => self.add_up(out.len(), &[term(R::from_i64(*c), x[0])], mask),
+            Local::AddPublic(c) => {
+                let public = Sum { c: R::from_i64(*c), when: 0, x: 0 };
+                self.add_up(out.len(), &[term(one, x[0]), public], mask)
+            }
+            Local::Reshape(_) => x[0].clone(),
+            Local::Reduce(_) => self.add_up(out.len(), &[term(one, x[0])], mask),
+            Local::Gather(index) => self.gather(index, out, forms, x),
+            Local::SumPool(w) => {
+                let (&[b, c, h, wd], &[.., oh, ow]) = (&forms[0].shape.0[..], &out.shape.0[..]) else {
+                    return self.upload(&[]);
+                };
+                let z = self.buf(out.len());
+                let [planes, h, wd, oh, ow] = [b * c, h, wd, oh, ow].map(|v| v as u32);
+                let (window, mask) = (Window::of(w), Word(mask));
+                let args: [&dyn Arg; 9] = [&z.ptr(), &x[0].ptr(), &planes, &h, &wd, &oh, &ow, &window, &mask];
+                self.run("sum_pool", z.len, &args);
+                z
+            }
+            Local::ScaleEach(c) => {
+                let z = self.buf(out.len());
+                let factors = self.upload(&c.iter().map(|&c| R::from_i64(c)).collect::<Vec<_>>());
+                let (rows, len, mask) = (c.len() as u32, z.len as u32, Word(mask));
+                let args: [&dyn Arg; 6] = [&z.ptr(), &x[0].ptr(), &factors.ptr(), &rows, &mask, &len];
+                self.run("scale_each", z.len, &args);
+                z
+            }
+        }
+    }
+    fn sum(&self, len: usize, terms: &[Term<Self>], bits: u32) -> Buf<R> {
+        let term =
+            |t: &Term<Self>| Sum { c: t.c, when: t.when.map_or(0, Planes::ptr), x: t.x.map_or(0, Buf::ptr) };
+        let mut terms: Vec<Sum<R>> = terms.iter().map(term).collect();
+        let (most, mask) = (arg::MOST, R::ones(bits));
+        let mut held = vec![];
+        while terms.len() > most {
+            let rest = terms.split_off(most);
+            let part = self.add_up(len, &terms, mask);
+            terms = std::iter::once(Sum { c: R::ONE, when: 0, x: part.ptr() }).chain(rest).collect();
+            held.push(part);
+        }
+        self.add_up(len, &terms, mask)
+    }
+    fn mul(&self, a: &Buf<R>, b: &Buf<R>) -> Buf<R> {
+        let out = self.buf(a.len);
+        self.run("mul", a.len, &[&out.ptr(), &a.ptr(), &b.ptr(), &(a.len as u32)]);
+        out
+    }
+    fn product(&self, p: &Product, forms: [&Form; 2], x: &Buf<R>, w: &Buf<R>) -> Buf<R> {
+        match p {
+            Product::Elementwise => self.mul(x, w),
+            Product::Linear => product::linear(self, forms, x, w),
+            Product::Conv { window, groups } => product::conv(self, forms, x, w, window, *groups),
+        }
+    }
+    fn add_row(&self, x: &Buf<R>, row: &Buf<R>, span: usize) -> Buf<R> {
+        let out = self.buf(x.len);
+        let (span, rows, len) = (span as u32, row.len as u32, x.len as u32);
+        self.run("add_row", x.len, &[&out.ptr(), &x.ptr(), &row.ptr(), &span, &rows, &len]);
+        out
+    }
+    fn shift(&self, x: &Buf<R>, add: u64, by: u32, bits: u32) -> Buf<R> {
+        let (out, mask, len) = (self.buf(x.len), Word(R::ones(bits)), x.len as u32);
+        self.run("shift", x.len, &[&out.ptr(), &x.ptr(), &add, &by, &mask, &len]);
+        out
+    }
+
+    fn pack(&self, x: &Buf<R>, bits: u32) -> Packet {
+        if bits == R::BITS {
+            return Packet::new(x.block.clone(), x.ptr(), x.bytes());
+        }
+        let len = x.len * bits as usize;
+        let out = Block::new(&self.dev, len.div_ceil(32) * 4);
+        self.run("pack", len.div_ceil(32), &[&out.ptr(), &x.ptr(), &bits, &(x.len as u32)]);
+        let ptr = out.ptr();
+        Packet::new(out, ptr, len.div_ceil(8))
+    }
+    fn unpack(&self, p: &Packed) -> Buf<R> {
+        let (out, (bytes, at), len) = (self.buf(p.len), self.upload_packed(p), p.len as u32);
+        self.run("unpack", p.len, &[&out.ptr(), &bytes.ptr(), &at, &p.width, &len]);
+        out
+    }
+    fn add_packed(&self, x: &mut Buf<R>, from: usize, p: &Packed) {
+        x.own(&self.dev);
+        let ((bytes, at), len) = (self.upload_packed(p), p.len as u32);
+        self.run("add_packed", p.len, &[&x.slice(from, p.len).ptr(), &bytes.ptr(), &at, &p.width, &len]);
+    }
+
+    fn bit(&self, x: &Buf<R>, i: u32) -> Planes {
+        let out = self.vectors(1, x.len);
+        self.run("bit", x.len, &[&out.ptr(), &x.ptr(), &i, &(x.len as u32)]);
+        out
+    }
+    fn count(&self, b: &Planes) -> usize {
+        b.len
+    }
+    fn xor(&self, a: &Planes, b: &Planes) -> Planes {
+        self.logic(a, b, 0)
+    }
+    fn and(&self, a: &Planes, b: &Planes) -> Planes {
+        self.logic(a, b, 1)
+    }
+    fn not(&self, a: &Planes) -> Planes {
+        self.logic(a, a, 2)
+    }
+    fn planes(&self, mut bits: Vec<Planes>) -> Planes {
+        if bits.len() == 1 {
+            return bits.swap_remove(0);
+        }
+        let out = self.vectors(bits.len(), bits.first().map_or(0, |b| b.len));
+        bits.iter().enumerate().for_each(|(i, b)| out.put(i, b));
+        out
+    }
+    fn plane(&self, p: &Planes, i: usize) -> Planes {
+        p.some(i, 1)
+    }
+    fn xor_planes(&self, a: &Planes, b: &Planes) -> Planes {
+        self.logic(a, b, 0)
+    }
+    fn say(&self, p: &Planes, slots: &Slots) -> Packet {
+        let bits = p.count * p.len;
+        let out = Block::new(&self.dev, bits.div_ceil(32) * 4);
+        let (stride, count) = (p.stride() as u32, p.count as u32);
+        let args: [&dyn Arg; 5] = [&out.ptr(), &p.ptr(), &stride, &count, &Where::of(slots)];
+        self.dev.run("join", bits.div_ceil(32), &args);
+        let ptr = out.ptr();
+        Packet::new(out, ptr, bits.div_ceil(8))
+    }
+    fn open(&self, mine: &Planes, theirs: &Packed, slots: &Slots) -> Planes {
+        let (out, (bytes, at)) = (self.vectors(mine.count, mine.len), self.upload_packed(theirs));
+        let (stride, count) = (mine.stride() as u32, mine.count as u32);
+        let args: [&dyn Arg; 7] =
+            [&out.ptr(), &mine.ptr(), &bytes.ptr(), &at, &stride, &count, &Where::of(slots)];
+        self.dev.run("open", out.count * out.stride(), &args);
+        out
+    }
+
+    fn load(&self, tiles: Vec<TileBytes>) -> Keys {
+        let stride = tiles.first().map_or(0, |t| t.as_ref().as_ref().len());
+        Keys(self.dev.feed_tiles(tiles, stride))
+    }
+    fn word(&self, field: Field<Keys>, slots: &Slots, bits: u32) -> Buf<R> {
+        match field {
+            Field::Own(stream) => self.expand(stream, slots.range.start, slots.len(), bits),
+            Field::Stored(s) => {
+                let out = self.buf(slots.len());
+                self.run("stored", out.len, &[&out.ptr(), &self.place(&s), &Where::of(slots)]);
+                out
+            }
+        }
+    }
+    fn bit_fields(&self, fields: Fields<Keys>, slots: &Slots) -> Planes {
+        match fields {
+            Fields::Own(streams, fields) => {
+                let out = self.vectors(fields.len(), slots.len());
+                let (stride, count, len) = (out.stride() as u32, fields.len() as u32, slots.len() as u32);
+                let key = Key::of(streams.field(0).rounds());
+                let numbers = self.upload_plain(fields);
+                let first = slots.range.start as u64;
+                let args: [&dyn Arg; 7] = [&out.ptr(), &stride, &first, &len, &numbers.ptr(), &count, &key];
+                // a block of the stream is four words
+                self.dev.run("bit_fields", fields.len() * (out.stride() / 4 + 2), &args);
+                out
+            }
+            Fields::Stored(s, count) => {
+                let out = self.vectors(count, slots.len());
+                let (stride, count) = (out.stride() as u32, count as u32);
+                let args: [&dyn Arg; 5] = [&out.ptr(), &stride, &count, &self.place(&s), &Where::of(slots)];
+                self.dev.run("stored_planes", out.count * out.stride(), &args);
+                out
+            }
+        }
+    }
+    fn correction(&self, x: &Buf<R>, stream: Stream, slots: &Slots, bits: u32) -> Packet {
+        let (len, from) = (x.len * bits as usize, slots.range.start as u64);
+        let out = Block::new(&self.dev, len.div_ceil(32) * 4);
+        let key = Key::of(stream.rounds());
+        let args: [&dyn Arg; 7] =
+            [&out.ptr(), &x.ptr(), &from, &stream.number(), &bits, &(x.len as u32), &key];
+        self.run("correct", x.len, &args);
+        let ptr = out.ptr();
+        Packet::new(out, ptr, len.div_ceil(8))
+    }
+
+    fn dpf_keys(&self, trees: &Trees, w: u32, roots: [Roots; 2], alpha: &Buf<R>, slots: &Slots) -> Packet {
+        let len = crate::record::packed_len(128 * (w - 6), slots.len());
+        let (out, hashes) = (Block::new(&self.dev, len), self.hashes(trees, slots));
+        let [k0, k1] = roots.map(|r| Key::of(r.stream().rounds()));
+        let (field, at) = (roots[0].stream().number(), Where::of(slots));
+        let args: [&dyn Arg; 8] = [&out.ptr(), &alpha.ptr(), &w, &k0, &k1, &field, &at, &hashes.ptr()];
+        self.run("dpf_generate", slots.len(), &args);
+        let ptr = out.ptr();
+        Packet::new(out, ptr, len)
+    }
+    fn dpf_bits(
+        &self,
+        trees: &Trees,
+        w: u32,
+        roots: Roots,
+        words: Stored<Keys>,
+        x: &Buf<R>,
+        slots: &Slots,
+    ) -> Planes {
+        let (out, hashes) = (self.vectors(1, slots.len()), self.hashes(trees, slots));
+        let (stream, party) = (roots.stream(), roots.party().index() as u32);
+        let (key, field, place, at) =
+            (Key::of(stream.rounds()), stream.number(), self.place(&words), Where::of(slots));
+        let args: [&dyn Arg; 9] =
+            [&out.ptr(), &x.ptr(), &w, &key, &field, &party, &place, &at, &hashes.ptr()];
+        self.run("dpf_evaluate", slots.len(), &args);
+        out
+    }
+    fn at_most(&self, table: Field<Keys>, w: u32, x: &Buf<R>, slots: &Slots) -> Planes {
+        let (out, (table, _held)) = (self.vectors(1, slots.len()), self.table(table, 1 << w, slots));
+        self.run("at_most", slots.len(), &[&out.ptr(), &x.ptr(), &w, &table, &Where::of(slots)]);
+        out
+    }
+
+    fn digit_tables(&self, x: &Buf<R>, digit: Digit, stream: Stream, slots: &Slots) -> Packet {
+        let bits = x.len << digit.bits;
+        let first = (slots.range.start << digit.bits) / 32;
+        let mask: Buf<u32> = self.at::<u32>().expand(stream, first, bits.div_ceil(32), 32);
+        let out = Block::new(&self.dev, bits.div_ceil(32) * 4);
+        let args: [&dyn Arg; 6] =
+            [&out.ptr(), &x.ptr(), &digit.shift, &digit.bits, &mask.ptr(), &(x.len as u32)];
+        self.run("one_hot", bits.div_ceil(32), &args);
+        let ptr = out.ptr();
+        Packet::new(out, ptr, bits.div_ceil(8))
+    }
+    fn digit_products(&self, merge: &Merge, masks: &Planes, other: Fields<Keys>, slots: &Slots) -> Packet {
+        let other = self.bit_fields(other, slots);
+        let out = self.vectors(merge.stored(), slots.len());
+        let (stride, k, len) = (out.stride() as u32, merge.k as u32, slots.len() as u32);
+        let args: [&dyn Arg; 6] = [&out.ptr(), &masks.ptr(), &other.ptr(), &stride, &k, &len];
+        self.dev.run("digit_products", out.stride() << (merge.k - 1), &args);
+        out.packet()
+    }
+    fn digit_planes(
+        &self,
+        tables: Vec<(Digit, Field<Keys>)>,
+        masks: &Planes,
+        x: &Buf<R>,
+        slots: &Slots,
+    ) -> Planes {
+        let out = self.vectors(masks.count, slots.len());
+        for (i, (digit, field)) in tables.into_iter().enumerate() {
+            let (table, _held) = self.table(field, 1 << digit.bits, slots);
+            // of the last digit it does not matter whether it is equal
+            let equal = if 2 * i + 1 < out.count { [out.at(2 * i + 1), masks.at(2 * i + 1)] } else { [0, 0] };
+            let less = [out.at(2 * i), masks.at(2 * i)];
+            let args: [&dyn Arg; 9] = [
+                &equal[0],
+                &less[0],
+                &equal[1],
+                &less[1],
+                &x.ptr(),
+                &digit.shift,
+                &digit.bits,
+                &table,
+                &Where::of(slots),
+            ];
+            self.run("digit_lookup", slots.len(), &args);
+        }
+        out
+    }
+    fn digit_merge(&self, merge: &Merge, from: usize, p: Merging<Self>) -> Planes {
+        let out = self.vectors(1, p.opened.len);
+        let one = if p.one { u32::MAX } else { 0 };
+        let (stride, k, from, len) =
+            (p.opened.stride() as u32, merge.k as u32, from as u32, p.opened.len as u32);
+        let args: [&dyn Arg; 9] =
+            [&out.ptr(), &p.opened.ptr(), &p.masks.ptr(), &p.products.ptr(), &stride, &k, &from, &one, &len];
+        self.dev.run("digit_merge", out.stride(), &args);
+        out
+    }
+}
