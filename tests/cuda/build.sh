@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Builds a stand-in for the CUDA driver and for NVRTC, with the kernels as CPU code in it, into out-dir
+# (target/cuda-emulated), unless they are newer than their sources. Prints the directory for LD_LIBRARY_PATH.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+text=$here/../../primitives/src/backend/cuda
+out=${1:-$here/../../target/cuda-emulated}
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+cxx=(g++ -std=c++17 -O2 -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -Wno-unused-parameter
+    -I"$here" -I"$out")
+
+parts=()
+for part in types.cuh aes.cuh words.cu packing.cu bits.cu dpf.cu digits.cu local.cu matmul.cu; do
+    parts+=("$text/$part")
+done
+
+# several test programs may build at once
+exec 9> "$out/lock"
+flock 9
+
+# whether $1 is older than any of the files behind it
+stale() {
+    local made=$1 source
+    shift
+    for source; do
+        [[ $made -nt $source ]] || return 0
+    done
+    return 1
+}
+
+if stale "$out/kernels.o" "${parts[@]}" "$here"/{kernels.cpp,emulate.h,fibers.h,launch.h,build.sh}; then
+    for part in "${parts[@]}"; do
+        printf '#line 1 "%s"\n' "$part"
+        # C linkage would ignore the namespace they are put in
+        sed 's/extern "C"/extern "C++"/' "$part"
+    done > "$out/kernels.inc"
+    "${cxx[@]}" -E -P -DLISTING "$here/kernels.cpp" | tr '\n' ' ' |
+        grep -oP 'section\("kernels"\)\)\)\s+void\s+\K\w+(?=\s*\()' | sed 's/.*/EMULATED(&)/' > "$out/table.inc"
+    "${cxx[@]}" -c "$here/kernels.cpp" -o "$out/kernels.o"
+fi
+if stale "$out/libcuda.so.1" "$out/kernels.o" "$here/driver.cpp"; then
+    "${cxx[@]}" -shared "$here/driver.cpp" "$out/kernels.o" -lpthread -o "$out/libcuda.so.1"
+fi
+if stale "$out/libnvrtc.so.13" "$here/nvrtc.cpp"; then
+    "${cxx[@]}" -shared "$here/nvrtc.cpp" -o "$out/libnvrtc.so.13"
+fi
+echo "$out"
