@@ -33,7 +33,7 @@ template <typename R>
 __device__ void limbs(s8* out, const R* x, u32 rows, u32 k, u32 rows_pad, u32 k_pad) {
     u32 quads = k_pad / 4;
     u64 plane = (u64)rows_pad * k_pad, total = (u64)rows_pad * quads;
-    for (u64 e = blockIdx.x * (u64)blockDim.x + threadIdx.x; e < total; e += (u64)gridDim.x * blockDim.x) {
+    EACH(e, total) {
         u32 row = (u32)(e / quads), column = (u32)(e % quads) * 4;
         R v[4];
         for (u32 j = 0; j < 4; j++) {
@@ -51,7 +51,7 @@ __device__ void limbs_conv(s8* out, const R* x, Conv g, u32 group, u32 from, u32
     const Window& win = g.window;
     u32 channels = g.c / g.groups, taps = win.kernel[0] * win.kernel[1], k = channels * taps;
     u64 plane = (u64)rows_pad * k_pad, total = (u64)rows_pad * (k_pad / 16);
-    for (u64 e = blockIdx.x * (u64)blockDim.x + threadIdx.x; e < total; e += (u64)gridDim.x * blockDim.x) {
+    EACH(e, total) {
         u32 row = (u32)(e % rows_pad), begin = (u32)(e / rows_pad) * 16;
         u32 position = from + row, ox = position % g.ow, oy = position / g.ow % g.oh;
         u32 image = row < count ? position / (g.ow * g.oh) : 0;
@@ -76,13 +76,13 @@ __device__ void limbs_conv(s8* out, const R* x, Conv g, u32 group, u32 from, u32
     }
 }
 
-#define LIMBS(R, n)                                                                                                    \
-    extern "C" __global__ void limbs_##n(s8* out, const R* x, u32 rows, u32 k, u32 rows_pad, u32 k_pad) {              \
-        limbs(out, x, rows, k, rows_pad, k_pad);                                                                       \
-    }                                                                                                                  \
-    extern "C" __global__ void limbs_conv_##n(                                                                         \
-        s8* out, const R* x, Conv g, u32 group, u32 from, u32 count, u32 rows_pad, u32 k_pad) {                        \
-        limbs_conv(out, x, g, group, from, count, rows_pad, k_pad);                                                    \
+#define LIMBS(R, n)                                                                                          \
+    extern "C" __global__ void limbs_##n(s8* out, const R* x, u32 rows, u32 k, u32 rows_pad, u32 k_pad) {    \
+        limbs(out, x, rows, k, rows_pad, k_pad);                                                             \
+    }                                                                                                        \
+    extern "C" __global__ void limbs_conv_##n(                                                               \
+        s8* out, const R* x, Conv g, u32 group, u32 from, u32 count, u32 rows_pad, u32 k_pad) {              \
+        limbs_conv(out, x, g, group, from, count, rows_pad, k_pad);                                          \
     }
 LIMBS(u32, 32)
 LIMBS(u64, 64)

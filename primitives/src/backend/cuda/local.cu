@@ -14,13 +14,13 @@ __device__ inline bool tap(u32* at, const Window& g, u32 h, u32 w, u32 oy, u32 o
     return y < h && x < w;
 }
 
-#define OPERANDS(R, n)                                                                                                 \
-    struct Operands_##n {                                                                                              \
-        u32 count;                                                                                                     \
-        struct {                                                                                                       \
-            const R* x;                                                                                                \
-            u32 row;                                                                                                   \
-        } at[12];                                                                                                      \
+#define OPERANDS(R, n)                                                                                       \
+    struct Operands_##n {                                                                                    \
+        u32 count;                                                                                           \
+        struct {                                                                                             \
+            const R* x;                                                                                      \
+            u32 row;                                                                                         \
+        } at[12];                                                                                            \
     };
 OPERANDS(u32, 32)
 OPERANDS(u64, 64)
@@ -29,7 +29,7 @@ OPERANDS(u64, 64)
 template <typename R, typename Operands>
 __device__ void gather(R* out, const u32* index, u32 row, u32 batch, const Operands& ops, R mask) {
     u64 total = (u64)row * batch;
-    for (u64 e = blockIdx.x * (u64)blockDim.x + threadIdx.x; e < total; e += (u64)gridDim.x * blockDim.x) {
+    EACH(e, total) {
         u32 image = (u32)(e / row), i = index[e % row], o = 0;
         while (o + 1 < ops.count && i >= ops.at[o].row) i -= ops.at[o++].row;
         out[e] = ops.at[o].x[(u64)image * ops.at[o].row + i] & mask;
@@ -40,7 +40,7 @@ __device__ void gather(R* out, const u32* index, u32 row, u32 batch, const Opera
 template <typename R>
 __device__ void sum_pool(R* out, const R* x, u32 planes, u32 h, u32 w, u32 oh, u32 ow, const Window& g, R mask) {
     u64 total = (u64)planes * oh * ow;
-    for (u64 e = blockIdx.x * (u64)blockDim.x + threadIdx.x; e < total; e += (u64)gridDim.x * blockDim.x) {
+    EACH(e, total) {
         u32 ox = (u32)(e % ow), oy = (u32)(e / ow % oh);
         const R* plane = x + e / ow / oh * h * w;
         R sum = 0;
@@ -54,14 +54,14 @@ __device__ void sum_pool(R* out, const R* x, u32 planes, u32 h, u32 w, u32 oh, u
     }
 }
 
-#define LOCAL(R, n)                                                                                                    \
-    extern "C" __global__ void gather_##n(                                                                             \
-        R* out, const u32* index, u32 row, u32 batch, Operands_##n ops, R mask) {                                      \
-        gather(out, index, row, batch, ops, mask);                                                                     \
-    }                                                                                                                  \
-    extern "C" __global__ void sum_pool_##n(                                                                           \
-        R* out, const R* x, u32 planes, u32 h, u32 w, u32 oh, u32 ow, Window g, R mask) {                              \
-        sum_pool(out, x, planes, h, w, oh, ow, g, mask);                                                               \
+#define LOCAL(R, n)                                                                                          \
+    extern "C" __global__ void gather_##n(                                                                   \
+        R* out, const u32* index, u32 row, u32 batch, Operands_##n ops, R mask) {                            \
+        gather(out, index, row, batch, ops, mask);                                                           \
+    }                                                                                                        \
+    extern "C" __global__ void sum_pool_##n(                                                                 \
+        R* out, const R* x, u32 planes, u32 h, u32 w, u32 oh, u32 ow, Window g, R mask) {                    \
+        sum_pool(out, x, planes, h, w, oh, ow, g, mask);                                                     \
     }
 LOCAL(u32, 32)
 LOCAL(u64, 64)

@@ -245,10 +245,18 @@ template <typename R> __device__ inline void gemm(R* out, const s8* a, const s8*
     if (passes > 1) emit(out, g, sums, m0 + wm, n0 + wn, sizeof(R) * 4, true);
 }
 
-#define GEMM(R, n)                                                                                                     \
-    extern "C" __global__ void __launch_bounds__(256, 1) gemm_##n(R* out, const s8* a, const s8* b, Gemm g) {          \
-        extern __shared__ __align__(128) u8 shared[];                                                                  \
-        gemm(out, a, b, g, shared);                                                                                    \
+__device__ inline u8* dynamic_shared() {
+#ifdef __CUDA_ARCH__
+    extern __shared__ __align__(128) u8 shared[];
+    return shared;
+#else
+    return (u8*)emulate_dynamic_shared();
+#endif
+}
+
+#define GEMM(R, n)                                                                                           \
+    extern "C" __global__ void __launch_bounds__(256, 1) gemm_##n(R* out, const s8* a, const s8* b, Gemm g) { \
+        gemm(out, a, b, g, dynamic_shared());                                                                \
     }
 GEMM(u32, 32)
 GEMM(u64, 64)

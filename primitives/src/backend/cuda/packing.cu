@@ -1,0 +1,70 @@
+// Words packed without gaps (bits.rs), and a bit of every word. Addresses depend on shapes alone.
+
+// The word of `width` bits from bit `at` of `bytes` on. Reads whole aligned u32, up to 12 bytes past the word's first.
+template <typename R> __device__ inline R read_word(const u8* bytes, u64 at, u32 width) {
+    const u8* byte = bytes + at / 8;
+    u32 skip = (u32)((u64)byte % 4);
+    const u32* words = (const u32*)(byte - skip);
+    u32 by = skip * 8 + (u32)(at % 8);
+    u64 word = __funnelshift_r(words[0], words[1], by);
+    if (sizeof(R) == 8) word |= (u64)__funnelshift_r(words[1], words[2], by) << 32;
+    return (R)word & ones<R>(width);
+}
+
+// Packed word `i`, bits 32 i .. 32 (i + 1), of `len` elements at `width`; bits past them are zero.
+template <typename R> __device__ inline u32 packed_word(const R* x, u64 i, u32 width, u32 len) {
+    u64 begin = 32 * i, e = begin / width;
+    u32 out = 0;
+    for (int at = (int)(e * width - begin); at < 32 && e < len; at += (int)width, e++) {
+        R v = x[e] & ones<R>(width);
+        out |= at < 0 ? (u32)(v >> -at) : (u32)v << at;
+    }
+    return out;
+}
+
+template <typename R> __device__ void pack(u32* out, const R* x, u32 width, u32 len) {
+    EACH(i, ((u64)len * width + 31) / 32) out[i] = packed_word(x, i, width, len);
+}
+
+template <typename R> __device__ void unpack(R* out, const u8* bytes, u64 at, u32 width, u32 len) {
+    EACH(e, len) out[e] = read_word<R>(bytes, at + e * width, width);
+}
+
+template <typename R> __device__ void add_packed(R* x, const u8* bytes, u64 at, u32 width, u32 len) {
+    EACH(e, len) x[e] = (x[e] + read_word<R>(bytes, at + e * width, width)) & ones<R>(width);
+}
+
+template <typename R> __device__ void stored(R* out, const Stored& f, const Slots& s) {
+    EACH(e, s.len) {
+        u64 slot = s.first + e, tile = slot / TILE;
+        const u8* at = f.bytes + (tile - s.first / TILE) * f.stride + ((tile + 1) * TILE > s.elements ? f.last : f.full);
+        out[e] = read_word<R>(at, slot % TILE * f.width, f.width);
+    }
+}
+
+// A warp per output word.
+template <typename R> __device__ void bit(u32* out, const R* x, u32 i, u32 len) {
+    EACH(e, ((u64)len + 31) / 32 * 32) {
+        u32 word = __ballot_sync(~0u, e < len && (x[e] >> i & 1));
+        if (e % 32 == 0) out[e / 32] = word;
+    }
+}
+
+#define PACKING(R, n)                                                                                        \
+    extern "C" __global__ void pack_##n(u32* out, const R* x, u32 width, u32 len) {                          \
+        pack(out, x, width, len);                                                                            \
+    }                                                                                                        \
+    extern "C" __global__ void unpack_##n(R* out, const u8* bytes, u64 at, u32 width, u32 len) {             \
+        unpack(out, bytes, at, width, len);                                                                  \
+    }                                                                                                        \
+    extern "C" __global__ void add_packed_##n(R* x, const u8* bytes, u64 at, u32 width, u32 len) {           \
+        add_packed(x, bytes, at, width, len);                                                                \
+    }                                                                                                        \
+    extern "C" __global__ void stored_##n(R* out, Stored f, Slots s) {                                       \
+        stored(out, f, s);                                                                                   \
+    }                                                                                                        \
+    extern "C" __global__ void bit_##n(u32* out, const R* x, u32 i, u32 len) {                               \
+        bit(out, x, i, len);                                                                                 \
+    }
+PACKING(u32, 32)
+PACKING(u64, 64)
