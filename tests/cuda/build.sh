@@ -39,7 +39,7 @@ if stale "$out/kernels.o" "${parts[@]}" "$here"/{kernels.cpp,emulate.h,fibers.h,
         grep -oP 'section\("kernels"\)\)\)\s+void\s+\K\w+(?=\s*\()' | sed 's/.*/EMULATED(&)/' > "$out/table.inc"
     "${cxx[@]}" -c "$here/kernels.cpp" -o "$out/kernels.o"
 fi
-if stale "$out/libcuda.so.1" "$out/kernels.o" "$here/driver.cpp"; then
+if stale "$out/libcuda.so.1" "$out/kernels.o" "$here"/{driver.cpp,memory.h,streams.h}; then
     "${cxx[@]}" -shared "$here/driver.cpp" "$out/kernels.o" -lpthread -o "$out/libcuda.so.1"
 fi
 if stale "$out/libnvrtc.so.13" "$here/nvrtc.cpp"; then
