@@ -1,8 +1,9 @@
 // Words as signed digits to base 256, for the products of matmul.cu.
 //
-// x = sum of d_i 256^i mod 2^n with d_i in -128 .. 127: with C = 0x80 in every byte, the bytes of x + C are d_i + 128,
-// so those of (x + C) ^ C are the d_i. Digit i of all words of a matrix makes plane i; a row of a plane is `k_pad`
-// bytes, zero behind the columns that count, and rows of zeros fill the plane up to `rows_pad`.
+// x = sum of d_i 256^i mod 2^n with d_i in -128 .. 127: with C = 0x80 in every byte, the bytes of x + C are
+// d_i + 128, so those of (x + C) ^ C are the d_i. Digit i of all words of a matrix makes plane i; a row of a
+// plane is `k_pad` bytes, zero behind the columns that count, and rows of zeros fill the plane up to
+// `rows_pad`.
 //
 // Addresses depend on shapes alone.
 
@@ -17,7 +18,8 @@ template <typename R> __device__ inline R digits_of(R x) {
     return (x + c) ^ c;
 }
 
-// Writes four neighbouring columns of a row, which begin at byte `at` of a plane: their digits i go to plane i together.
+// Writes four neighbouring columns of a row, which begin at byte `at` of a plane: their digits i go to plane
+// i together.
 template <typename R> __device__ inline void store_digits(s8* out, u64 plane, u64 at, const R x[4]) {
     R d[4];
     for (u32 j = 0; j < 4; j++) d[j] = digits_of(x[j]);
@@ -44,10 +46,11 @@ __device__ void limbs(s8* out, const R* x, u32 rows, u32 k, u32 rows_pad, u32 k_
 }
 
 // Rows of im2col for one group: row r is output position from + r, counted over (image, oy, ox); column k is
-// (channel in the group, ky, kx). A thread per 16 columns, neighbours on neighbouring positions: what a warp reads then
-// lies together.
+// (channel in the group, ky, kx). A thread per 16 columns, neighbours on neighbouring positions: what a warp
+// reads then lies together.
 template <typename R>
-__device__ void limbs_conv(s8* out, const R* x, Conv g, u32 group, u32 from, u32 count, u32 rows_pad, u32 k_pad) {
+__device__ void limbs_conv(
+    s8* out, const R* x, const Conv& g, u32 group, u32 from, u32 count, u32 rows_pad, u32 k_pad) {
     const Window& win = g.window;
     u32 channels = g.c / g.groups, taps = win.kernel[0] * win.kernel[1], k = channels * taps;
     u64 plane = (u64)rows_pad * k_pad, total = (u64)rows_pad * (k_pad / 16);

@@ -1,11 +1,13 @@
-// Linear maps without keys: gather, and sums over windows. Addresses depend on shapes and on public indices alone.
+// Linear maps without keys: gather, and sums over windows. Addresses depend on shapes and on public indices
+// alone.
 
 // A window over planes: see Window in tensor.rs. Padding: top, left, bottom, right.
 struct Window {
     u32 kernel[2], stride[2], pad[4], dilation[2];
 };
 
-// Where tap (ky, kx) of the window at output position (oy, ox) lies in a plane of h x w; false if that is padding.
+// Where tap (ky, kx) of the window at output position (oy, ox) lies in a plane of h x w; false if that is
+// padding.
 __device__ inline bool tap(u32* at, const Window& g, u32 h, u32 w, u32 oy, u32 ox, u32 ky, u32 kx) {
     // above and left of the plane the difference wraps to a number beyond it
     u32 y = oy * g.stride[0] + ky * g.dilation[0] - g.pad[0];
@@ -38,7 +40,8 @@ __device__ void gather(R* out, const u32* index, u32 row, u32 batch, const Opera
 
 // Sums over the window at every position; `planes` is images times channels, and padding adds nothing.
 template <typename R>
-__device__ void sum_pool(R* out, const R* x, u32 planes, u32 h, u32 w, u32 oh, u32 ow, const Window& g, R mask) {
+__device__ void sum_pool(
+    R* out, const R* x, u32 planes, u32 h, u32 w, u32 oh, u32 ow, const Window& g, R mask) {
     u64 total = (u64)planes * oh * ow;
     EACH(e, total) {
         u32 ox = (u32)(e % ow), oy = (u32)(e / ow % oh);

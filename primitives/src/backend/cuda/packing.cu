@@ -1,6 +1,7 @@
 // Words packed without gaps (bits.rs), and a bit of every word. Addresses depend on shapes alone.
 
-// The word of `width` bits from bit `at` of `bytes` on. Reads whole aligned u32, up to 12 bytes past the word's first.
+// The word of `width` bits from bit `at` of `bytes` on. Reads whole aligned u32, up to 12 bytes past the
+// word's first.
 template <typename R> __device__ inline R read_word(const u8* bytes, u64 at, u32 width) {
     const u8* byte = bytes + at / 8;
     u32 skip = (u32)((u64)byte % 4);
@@ -37,7 +38,8 @@ template <typename R> __device__ void add_packed(R* x, const u8* bytes, u64 at, 
 template <typename R> __device__ void stored(R* out, const Stored& f, const Slots& s) {
     EACH(e, s.len) {
         u64 slot = s.first + e, tile = slot / TILE;
-        const u8* at = f.bytes + (tile - s.first / TILE) * f.stride + ((tile + 1) * TILE > s.elements ? f.last : f.full);
+        u64 field = (tile + 1) * TILE > s.elements ? f.last : f.full;
+        const u8* at = f.bytes + (tile - s.first / TILE) * f.stride + field;
         out[e] = read_word<R>(at, slot % TILE * f.width, f.width);
     }
 }

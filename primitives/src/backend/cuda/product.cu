@@ -1,11 +1,14 @@
-// Ring products in plain integer arithmetic: for shapes with too few rows for the tiles of matmul.cu (a linear layer on a
-// few images, depthwise groups), and what it is checked against. Addresses depend on shapes alone.
+// Ring products in plain integer arithmetic: for shapes with too few rows for the tiles of matmul.cu (a
+// linear layer on a few images, depthwise groups), and what it is checked against. Addresses depend on shapes
+// alone.
 
 // Images that a warp multiplies by a row of w at a time.
 #define PRODUCT_IMAGES 4
 
-// out[i * n + j] = sum over k of x[i][k] w[j][k]. A warp per row of w, since reading w is what takes the time.
-template <typename R> __device__ void product_linear(R* out, const R* x, const R* w, u32 batch, u32 k, u32 n) {
+// out[i * n + j] = sum over k of x[i][k] w[j][k]. A warp per row of w, since reading w is what takes the
+// time.
+template <typename R>
+__device__ void product_linear(R* out, const R* x, const R* w, u32 batch, u32 k, u32 n) {
     u32 lane = threadIdx.x % 32;
     EACH(e, 32ull * n) {
         u64 j = e / 32;

@@ -1,4 +1,5 @@
-// Words of streams, and arithmetic element by element. A secret bit gates a term as a mask, never as a branch.
+// Words of streams, and arithmetic element by element. A secret bit gates a term as a mask, never as a
+// branch.
 
 // The elements e < total, spread over the threads of any grid.
 #define EACH(e, total)                                                                                       \
@@ -37,7 +38,8 @@ template <typename R> __device__ void mul(R* out, const R* a, const R* b, u32 le
     EACH(e, len) out[e] = a[e] * b[e];
 }
 
-// floor((x + add) / 2^by), the sum taken without wrapping: the high parts are added, and the carry of the low ones.
+// floor((x + add) / 2^by), the sum taken without wrapping: the high parts are added, and the carry of the low
+// ones.
 template <typename R> __device__ void shift(R* out, const R* x, u64 add, u32 by, R mask, u32 len) {
     R low = ((R)1 << by) - 1, high = (R)add >> by, rest = (R)add & low;
     EACH(e, len) out[e] = ((x[e] >> by) + high + (((x[e] & low) + rest) >> by)) & mask;
