@@ -52,7 +52,36 @@ template <typename R> __device__ void bit(u32* out, const R* x, u32 i, u32 len) 
     }
 }
 
+// Elements that a block of 256 threads corrects at a time: a multiple of 32, so that at any width they fill
+// whole words, and few enough that 256 blocks of the stream have their words wherever they begin.
+template <typename R> constexpr u32 CORRECT_RUN = (256 * 16 / sizeof(R) - 1) / 32 * 32;
+
+// Packed x[e] minus word from + e of a stream, mod 2^width.
+template <typename R>
+__device__ void correct(
+    u32* out, const R* x, u64 from, u64 field, u32 width, u32 len, const Key& key, u32* table, R* run) {
+    aes_table(table);
+    for (u64 at = (u64)blockIdx.x * CORRECT_RUN<R>; at < len; at += (u64)gridDim.x * CORRECT_RUN<R>) {
+        u32 count = (u32)min((u64)CORRECT_RUN<R>, len - at);
+        u64 block = (from + at) / (16 / sizeof(R)) + threadIdx.x;
+        expand_block(run, from + at, count, (R)~(R)0, table, KeyRounds{key}, field, block);
+        __syncthreads();
+        for (u32 e = threadIdx.x; e < count; e += 256) run[e] = x[at + e] - run[e];
+        __syncthreads();
+        u32 words = (u32)(((u64)count * width + 31) / 32);
+        u32* to = out + at / 32 * width;
+        for (u32 i = threadIdx.x; i < words; i += 256) to[i] = packed_word(run, i, width, count);
+        __syncthreads();
+    }
+}
+
 #define PACKING(R, n)                                                                                        \
+    extern "C" __global__ void __launch_bounds__(256)                                                        \
+    correct_##n(u32* out, const R* x, u64 from, u64 field, u32 width, u32 len, const Key key) {              \
+        __shared__ __align__(16) u32 table[AES_TABLE];                                                       \
+        __shared__ R run[CORRECT_RUN<R>];                                                                    \
+        correct(out, x, from, field, width, len, key, table, run);                                           \
+    }                                                                                                        \
     extern "C" __global__ void pack_##n(u32* out, const R* x, u32 width, u32 len) {                          \
         pack(out, x, width, len);                                                                            \
     }                                                                                                        \

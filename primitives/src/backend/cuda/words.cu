@@ -9,6 +9,44 @@ template <typename R> __device__ inline R ones(u32 bits) {
     return (R)~(R)0 >> (8 * sizeof(R) - bits); // 1 <= bits <= n
 }
 
+// Word `i` of a block of a stream.
+template <typename R> __device__ inline R block_word(Block b, u32 i) {
+    return sizeof(R) == 4 ? b.w[i] : (R)(b.w[2 * i] | (u64)b.w[2 * i + 1] << 32);
+}
+
+// Writes those words of block `at` of a stream that are among the `len` words from `from` on.
+template <typename R, class Rounds>
+__device__ inline void expand_block(
+    R* out, u64 from, u32 len, R mask, Lookup t, const Rounds& rounds, u64 field, u64 at) {
+    const u32 per = 16 / sizeof(R);
+    Block b = aes_counter(t, rounds, field, at);
+#pragma unroll
+    for (u32 i = 0; i < per; i++) {
+        u64 j = at * per + i - from; // before `from` it wraps to a number beyond `len`
+        if (j < len) out[j] = block_word<R>(b, i) & mask;
+    }
+}
+
+// Words from..from + len of a stream, the lowest `bits` bits of each (Stream::words). A thread per block.
+template <typename R>
+__device__ void expand(R* out, u64 from, u32 len, u64 field, u32 bits, const Key& key, u32* table) {
+    aes_table(table);
+    const u32 per = 16 / sizeof(R);
+    u64 first = from / per, blocks = len > 0 ? (from + len - 1) / per - first + 1 : 0;
+    EACH(e, blocks) expand_block(out, from, len, ones<R>(bits), table, KeyRounds{key}, field, first + e);
+}
+
+// Words 0..row of field 0 under each of `count` keys, one row behind the other.
+template <typename R>
+__device__ void expand_each(R* out, u32 row, u32 count, u32 bits, const Key* keys, u32* table) {
+    aes_table(table);
+    const u32 per = 16 / sizeof(R), blocks = row / per + (row % per > 0);
+    EACH(e, (u64)blocks * count) {
+        u64 i = e / blocks;
+        expand_block(out + i * row, 0, row, ones<R>(bits), table, KeyRounds{keys[i]}, 0, e % blocks);
+    }
+}
+
 // A sum's term c * [bit] * x; null pointers count as one.
 #define TERMS(R, n)                                                                                          \
     struct Terms_##n {                                                                                       \
@@ -54,6 +92,16 @@ template <typename R> __device__ void scale_each(R* out, const R* x, const R* c,
 }
 
 #define WORDS(R, n)                                                                                          \
+    extern "C" __global__ void __launch_bounds__(256)                                                        \
+    expand_##n(R* out, u64 from, u32 len, u64 field, u32 bits, const Key key) {                              \
+        __shared__ __align__(16) u32 table[AES_TABLE];                                                       \
+        expand(out, from, len, field, bits, key, table);                                                     \
+    }                                                                                                        \
+    extern "C" __global__ void __launch_bounds__(256)                                                        \
+    expand_each_##n(R* out, u32 row, u32 count, u32 bits, const Key* keys) {                                 \
+        __shared__ __align__(16) u32 table[AES_TABLE];                                                       \
+        expand_each(out, row, count, bits, keys, table);                                                     \
+    }                                                                                                        \
     extern "C" __global__ void sum_##n(R* out, u32 len, Terms_##n t, R mask) {                               \
         sum(out, len, t, mask);                                                                              \
     }                                                                                                        \
