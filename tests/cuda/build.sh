@@ -11,7 +11,7 @@ cxx=(g++ -std=c++17 -O2 -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pra
     -I"$here" -I"$out")
 
 parts=()
-for part in types.cuh aes.cuh words.cu packing.cu bits.cu dpf.cu digits.cu local.cu matmul.cu; do
+for part in types.cuh aes.cuh words.cu packing.cu bits.cu dpf.cu digits.cu local.cu limbs.cu matmul.cu product.cu; do
     parts+=("$text/$part")
 done
 
