@@ -55,7 +55,7 @@ emulate_swap:
 )");
 inline void swap(Context& from, Context& to) { emulate_swap(&from.sp, to.sp); }
 inline void prepare(Context& c, char* stack, size_t size, void (*entry)()) {
-    void** top = (void**)(stack + size) - 2; // entry begins as if called: 8 bytes off a multiple of 16
+    void** top = (void**)(stack + size) - 1; // entry begins as if called: 8 bytes off a multiple of 16
     *--top = (void*)entry;
     for (int i = 0; i < 6; i++) *--top = nullptr;
     c.sp = top;
@@ -124,7 +124,7 @@ struct Processor {
 };
 
 // The processor of this OS thread.
-inline thread_local Processor* here __attribute__((tls_model("initial-exec")));
+inline thread_local Processor* here;
 
 [[noreturn]] inline void fail(const char* why) {
     const Dim b = here->block;
