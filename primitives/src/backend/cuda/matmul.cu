@@ -154,8 +154,8 @@ typedef int Sums[4][2][4][4];
 
 // Adds a stage's pairs with i + j < 4, or else those with i + j >= 4, for this warp. `a` and `b` are where
 // this lane's rows of the first matrices begin, for ldmatrix.
-template <bool carried> __device__ inline void multiply(Sums& sums, const u8* a, const u8* b) {
-    const int first = carried ? 1 : 0; // 0 + j < 4
+template <bool upper> __device__ inline void multiply(Sums& sums, const u8* a, const u8* b) {
+    const int first = upper ? 1 : 0; // no pair with plane 0 has i + j >= 4
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         u32 fa[4][2][4];
@@ -171,7 +171,7 @@ template <bool carried> __device__ inline void multiply(Sums& sums, const u8* a,
             for (int c = 0; c < 2; c++) ldmatrix(fb[c], b + j * PLANE_B + c * 16 * MATMUL_K);
 #pragma unroll
             for (int i = first; i < 4; i++) {
-                if ((i + j >= 4) != carried) continue;
+                if ((i + j >= 4) != upper) continue;
 #pragma unroll
                 for (int r = 0; r < 2; r++) {
 #pragma unroll
@@ -232,6 +232,8 @@ __device__ inline void gemm(R* out, const s8* a, const s8* b, const Gemm& g, u8*
     u32 la = (wm + lane % 16) * MATMUL_K + (lane / 16 ^ swizzle) * 16;
     u32 lb = 4 * PLANE_A + (wn + lane / 16 * 8 + lane % 8) * MATMUL_K + (lane / 8 % 2 ^ swizzle) * 16;
 
+    bool used = m0 + wm < g.m && n0 + wn < g.n; // else this warp has nothing but padding
+
     Sums sums = {};
     u32 stage = 0;
     for (u32 pass = 0; pass < passes; pass++) {
@@ -241,9 +243,9 @@ __device__ inline void gemm(R* out, const s8* a, const s8* b, const Gemm& g, u8*
             __syncthreads();
             copies.next(shared + (stage + MATMUL_STAGES - 1) % MATMUL_STAGES * STAGE);
             const u8* at = shared + stage * STAGE;
-            if (pass == 1) {
+            if (used && pass == 1) {
                 multiply<true>(sums, at + la, at + lb);
-            } else {
+            } else if (used) {
                 multiply<false>(sums, at + la, at + lb);
             }
             stage = (stage + 1) % MATMUL_STAGES;
