@@ -40,7 +40,7 @@ __device__ void limbs(s8* out, const R* x, u32 rows, u32 k, u32 rows_pad, u32 k_
     u32 quads = k_pad / 4;
     u64 plane = (u64)rows_pad * k_pad, total = (u64)rows_pad * quads;
     EACH(e, total) {
-        u32 row = (u32)(e / quads), column = (u32)(e % quads) * 4, planes[sizeof(R)];
+        u32 row = (u32)e / quads, column = (u32)e % quads * 4, planes[sizeof(R)];
         R v[4];
 #pragma unroll
         for (u32 j = 0; j < 4; j++) {
@@ -62,7 +62,7 @@ __device__ void limbs_conv(
     u32 channels = g.c / g.groups, taps = win.kernel[0] * win.kernel[1], k = channels * taps;
     u64 plane = (u64)rows_pad * k_pad, total = (u64)rows_pad * (k_pad / 16);
     EACH(e, total) {
-        u32 row = (u32)(e / 4 % rows_pad), begin = (u32)(e / 4 / rows_pad * 4 + e % 4) * 16;
+        u32 row = (u32)e / 4 % rows_pad, begin = ((u32)e / 4 / rows_pad * 4 + (u32)e % 4) * 16;
         u32 position = from + row, ox = position % g.ow, oy = position / g.ow % g.oh;
         u64 image = row < count ? position / g.ow / g.oh : 0;
         u32 channel = begin / taps, ky = begin % taps / win.kernel[1], kx = begin % win.kernel[1];

@@ -32,7 +32,7 @@ template <typename R, typename Operands>
 __device__ void gather(R* out, const u32* index, u32 row, u32 batch, const Operands& ops, R mask) {
     u64 total = (u64)row * batch;
     EACH(e, total) {
-        u32 image = (u32)(e / row), i = index[e % row], o = 0;
+        u32 image = (u32)e / row, i = index[(u32)e % row], o = 0;
         while (o + 1 < ops.count && i >= ops.at[o].row) i -= ops.at[o++].row;
         out[e] = ops.at[o].x[(u64)image * ops.at[o].row + i] & mask;
     }
@@ -44,8 +44,8 @@ __device__ void sum_pool(
     R* out, const R* x, u32 planes, u32 h, u32 w, u32 oh, u32 ow, const Window& g, R mask) {
     u64 total = (u64)planes * oh * ow;
     EACH(e, total) {
-        u32 ox = (u32)(e % ow), oy = (u32)(e / ow % oh);
-        const R* plane = x + e / ow / oh * h * w;
+        u32 ox = (u32)e % ow, oy = (u32)e / ow % oh;
+        const R* plane = x + (u64)((u32)e / ow / oh) * h * w;
         R sum = 0;
         for (u32 ky = 0; ky < g.kernel[0]; ky++) {
             for (u32 kx = 0; kx < g.kernel[1]; kx++) {

@@ -19,7 +19,8 @@
 // device.
 //
 // A block of 8 warps makes 64 x 128 of the result; 64 columns of the eight planes are a stage in shared
-// memory, and stages are filled ahead by cp.async. In a row of a stage, 16 bytes number c lie at c ^ (row / 2
+// memory, and stages are filled ahead by cp.async. What a warp reads from a stage serves up to four pairs:
+// else the reads would bound the tensor cores. In a row of a stage, 16 bytes number c lie at c ^ (row / 2
 // % 4), so that neither ldmatrix nor cp.async meets a bank twice. Addresses and control depend on shapes
 // alone.
 
@@ -43,7 +44,10 @@ struct Gemm {
 #define MATMUL_M 64
 #define MATMUL_N 128
 #define MATMUL_K 64
+// 48 KiB each. The host may define fewer, at least 2, for devices with less than 192 KiB of shared memory.
+#ifndef MATMUL_STAGES
 #define MATMUL_STAGES 4
+#endif
 #define MATMUL_PIECE (32768 - MATMUL_K)
 // Tiles of m that neighbouring blocks share, so that what runs at one time reads a near square of A and B.
 #define MATMUL_BAND 16

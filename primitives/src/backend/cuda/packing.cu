@@ -13,10 +13,11 @@ template <typename R> __device__ inline R read_word(const u8* bytes, u64 at, u32
 }
 
 // Packed word `i`, bits 32 i .. 32 (i + 1), of `len` elements at `width`; bits past them are zero.
-template <typename R> __device__ inline u32 packed_word(const R* x, u64 i, u32 width, u32 len) {
-    u64 begin = 32 * i, e = begin / width;
-    u32 out = 0;
-    for (int at = (int)(e * width - begin); at < 32 && e < len; at += (int)width, e++) {
+template <typename R> __device__ inline u32 packed_word(const R* x, u32 i, u32 width, u32 len) {
+    // 32 elements fill `width` words
+    u32 within = i % width * 32, first = within / width, out = 0;
+    u64 e = (u64)(i / width) * 32 + first;
+    for (int at = (int)(first * width) - (int)within; at < 32 && e < len; at += (int)width, e++) {
         R v = x[e] & ones<R>(width);
         out |= at < 0 ? (u32)(v >> -at) : (u32)v << at;
     }
@@ -24,7 +25,7 @@ template <typename R> __device__ inline u32 packed_word(const R* x, u64 i, u32 w
 }
 
 template <typename R> __device__ void pack(u32* out, const R* x, u32 width, u32 len) {
-    EACH(i, ((u64)len * width + 31) / 32) out[i] = packed_word(x, i, width, len);
+    EACH(i, ((u64)len * width + 31) / 32) out[i] = packed_word(x, (u32)i, width, len);
 }
 
 template <typename R> __device__ void unpack(R* out, const u8* bytes, u64 at, u32 width, u32 len) {

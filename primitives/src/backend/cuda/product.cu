@@ -36,8 +36,9 @@ template <typename R> __device__ void product_conv(R* out, const R* x, const R* 
     const Window& win = g.window;
     u32 channels = g.c / g.groups, taps = win.kernel[0] * win.kernel[1];
     EACH(e, (u64)g.batch * g.oc * g.oh * g.ow) {
-        u32 ox = (u32)(e % g.ow), oy = (u32)(e / g.ow % g.oh), kernel = (u32)(e / g.ow / g.oh % g.oc);
-        u64 image = e / g.ow / g.oh / g.oc;
+        u32 plane_number = (u32)e / g.ow / g.oh, kernel = plane_number % g.oc;
+        u32 ox = (u32)e % g.ow, oy = (u32)e / g.ow % g.oh;
+        u64 image = plane_number / g.oc;
         const R* plane = x + (image * g.c + kernel / (g.oc / g.groups) * channels) * g.h * g.w;
         const R* weight = w + (u64)kernel * channels * taps;
         R sum = 0;

@@ -1,7 +1,8 @@
 // Words of streams, and arithmetic element by element. A secret bit gates a term as a mask, never as a
 // branch.
 
-// The elements e < total, spread over the threads of any grid.
+// The elements e < total, spread over the threads of any grid. Where bodies divide, they take e as u32:
+// nothing has more elements, and a division of 64 bits costs a hundred instructions.
 #define EACH(e, total)                                                                                       \
     for (u64 e = blockIdx.x * (u64)blockDim.x + threadIdx.x; e < (total); e += (u64)gridDim.x * blockDim.x)
 
@@ -84,11 +85,11 @@ template <typename R> __device__ void shift(R* out, const R* x, u64 add, u32 by,
 }
 
 template <typename R> __device__ void add_row(R* out, const R* x, const R* row, u32 span, u32 rows, u32 len) {
-    EACH(e, len) out[e] = x[e] + row[e / span % rows];
+    EACH(e, len) out[e] = x[e] + row[(u32)e / span % rows];
 }
 
 template <typename R> __device__ void scale_each(R* out, const R* x, const R* c, u32 rows, R mask, u32 len) {
-    EACH(e, len) out[e] = x[e] * c[e % rows] & mask;
+    EACH(e, len) out[e] = x[e] * c[(u32)e % rows] & mask;
 }
 
 #define WORDS(R, n)                                                                                          \
