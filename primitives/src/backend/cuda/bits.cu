@@ -126,6 +126,6 @@ extern "C" __global__ void __launch_bounds__(256)
             const u64 from = at + (u64)count * piece.first + plane * piece.len + (e - piece.first);
             word |= read_word<u32>(theirs, from, n) << done;
         }
-        out[i] = bits_within(word ^ mine[i], i % stride, s.len);
+        out[i] = word ^ mine[i];
     }
 }
