@@ -18,6 +18,8 @@ const THREADS: u32 = 256;
 const BLOCKS: u32 = 32;
 /// The same of kernels that fill an AES table of 32 KiB first.
 const AES_BLOCKS: u32 = 6;
+/// Copies to the device that are under way at once: bounds pinned memory.
+const HELD: usize = 32;
 
 /// A GPU.
 pub struct Device {
@@ -198,6 +200,9 @@ impl Device {
     pub fn hold(&self, until: CudaEvent, what: Box<dyn Send>) {
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         reading.retain(|(event, _)| !event.is_complete());
+        if reading.len() >= HELD {
+            let _ = reading[0].0.synchronize();
+        }
         reading.push((until, what));
     }
 }
