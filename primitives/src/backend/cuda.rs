@@ -9,6 +9,8 @@ mod compile;
 mod device;
 mod memory;
 mod product;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use device::{count, name};
 pub use memory::{Buf, Packet, PinnedTile, Planes};

@@ -1,10 +1,10 @@
 //! One test body for every gate: deal, evaluate on two threads, compare with the ideal functionality, with the bill,
-//! with the bytes in the store; for all images that were dealt and for some in the middle.
+//! with the bytes in the store; for all images that were dealt and for some in the middle, on every kind of device.
 
 use super::{Cost, Gate};
-use crate::channel::pair;
+use crate::channel::{Loopback, pair};
 use crate::prg::{KeySetId, Origin, Streams};
-use crate::session::{Early, Outlet, Prepared, Setup};
+use crate::session::{Early, GateStats, Outlet, Prepared, Setup};
 use crate::*;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use std::thread;
 type Tile = (&'static str, [Arc<Vec<u8>>; 2]);
 
 /// Tiles in memory, by place; what a store on disk does.
-#[derive(Default, Clone)]
+#[derive(Default, Clone, PartialEq)]
 pub struct Memory {
     tiles: HashMap<(Site, usize), Tile>,
     elements: HashMap<Site, usize>,
@@ -52,7 +52,112 @@ pub struct Outcome<R> {
 
 const SET: KeySetId = KeySetId([3; 16]);
 
-/// Runs `gate` on `x` (one vector per operand, all images) dealt at once, for `images` of them.
+/// A gate's operands and keys, as the dealer left them.
+struct Dealt<R> {
+    seeds: [Seed; 2],
+    tiles: Memory,
+    /// Both parties' shares of the masks, operand by operand.
+    masks: Vec<[Vec<R>; 2]>,
+    /// The same of the result.
+    out: (Form, [Vec<R>; 2]),
+}
+
+const ORIGIN: Origin = Origin { set: SET, segment: 0 };
+
+fn shares<B: Backend>(dev: &B, m: &Mask<B>) -> [Vec<B::Ring>; 2] {
+    [0, 1].map(|p| dev.download(&m.shares[p]))
+}
+
+/// Deals a gate for operands with a fresh mask each, as if other gates had produced them.
+fn deal<B: Backend, G: Gate>(dev: &B, gate: &G, operands: &[(Form, bool)], entropy: u64) -> Dealt<B::Ring> {
+    let seed = |b: u64| Seed::new(*blake3::hash(&(entropy * 2 + b).to_le_bytes()).as_bytes());
+    let seeds = [seed(0), seed(1)];
+    let images = operands.iter().find(|o| !o.1).map_or(1, |o| o.0.shape.batch());
+    let mut tiles = Memory::default();
+    let mut deal = Deal::new(dev.clone(), seeds.clone(), ORIGIN, images, &mut tiles);
+    let masks: Vec<Mask<B>> = operands
+        .iter()
+        .map(|(form, _)| {
+            let m = deal.fresh(0, form);
+            deal.next_gate();
+            m
+        })
+        .collect();
+    let out = gate.deal(&mut deal, &masks.iter().collect::<Vec<_>>()).unwrap();
+    let forms: Vec<&Form> = operands.iter().map(|o| &o.0).collect();
+    assert_eq!(*out.form(), gate.output(B::Ring::BITS, &forms).unwrap(), "mask's form");
+    stored_as_billed(&mut tiles, &gate.cost(B::Ring::BITS, &forms).unwrap(), operands.len() as u32);
+    assert!(tiles.tiles.values().all(|t| t.0 == G::NAME), "tiles carry the name that plans give the gate");
+    let masks = masks.iter().map(|m| shares(dev, m)).collect();
+    Dealt { seeds, tiles, masks, out: (out.form().clone(), shares(dev, &out)) }
+}
+
+/// One operand of a run: its form, whether it serves every image, the public value, both shares of its mask.
+struct Operand<R> {
+    form: Form,
+    weight: bool,
+    value: Vec<R>,
+    shares: [Vec<R>; 2],
+}
+
+/// What a party had in the end.
+struct Ended<R> {
+    form: Form,
+    value: Vec<R>,
+    share: Vec<R>,
+    stats: GateStats,
+    coins: Vec<(u32, Vec<u64>)>,
+}
+
+/// One party's run on a device.
+fn party<B: Backend, G: Gate>(
+    dev: B,
+    gate: &G,
+    (me, mut peer): (PartyId, Loopback),
+    (dealt, operands): (&Dealt<B::Ring>, &[Operand<B::Ring>]),
+    (images, prepare): (Range<usize>, bool),
+) -> Ended<B::Ring> {
+    let wire = |o: &Operand<B::Ring>| {
+        let (value, share) = (dev.upload(&o.value), dev.upload(&o.shares[me.index()]));
+        Masked::new(o.form.clone(), value, share)
+    };
+    let values: Vec<Masked<B>> = operands.iter().map(wire).collect();
+    let mut s = Session::new(Setup {
+        me,
+        dev: dev.clone(),
+        seed: dealt.seeds[me.index()].clone(),
+        origin: ORIGIN,
+        images,
+        peer: &mut peer,
+        keys: Arc::new(Side(dealt.tiles.clone(), me.index())),
+        clock: Arc::new(NoClock),
+    });
+    values.iter().for_each(|_| s.end_gate());
+    s.record_coins();
+    // what is known before the input: the mask of the result, and part of the work
+    let early = |(v, o): (_, &Operand<_>)| if o.weight { Early::weight(v) } else { Early::of(v) };
+    let early: Vec<Early<B>> = values.iter().zip(operands).map(early).collect();
+    let early: Vec<_> = early.iter().collect();
+    let mask = dev.download(&gate.mask(&s.own(), &early).unwrap());
+    if let Some(k) = gate.early(&s.own(), &early).unwrap().filter(|_| prepare) {
+        let mut prepared = Prepared::new(dev.clone(), ORIGIN);
+        prepared.begin(s.own().images);
+        prepared.put(s.own().gate, k);
+        s.prepared(prepared);
+    }
+    s.begin_gate("test", G::NAME, Outlet::Open);
+    let share = gate.eval(&mut s, &values.iter().collect::<Vec<_>>()).unwrap();
+    let out = s.open(share).unwrap();
+    s.end_gate();
+    s.finish().unwrap();
+    let (value, share) = (dev.download(&out.value), dev.download(&out.share));
+    dev.health().unwrap();
+    assert_eq!(share, mask, "the mask share is the one that was announced");
+    Ended { form: out.form, value, share, stats: s.stats().last().cloned().unwrap(), coins: s.take_coins() }
+}
+
+/// Runs `gate` on `x` (one vector per operand, all images) dealt at once, for `images` of them: dealer and parties on every
+/// kind of device that is there, in all combinations, with the same tiles and the same result.
 /// Operands flagged in `weight` have no batch axis: they serve every image.
 pub fn run<R: Ring, G: Gate>(
     gate: &G,
@@ -61,111 +166,89 @@ pub fn run<R: Ring, G: Gate>(
     images: Range<usize>,
     entropy: u64,
 ) -> Outcome<R> {
-    let dev = Cpu::<R>::new();
-    let seed = |b: u64| Seed::new(*blake3::hash(&(entropy * 2 + b).to_le_bytes()).as_bytes());
-    let (seeds, origin) = ([seed(0), seed(1)], Origin { set: SET, segment: 0 });
-    let dealt = operands.iter().find(|o| !o.1).map_or(1, |o| o.0.shape.batch());
+    let cpu = Cpu::<R>::new();
+    let dealt = deal(&cpu, gate, operands, entropy);
+    let here = |(i, (form, weight)): (usize, &(Form, bool))| {
+        let (row, ones) = (form.shape.row(), R::ones(form.bits));
+        let range = if *weight { 0..form.len() } else { images.start * row..images.end * row };
+        let [a, b] = [0, 1].map(|p| dealt.masks[i][p][range.clone()].to_vec());
+        let value =
+            a.iter().zip(&b).zip(&x[i][range]).map(|((a, b), x)| x.add(a.add(*b)).and(ones)).collect();
+        let mut form = form.clone();
+        if !weight {
+            form.shape.0[0] = images.len();
+        }
+        Operand { form, weight: *weight, value, shares: [a, b] }
+    };
+    let operands_here: Vec<Operand<R>> = operands.iter().enumerate().map(here).collect();
+    let (scene, of) = ((&dealt, &operands_here[..]), (images, entropy.is_multiple_of(2)));
+    let outcome = finish(gate, scene, &of.0, play([&cpu, &cpu], gate, scene, &of));
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = crate::backend::cuda::tests::gpu::<R>() {
+        let again = deal(&gpu, gate, operands, entropy);
+        assert!(again.tiles == dealt.tiles, "both dealers write the same tiles");
+        assert!(again.masks == dealt.masks && again.out == dealt.out, "and draw the same masks");
+        let both = [
+            play([&gpu, &gpu], gate, scene, &of),
+            play([&cpu, &gpu], gate, scene, &of),
+            play([&gpu, &cpu], gate, scene, &of),
+        ];
+        for ended in both {
+            assert!(finish(gate, scene, &of.0, ended).clear == outcome.clear, "devices agree");
+        }
+    }
+    outcome
+}
 
-    // operand masks: one fresh mask each, as if other gates had produced them
-    let mut memory = Memory::default();
-    let mut deal = Deal::new(dev, seeds.clone(), origin, dealt, &mut memory);
-    let masks: Vec<Mask<Cpu<R>>> = operands
-        .iter()
-        .map(|(form, _)| {
-            let m = deal.fresh(0, form);
-            deal.next_gate();
-            m
-        })
-        .collect();
-    let out_mask = gate.deal(&mut deal, &masks.iter().collect::<Vec<_>>()).unwrap();
-    let forms: Vec<&Form> = operands.iter().map(|o| &o.0).collect();
-    assert_eq!(*out_mask.form(), gate.output(R::BITS, &forms).unwrap(), "mask's form");
-    stored_as_billed(&mut memory, &gate.cost(R::BITS, &forms).unwrap(), operands.len() as u32);
-    assert!(memory.tiles.values().all(|t| t.0 == G::NAME), "tiles carry the name that plans give the gate");
+/// A party on some device, as a thread runs it.
+trait Player<R: Ring, G: Gate>: Sync {
+    fn party(
+        &self,
+        gate: &G,
+        at: (PartyId, Loopback),
+        scene: (&Dealt<R>, &[Operand<R>]),
+        of: (Range<usize>, bool),
+    ) -> Ended<R>;
+}
 
-    // operands as the parties of this run see them
-    let rows: Vec<Range<usize>> = operands
-        .iter()
-        .map(
-            |(f, weight)| {
-                if *weight { 0..f.len() } else { images.start * f.shape.row()..images.end * f.shape.row() }
-            },
-        )
-        .collect();
-    let run_forms: Vec<Form> = operands
-        .iter()
-        .map(|(f, weight)| match weight {
-            true => f.clone(),
-            false => {
-                let mut s = f.shape.clone();
-                s.0[0] = images.len();
-                Form { shape: s, bits: f.bits }
-            }
-        })
-        .collect();
+impl<B: Backend, G: Gate> Player<B::Ring, G> for B {
+    fn party(
+        &self,
+        gate: &G,
+        at: (PartyId, Loopback),
+        scene: (&Dealt<B::Ring>, &[Operand<B::Ring>]),
+        of: (Range<usize>, bool),
+    ) -> Ended<B::Ring> {
+        party(self.clone(), gate, at, scene, of)
+    }
+}
+
+fn play<R: Ring, G: Gate>(
+    players: [&dyn Player<R, G>; 2],
+    gate: &G,
+    scene: (&Dealt<R>, &[Operand<R>]),
+    of: &(Range<usize>, bool),
+) -> [Ended<R>; 2] {
     let (a, b) = pair();
-    let sides: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = PartyId::BOTH
-            .into_iter()
-            .zip([a, b])
-            .map(|(me, mut peer)| {
-                let keys = Arc::new(Side(memory.clone(), me.index()));
-                let seed = seeds[me.index()].clone();
-                let values: Vec<Masked<Cpu<R>>> = (0..x.len())
-                    .map(|i| {
-                        let ones = R::ones(run_forms[i].bits);
-                        let r = masks[i].sum(&dev);
-                        let range = rows[i].clone();
-                        let value = range.clone().map(|e| x[i][e].add(r[e]).and(ones)).collect();
-                        Masked::new(run_forms[i].clone(), value, masks[i].shares[me.index()][range].to_vec())
-                    })
-                    .collect();
-                let images = images.clone();
-                let weights: Vec<bool> = operands.iter().map(|o| o.1).collect();
-                scope.spawn(move || {
-                    let setup = Setup {
-                        me,
-                        dev,
-                        seed,
-                        origin,
-                        images,
-                        peer: &mut peer,
-                        keys,
-                        clock: Arc::new(NoClock),
-                    };
-                    let mut s = Session::new(setup);
-                    for _ in 0..values.len() {
-                        s.end_gate();
-                    }
-                    s.record_coins();
-                    // what is known before the input: the mask of the result, and part of the work
-                    let early: Vec<Early<Cpu<R>>> = (0..values.len())
-                        .map(|i| if weights[i] { Early::weight(&values[i]) } else { Early::of(&values[i]) })
-                        .collect();
-                    let early: Vec<_> = early.iter().collect();
-                    let mask = gate.mask(&s.own(), &early).unwrap();
-                    if let Some(k) =
-                        gate.early(&s.own(), &early).unwrap().filter(|_| entropy.is_multiple_of(2))
-                    {
-                        let mut prepared = Prepared::new(dev, origin);
-                        prepared.begin(s.own().images);
-                        prepared.put(s.own().gate, k);
-                        s.prepared(prepared);
-                    }
-                    s.begin_gate("test", G::NAME, Outlet::Open);
-                    let share = gate.eval(&mut s, &values.iter().collect::<Vec<_>>()).unwrap();
-                    let out = s.open(share).unwrap();
-                    s.end_gate();
-                    s.finish().unwrap();
-                    assert_eq!(out.share, mask, "the mask share is the one that was announced");
-                    (out, s.stats().last().cloned().unwrap(), s.take_coins())
-                })
-            })
-            .collect();
-        threads.into_iter().map(|t| t.join().unwrap()).collect()
-    });
-    let cost = gate.cost(R::BITS, &run_forms.iter().collect::<Vec<_>>()).unwrap();
-    for (p, (_, stats, _)) in sides.iter().enumerate() {
+    thread::scope(|scope| {
+        let start = |(me, peer): (PartyId, Loopback)| {
+            let player = players[me.index()];
+            scope.spawn(move || player.party(gate, (me, peer), scene, of.clone()))
+        };
+        [(PartyId::P0, a), (PartyId::P1, b)].map(start).map(|t| t.join().unwrap())
+    })
+}
+
+/// Counters against the bill, shares against the dealer's, the result in the clear.
+fn finish<R: Ring, G: Gate>(
+    gate: &G,
+    (dealt, operands): (&Dealt<R>, &[Operand<R>]),
+    images: &Range<usize>,
+    ended: [Ended<R>; 2],
+) -> Outcome<R> {
+    let forms: Vec<&Form> = operands.iter().map(|o| &o.form).collect();
+    let cost = gate.cost(R::BITS, &forms).unwrap();
+    for (p, Ended { stats, .. }) in ended.iter().enumerate() {
         assert_eq!((stats.rounds, stats.bytes), (cost.rounds, cost.bytes), "rounds and bytes of P{p}");
         assert_eq!(
             (stats.comparisons, stats.opened),
@@ -174,16 +257,16 @@ pub fn run<R: Ring, G: Gate>(
         );
         assert_eq!(stats.key_bits, cost.key_bits(p), "key bits of P{p}");
     }
-    let (out0, out1) = (&sides[0].0, &sides[1].0);
+    let [out0, out1] = ended;
     assert_eq!(out0.value, out1.value, "both hold the same masked value");
-    let row = out_mask.form.shape.row();
-    let ones = R::ones(out0.form.bits);
-    let r = out_mask.sum(&dev)[images.start * row..images.end * row].to_vec();
-    let shares: Vec<R> = out0.share.iter().zip(&out1.share).map(|(a, b)| a.add(*b).and(ones)).collect();
-    assert_eq!(r, shares, "the parties' mask shares are the dealer's");
+    let (row, ones) = (dealt.out.0.shape.row(), R::ones(out0.form.bits));
+    let sum = |(a, b): (&R, &R)| a.add(*b).and(ones);
+    let [r0, r1] = [0, 1].map(|p| &dealt.out.1[p][images.start * row..images.end * row]);
+    let r: Vec<R> = r0.iter().zip(r1).map(sum).collect();
+    let held: Vec<R> = out0.share.iter().zip(&out1.share).map(sum).collect();
+    assert_eq!(r, held, "the parties' mask shares are the dealer's");
     let clear = out0.value.iter().zip(&r).map(|(v, r)| v.sub(*r).and(ones)).collect();
-    let coins = sides[1].2.first().map(|c| c.1.clone());
-    Outcome { clear, coins }
+    Outcome { clear, coins: out1.coins.first().map(|c| c.1.clone()) }
 }
 
 /// The store holds exactly the tiles that the bill announces.
