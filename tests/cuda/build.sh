@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds a stand-in for the CUDA driver and for NVRTC, with the kernels as CPU code in it, into out-dir
-# (target/cuda-emulated), unless they are newer than their sources. Prints the directory for LD_LIBRARY_PATH.
+# build.sh [out-dir]: builds a stand-in for the CUDA driver, with the kernels as CPU code in it, and one for
+# NVRTC, unless they are newer than their sources. Prints out-dir, for LD_LIBRARY_PATH.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 text=$here/../../primitives/src/backend/cuda
@@ -11,7 +11,7 @@ cxx=(g++ -std=c++17 -O2 -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pra
     -I"$here" -I"$out")
 
 parts=()
-for part in types.cuh aes.cuh words.cu packing.cu bits.cu dpf.cu digits.cu local.cu limbs.cu matmul.cu product.cu; do
+for part in types.cuh aes.cuh {words,packing,bits,dpf,digits,local,limbs,matmul,product}.cu; do
     parts+=("$text/$part")
 done
 
@@ -36,11 +36,13 @@ if stale "$out/kernels.o" "${parts[@]}" "$here"/{kernels.cpp,emulate.h,fibers.h,
         sed 's/extern "C"/extern "C++"/' "$part"
     done > "$out/kernels.inc"
     "${cxx[@]}" -E -P -DLISTING "$here/kernels.cpp" | tr '\n' ' ' |
-        grep -oP 'section\("kernels"\)\)\)\s+void\s+\K\w+(?=\s*\()' | sed 's/.*/EMULATED(&)/' > "$out/table.inc"
+        grep -oP 'section\("kernels"\)\)\)\s+void\s+\K\w+(?=\s*\()' |
+        sed 's/.*/EMULATED(&)/' > "$out/table.inc"
     "${cxx[@]}" -c "$here/kernels.cpp" -o "$out/kernels.o"
 fi
-if stale "$out/libcuda.so.1" "$out/kernels.o" "$here"/{driver.cpp,memory.h,streams.h}; then
-    "${cxx[@]}" -shared "$here/driver.cpp" "$out/kernels.o" -lpthread -o "$out/libcuda.so.1"
+driver=("$here"/{driver,driver_memory,driver_kernels}.cpp)
+if stale "$out/libcuda.so.1" "$out/kernels.o" "${driver[@]}" "$here"/{driver.h,memory.h,streams.h}; then
+    "${cxx[@]}" -shared "${driver[@]}" "$out/kernels.o" -lpthread -o "$out/libcuda.so.1"
 fi
 if stale "$out/libnvrtc.so.13" "$here/nvrtc.cpp"; then
     "${cxx[@]}" -shared "$here/nvrtc.cpp" -o "$out/libnvrtc.so.13"

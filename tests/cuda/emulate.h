@@ -1,12 +1,15 @@
-// The words of CUDA C++ for g++: put in front of the kernels' text, it makes them functions that run on the CPU.
+// The words of CUDA C++ for g++: put in front of the kernels' text, it makes them functions that run on
+// the CPU.
 //
-// Warps must be whole and take part in collectives with all lanes. `#ifdef __CUDA_ARCH__` in the text tells the GPU
-// from this; the emulate_ functions below stand for instructions that CUDA C++ has no word for:
-//   void emulate_mma_s8(int d[4], const unsigned a[4], const unsigned b[2])    mma.m16n8k32.row.col.s32.s8.s8.s32, d += a b
-//   void emulate_ldmatrix_x4(unsigned r[4], const void* row), .._x2            ldmatrix.m8n8.x4/.x2.b16
-//   void emulate_cp_async16(void* shared, const void* global, int bytes)       cp.async.16 of which `bytes` are read, the rest 0
-//   void emulate_cp_async_commit(), void emulate_cp_async_wait(int groups)     cp.async.commit_group, .wait_group
-//   void* emulate_dynamic_shared()                                             extern __shared__
+// Warps must be whole, and take part in collectives with all lanes. `__CUDA_ARCH__` is not defined here; where
+// it is not, the text calls what stands for PTX instructions that CUDA C++ has no word for:
+//
+//   emulate_mma_s8(d, a, b)             mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32, d += a b
+//   emulate_ldmatrix_x4(r, row), _x2    ldmatrix.sync.aligned.m8n8.x4.shared.b16, .x2
+//   emulate_cp_async16(to, from, n)     cp.async.cg.shared.global of 16 bytes: n from memory, the rest zero
+//   emulate_cp_async_commit()           cp.async.commit_group
+//   emulate_cp_async_wait(n)            cp.async.wait_group
+//   emulate_dynamic_shared()            extern __shared__
 #pragma once
 #include "fibers.h"
 
@@ -28,12 +31,24 @@
 #define gridDim (emulate::here->launch->grid)
 #define warpSize 32
 
-struct alignas(4) uchar4 { unsigned char x, y, z, w; };
-struct alignas(8) int2 { int x, y; };
-struct alignas(16) int4 { int x, y, z, w; };
-struct alignas(8) uint2 { unsigned x, y; };
-struct alignas(16) uint4 { unsigned x, y, z, w; };
-struct alignas(16) ulonglong2 { unsigned long long x, y; };
+struct alignas(4) uchar4 {
+    unsigned char x, y, z, w;
+};
+struct alignas(8) int2 {
+    int x, y;
+};
+struct alignas(16) int4 {
+    int x, y, z, w;
+};
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+struct alignas(16) ulonglong2 {
+    unsigned long long x, y;
+};
 inline int2 make_int2(int x, int y) { return {x, y}; }
 inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
 inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
@@ -146,8 +161,12 @@ inline void emulate_ldmatrix(const char* kind, unsigned* r, unsigned matrices, c
     // nobody may overwrite a row that another lane has yet to read
     __syncwarp();
 }
-inline void emulate_ldmatrix_x4(unsigned r[4], const void* row) { emulate_ldmatrix("ldmatrix.x4", r, 4, row); }
-inline void emulate_ldmatrix_x2(unsigned r[2], const void* row) { emulate_ldmatrix("ldmatrix.x2", r, 2, row); }
+inline void emulate_ldmatrix_x4(unsigned r[4], const void* row) {
+    emulate_ldmatrix("ldmatrix.x4", r, 4, row);
+}
+inline void emulate_ldmatrix_x2(unsigned r[2], const void* row) {
+    emulate_ldmatrix("ldmatrix.x2", r, 2, row);
+}
 
 inline void emulate_mma_s8(int d[4], const unsigned a[4], const unsigned b[2]) {
     const unsigned mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
@@ -170,7 +189,8 @@ inline void emulate_mma_s8(int d[4], const unsigned a[4], const unsigned b[2]) {
 // Asynchronous copies, made as late as the waits allow.
 
 inline void emulate_cp_async16(void* shared, const void* global, int bytes) {
-    if ((uint64_t)shared % 16 != 0 || (uint64_t)global % 16 != 0) emulate::fail("cp.async of unaligned 16 bytes");
+    if ((uint64_t)shared % 16 != 0 || (uint64_t)global % 16 != 0)
+        emulate::fail("cp.async of unaligned 16 bytes");
     auto& groups = emulate::here->current->copies;
     if (groups.empty()) groups.emplace_back();
     groups.back().push_back({(char*)shared, (const char*)global, bytes});

@@ -1,7 +1,7 @@
 // A block of CUDA threads on one OS thread: every thread is a fiber, which runs until it waits for others.
 //
-// Lanes and warps run in ascending order in one block and in descending order in the next, so that a forgotten barrier
-// shows up as a wrong result in one of them.
+// Lanes and warps run in ascending order in one block and in descending order in the next, so that a
+// forgotten barrier shows up as a wrong result in one of them.
 #pragma once
 #include "launch.h"
 #include <atomic>
@@ -77,7 +77,8 @@ struct Lanes {
     uint32_t of[WARP][8];
 };
 
-// Collectives of a warp take turns on two places: none can begin the next but one before all have read this one.
+// Collectives of a warp take turns on two places: none can begin the next but one before all have read this
+// one.
 struct Warp {
     Lanes lanes[2];
     unsigned turn, arrived;
@@ -128,7 +129,8 @@ inline thread_local Processor* here;
 
 [[noreturn]] inline void fail(const char* why) {
     const Dim b = here->block;
-    fprintf(stderr, "emulated kernel %s, block %u %u %u: %s\n", here->launch->kernel->name, b.x, b.y, b.z, why);
+    fprintf(
+        stderr, "emulated kernel %s, block %u %u %u: %s\n", here->launch->kernel->name, b.x, b.y, b.z, why);
     abort();
 }
 

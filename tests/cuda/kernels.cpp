@@ -21,7 +21,8 @@ const Kernel* find_kernel(const char* name) {
 void launch(const Kernel& kernel, Dim grid, Dim block, size_t dynamic_shared, void** params) {
     const emulate::Launch l{&kernel, grid, block, dynamic_shared, params};
     if (l.threads() % emulate::WARP != 0 || dynamic_shared > emulate::SHARED) {
-        fprintf(stderr, "emulated kernel %s: a launch with broken warps or too much shared memory\n", kernel.name);
+        fprintf(stderr, "emulated kernel %s: a launch with broken warps or too much shared memory\n",
+            kernel.name);
         abort();
     }
     emulate::run(l);

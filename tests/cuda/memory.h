@@ -1,5 +1,5 @@
-// Memory of the emulated devices: fresh bytes are 0xA5, guards around every allocation are checked when it is freed,
-// and freed bytes are kept for a while to see whether anything still writes there.
+// Memory of the emulated devices: fresh bytes are 0xA5, guards around every allocation are checked when it is
+// freed, and freed bytes are kept for a while to see whether anything still writes there.
 #pragma once
 #include <cstdio>
 #include <cstdlib>
@@ -35,7 +35,8 @@ class Memory {
         const size_t size = found->second;
         live.erase(found);
         used -= size;
-        if (!all(at - GUARD_BYTES, GUARD_BYTES, BESIDE)) stop("bytes were written before an allocation", at, size);
+        if (!all(at - GUARD_BYTES, GUARD_BYTES, BESIDE))
+            stop("bytes were written before an allocation", at, size);
         if (!all(at + size, GUARD_BYTES, BESIDE)) stop("bytes were written behind an allocation", at, size);
         memset(at, FREED, size);
         kept.push_back({at, size});
@@ -44,7 +45,8 @@ class Memory {
             const Allocation old = kept.front();
             kept.pop_front();
             kept_bytes -= old.size;
-            if (!all(old.at, old.size, FREED)) stop("bytes were written after they were freed", old.at, old.size);
+            if (!all(old.at, old.size, FREED))
+                stop("bytes were written after they were freed", old.at, old.size);
             free(old.at - GUARD_BYTES);
         }
     }

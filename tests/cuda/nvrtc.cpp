@@ -16,7 +16,9 @@ API nvrtcVersion(int* major, int* minor) {
     return SUCCESS;
 }
 extern "C" __attribute__((visibility("default"))) const char* nvrtcGetErrorString(int error) {
-    return error == SUCCESS ? "NVRTC_SUCCESS" : error == INVALID_INPUT ? "NVRTC_ERROR_INVALID_INPUT" : "NVRTC_ERROR";
+    return error == SUCCESS         ? "NVRTC_SUCCESS"
+           : error == INVALID_INPUT ? "NVRTC_ERROR_INVALID_INPUT"
+                                    : "NVRTC_ERROR";
 }
 API nvrtcGetNumSupportedArchs(int* out) {
     *out = 1;
@@ -26,7 +28,8 @@ API nvrtcGetSupportedArchs(int* out) {
     *out = 90;
     return SUCCESS;
 }
-API nvrtcCreateProgram(Program** out, const char* text, const char*, int headers, const char* const*, const char* const*) {
+API nvrtcCreateProgram(
+    Program** out, const char* text, const char*, int headers, const char* const*, const char* const*) {
     if (text == nullptr || headers != 0) return INVALID_INPUT;
     *out = new Program{text, ""};
     return SUCCESS;

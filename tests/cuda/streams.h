@@ -1,5 +1,5 @@
-// Streams as queues that nothing empties until somebody has to wait: whoever does not wait for what he needs, on the
-// host or by an event in another stream, always gets the bytes from before.
+// Streams as queues that nothing empties until somebody has to wait: whoever does not wait for what he needs,
+// on the host or by an event in another stream, always gets the bytes from before.
 #pragma once
 #include <chrono>
 #include <deque>

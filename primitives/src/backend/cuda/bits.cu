@@ -1,7 +1,7 @@
-// Bit vectors ("planes"): elementwise logic, bits of streams and of stored tiles, and the order in which planes travel.
-// Addresses depend on shapes alone.
+// Bit vectors ("planes"): elementwise logic, bits of streams and of stored tiles, and the order in which
+// planes travel. Addresses depend on shapes alone.
 //
-// On the wire lies tile after tile, in each tile plane after plane, without gaps (bits.rs::Planes::join per tile).
+// On the wire lies tile after tile, in each tile plane after plane, without gaps.
 
 // The bits of word `i` of a vector of `len` bits; those past its end become zero.
 __device__ __forceinline__ u32 bits_within(u32 word, u64 i, u64 len) {
@@ -35,22 +35,24 @@ __device__ __forceinline__ const u8* stored_field(const Stored& f, const Slots& 
     return f.bytes + (g / TILE - s.first / TILE) * f.stride + (tile_len(s, g) < TILE ? f.last : f.full);
 }
 
-extern "C" __global__ void __launch_bounds__(256) logic(u32* out, const u32* a, const u32* b, u32 op, u32 len) {
+extern "C" __global__ void __launch_bounds__(256)
+    logic(u32* out, const u32* a, const u32* b, u32 op, u32 len) {
     EACH(i, ((u64)len + 31) / 32) {
         const u32 word = op == 0 ? a[i] ^ b[i] : op == 1 ? a[i] & b[i] : ~a[i];
         out[i] = bits_within(word, i, len);
     }
 }
 
-// Plane p is bits first .. first + len of stream fields[p]. A lane makes 128 bits of it from its own AES block and the
-// next lane's, as `first` need not begin a block: the last lane of a warp only helps.
+// Plane p is bits first .. first + len of stream fields[p]. A lane makes 128 bits of it from its own AES
+// block and the next lane's, as `first` need not begin a block: the last lane of a warp only helps.
 extern "C" __global__ void __launch_bounds__(256)
     bit_fields(u32* out, u32 stride, u64 first, u32 len, const u32* fields, u32 count, const Key key) {
     __shared__ __align__(16) u32 table[AES_TABLE];
     aes_table(table);
     const u32 groups = (stride + 3) / 4, warps = (groups + 30) / 31;
     EACH(thread, (u64)count * warps * 32) {
-        const u32 lane = thread % 32, plane = (u32)(thread / 32 / warps), group = thread / 32 % warps * 31 + lane;
+        const u32 lane = thread % 32, plane = (u32)(thread / 32 / warps);
+        const u32 group = thread / 32 % warps * 31 + lane;
         const Block own = aes_counter(table, KeyRounds{key}, fields[plane], first / 128 + group);
         u32 v[8];
 #pragma unroll

@@ -1,6 +1,8 @@
-// Digit tables: made, looked up and multiplied out (backend/cpu/digits.rs is the definition; Ohata, Nuida 2019).
+// Digit tables: made, looked up and multiplied out (Ohata, Nuida 2019). backend/cpu/digits.rs is the
+// definition.
 //
-// Digits that are looked up are public. Alpha's are secret: they only shift a one, and no address depends on them.
+// Digits that are looked up are public. Those of alpha are secret: they only shift a one, and no address
+// depends on them.
 
 __device__ __forceinline__ u32 parity(u64 v) { return __popcll(v) & 1; }
 
@@ -32,8 +34,8 @@ __device__ __forceinline__ Found look_up(Table t, u32 y) {
 }
 
 template <typename R>
-__device__ void digit_lookup(u32* equal, u32* less, const u32* mask_equal, const u32* mask_less, const R* x, u32 shift,
-    u32 bits, const Stored& table, const Slots& s) {
+__device__ void digit_lookup(u32* equal, u32* less, const u32* mask_equal, const u32* mask_less, const R* x,
+    u32 shift, u32 bits, const Stored& table, const Slots& s) {
     EACH(e, ((u64)s.len + 31) / 32 * 32) {
         Found f = {0, 0};
         if (e < s.len) f = look_up(stored_table(table, s, s.first + e), digit(x[e], shift, bits));
@@ -91,8 +93,8 @@ __device__ void one_hot(u32* out, const R* x, u32 shift, u32 bits, const u32* e0
 DIGITS(u32, 32)
 DIGITS(u64, 64)
 
-// A set of digits is a bit mask: bit j stands for digit j. Stored are the products of two or more b_j, sets ascending;
-// then for every digit i the products of a_i and the sets that are not empty, of digits before i.
+// A set of digits is a bit mask: bit j stands for digit j. Stored are the products of two or more b_j, sets
+// ascending; then for every digit i the products of a_i and the sets that are not empty, of digits before i.
 
 // Number of the highest digit of a set that is not empty.
 __device__ __forceinline__ u32 highest(u32 set) { return 31 - __clz((int)set); }
@@ -105,13 +107,15 @@ __device__ __forceinline__ u32 product_of_a(u32 k, u32 i, u32 set) {
     return (1u << (k - 1)) - k + (1u << i) - 2 - i + set;
 }
 
-// The products of the masks' planes a_0, b_0, a_1, .., each added to its plane of e0. A thread takes a word of one set.
+// The products of the masks' planes a_0, b_0, a_1, .., each added to its plane of e0. A thread takes one set.
 extern "C" __global__ void __launch_bounds__(256)
     digit_products(u32* out, const u32* masks, const u32* e0, u32 stride, u32 k, u32 len) {
     EACH(at, ((1ull << (k - 1)) - 1) * stride) {
         const u32 set = (u32)(at / stride) + 1, i = (u32)(at % stride), high = highest(set);
         u32 product = ~0u;
-        for (u32 j = 0; j <= high; j++) product &= masks[(u64)(2 * j + 1) * stride + i] | ((set >> j & 1) - 1);
+        for (u32 j = 0; j <= high; j++) {
+            product &= masks[(u64)(2 * j + 1) * stride + i] | ((set >> j & 1) - 1);
+        }
         const u64 b = (u64)product_of(set) * stride + i;
         if ((set & (set - 1)) != 0) out[b] = bits_within(product ^ e0[b], i, len);
         for (u32 digit = high + 1; digit < k; digit++) {
@@ -121,9 +125,10 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 
-// This party's share of [alpha <= x] on the digits `from`.., one plus that of [x < alpha]. With l_i = L_i + a_i and
-// e_j = E_j + b_j, the sum of l_i prod_{j<i} e_j is the sum over all i and all sets S of digits before i of
-// prod_{j not in S} E_j * (L_i prod_{j in S} b_j + a_i prod_{j in S} b_j). `one` is the empty product.
+// This party's share of [alpha <= x] on the digits `from`.., one plus that of [x < alpha]. With
+// l_i = L_i + a_i and e_j = E_j + b_j, the sum of l_i prod_{j<i} e_j is the sum over all i and all sets S of
+// digits before i of prod_{j not in S} E_j * (L_i prod_{j in S} b_j + a_i prod_{j in S} b_j). `one` is the
+// empty product. What S holds is public: all of this branches on sets alone.
 extern "C" __global__ void __launch_bounds__(256) digit_merge(u32* out, const u32* opened, const u32* masks,
     const u32* products, u32 stride, u32 k, u32 from, u32 one, u32 len) {
     EACH(w, ((u64)len + 31) / 32) {
@@ -132,7 +137,9 @@ extern "C" __global__ void __launch_bounds__(256) digit_merge(u32* out, const u3
         for (u32 set = 0; set < 1u << (k - 1); set += 1u << from) {
             const bool many = (set & (set - 1)) != 0;
             const u32 next = set == 0 ? from : highest(set) + 1;
-            const u32 b = set == 0 ? one : many ? plane(products, product_of(set)) : plane(masks, 2 * next - 1);
+            const u32 b = set == 0 ? one
+                          : many   ? plane(products, product_of(set))
+                                   : plane(masks, 2 * next - 1);
             // the E_j of the digits before i that are not in the set
             u32 open = ~0u;
             for (u32 j = from; j < next; j++) open &= plane(opened, 2 * j + 1) | (0 - (set >> j & 1));

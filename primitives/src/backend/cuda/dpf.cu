@@ -1,13 +1,14 @@
-// Point functions on the half-tree (Guo et al., EUROCRYPT 2023), a key per thread; backend/cpu/dpf is the definition.
+// Point functions on the half-tree (Guo et al., EUROCRYPT 2023), a key per thread; backend/cpu/dpf is the
+// definition.
 //
-// States and control bits are secret: they meet the words only through masks, and the hash takes the same time for all
-// (aes.cuh). The point x is public, so which word is read at the last level may depend on it.
+// States and control bits are secret: they meet the words only through masks, and the hash takes the same
+// time for all (aes.cuh). The point x is public, so which word is read at the last level may depend on it.
 
 // All ones if the lowest bit is 1, else zero.
 __device__ __forceinline__ u32 bit_mask(u32 bit) { return 0 - (bit & 1); }
 
-// Where the words of one key lie in a tile: a word per level, `step` bytes apart. Keys come in blocks of 32, level by
-// level; the last block of a tile may be short.
+// Where the words of one key lie in a tile: a word per level, `step` bytes apart. Keys come in blocks of 32,
+// level by level; the last block of a tile may be short.
 struct KeyPlace {
     u32 at, step;
 };
@@ -26,8 +27,8 @@ struct Loading {
         for (u32 i = 0; i < 5; i++) w[i] = __ldg(from + i);
     }
     __device__ __forceinline__ Block get() const {
-        return {{__funnelshift_r(w[0], w[1], by), __funnelshift_r(w[1], w[2], by), __funnelshift_r(w[2], w[3], by),
-            __funnelshift_r(w[3], w[4], by)}};
+        return {{__funnelshift_r(w[0], w[1], by), __funnelshift_r(w[1], w[2], by),
+            __funnelshift_r(w[2], w[3], by), __funnelshift_r(w[3], w[4], by)}};
     }
 };
 
@@ -52,8 +53,8 @@ __device__ __forceinline__ Block leaf_input(Block s, u32 side) {
     return s;
 }
 
-// Parity of the leaf's bits up to x, and on the right of the whole left leaf: that is the control bit of their parent
-// `s` less the part of the right leaf above x.
+// Parity of the leaf's bits up to x, and on the right of the whole left leaf: that is the control bit of
+// their parent `s` less the part of the right leaf above x.
 __device__ __forceinline__ u32 counted(Block leaf, u32 s, u32 x) {
     const u32 side = x >> 7 & 1;
     u32 bits = 0;
@@ -68,7 +69,8 @@ __device__ __forceinline__ u32 counted(Block leaf, u32 s, u32 x) {
 
 // This party's share of [alpha <= x] for one key.
 template <typename R, class Rounds>
-__device__ __forceinline__ u32 dpf_walk(Lookup t, const Rounds& rk, Block s, R x, u32 w, const u8* words, u32 step) {
+__device__ __forceinline__ u32 dpf_walk(
+    Lookup t, const Rounds& rk, Block s, R x, u32 w, const u8* words, u32 step) {
     u32 parity = 0;
     for (u32 level = 0; level < w - 8; level++, words += step) {
         const Loading word(words);
@@ -84,8 +86,8 @@ __device__ __forceinline__ u32 dpf_walk(Lookup t, const Rounds& rk, Block s, R x
 }
 
 template <typename R>
-__device__ __forceinline__ void dpf_evaluate(u32* out, const R* x, u32 w, const Key& stream, u64 field, u32 party,
-    const Stored& words, const Slots& s, const Key* hashes) {
+__device__ __forceinline__ void dpf_evaluate(u32* out, const R* x, u32 w, const Key& stream, u64 field,
+    u32 party, const Stored& words, const Slots& s, const Key* hashes) {
     __shared__ __align__(16) u32 table[AES_TABLE];
     __shared__ uint4 keys[2 * 11];
     aes_table(table);
@@ -105,11 +107,11 @@ __device__ __forceinline__ void dpf_evaluate(u32* out, const R* x, u32 w, const 
     }
 }
 
-// Correction words for one key, `step` bytes apart. Where b = a xor delta at the roots, it is so on alpha's path: the
-// dealer walks one state for both parties.
+// Correction words for one key, `step` bytes apart. Where b = a xor delta at the roots, it is so on alpha's
+// path: the dealer walks one state for both parties.
 template <typename R, class Rounds>
-__device__ __forceinline__ void dpf_deal(Lookup t, const Rounds& rk, Block a, Block delta, R alpha, u32 w, u8* words,
-    u32 step, bool present) {
+__device__ __forceinline__ void dpf_deal(
+    Lookup t, const Rounds& rk, Block a, Block delta, R alpha, u32 w, u8* words, u32 step, bool present) {
     for (u32 level = 0; level < w - 8; level++, words += step) {
         const u32 right = bit_mask((u32)(alpha >> (w - 1 - level)));
         const Block ha = tree_hash(t, rk, a), word = ha ^ tree_hash(t, rk, a ^ delta) ^ (~right & delta);
@@ -127,8 +129,8 @@ __device__ __forceinline__ void dpf_deal(Lookup t, const Rounds& rk, Block a, Bl
 
 // `out` begins at a multiple of 16.
 template <typename R>
-__device__ __forceinline__ void dpf_generate(u8* out, const R* alpha, u32 w, const Key& stream0, const Key& stream1,
-    u64 field, const Slots& s, const Key* hashes) {
+__device__ __forceinline__ void dpf_generate(u8* out, const R* alpha, u32 w, const Key& stream0,
+    const Key& stream1, u64 field, const Slots& s, const Key* hashes) {
     __shared__ __align__(16) u32 table[AES_TABLE];
     __shared__ uint4 keys[11];
     aes_table(table);
@@ -144,14 +146,12 @@ __device__ __forceinline__ void dpf_generate(u8* out, const R* alpha, u32 w, con
 }
 
 #define DPF(R, n)                                                                                            \
-    extern "C" __global__ void __launch_bounds__(256, 4)                                                     \
-        dpf_evaluate_##n(u32* out, const R* x, u32 w, const Key stream, u64 field, u32 party,                \
-            const Stored words, const Slots s, const Key* hashes) {                                          \
+    extern "C" __global__ void __launch_bounds__(256, 4) dpf_evaluate_##n(u32* out, const R* x, u32 w,       \
+        const Key stream, u64 field, u32 party, const Stored words, const Slots s, const Key* hashes) {      \
         dpf_evaluate(out, x, w, stream, field, party, words, s, hashes);                                     \
     }                                                                                                        \
-    extern "C" __global__ void __launch_bounds__(256, 4)                                                     \
-        dpf_generate_##n(u8* out, const R* alpha, u32 w, const Key stream0, const Key stream1, u64 field,    \
-            const Slots s, const Key* hashes) {                                                              \
+    extern "C" __global__ void __launch_bounds__(256, 4) dpf_generate_##n(u8* out, const R* alpha, u32 w,    \
+        const Key stream0, const Key stream1, u64 field, const Slots s, const Key* hashes) {                 \
         dpf_generate(out, alpha, w, stream0, stream1, field, s, hashes);                                     \
     }
 DPF(u32, 32)
