@@ -1,8 +1,8 @@
 // The words of CUDA C++ for g++: put in front of the kernels' text, it makes them functions that run on
 // the CPU.
 //
-// Warps must be whole, and take part in collectives with all lanes. `__CUDA_ARCH__` is not defined here; where
-// it is not, the text calls what stands for PTX instructions that CUDA C++ has no word for:
+// Warps must be whole, and take part in collectives with all lanes. Where `__CUDA_ARCH__` is not defined, as
+// here, the text calls what stands for PTX instructions that CUDA C++ has no word for:
 //
 //   emulate_mma_s8(d, a, b)             mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32, d += a b
 //   emulate_ldmatrix_x4(r, row), _x2    ldmatrix.sync.aligned.m8n8.x4.shared.b16, .x2
