@@ -1,16 +1,18 @@
-//! One program, five readings: shapes (planner), masks (dealer), mask shares (a party before a run), masked values (a
-//! party), clear values (oracle).
+//! One program, six readings: shapes (planner), keys that a run will use (foresee), masks (dealer), mask shares (a party
+//! before a run), masked values (a party), clear values (oracle).
 //!
 //! Code generic over [`Engine`] cannot look at a value, only at its form: programs are data-oblivious by type, and the
 //! plan is exact by construction.
 
 mod clear;
 mod dealer;
+mod foresee;
 mod party;
 mod planner;
 mod prepare;
 
 pub use clear::{Clear, Seen};
+pub use foresee::Foresee;
 pub use party::{OwnerTraffic, Party};
 pub use planner::{PlannedGate, Planner};
 pub use prepare::Prepare;

@@ -68,6 +68,10 @@ pub struct Grain {
     pub wave: usize,
     /// Whether the groups of a wave are computed by as many threads; else one thread hands them to the device in turn.
     pub threads: bool,
+    /// Elements of a result that are added up at once while it is opened.
+    pub opened: usize,
+    /// Bytes of keys that may be on the device before a gate asks for them; 0 where they need not travel.
+    pub ahead: usize,
 }
 
 /// One device. Ring vectors and bit vectors live on it; the gates only combine them.

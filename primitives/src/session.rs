@@ -1,16 +1,20 @@
 //! One party online: who, device, peer, keys. Blocking; everything from outside is passed in.
 
+mod ahead;
 mod grow;
 mod own;
 mod prepared;
 mod talk;
 mod tile;
 
+use ahead::Ahead;
+pub use ahead::Upcoming;
 pub(crate) use grow::Target;
 pub use own::{Early, Own};
 pub use prepared::Prepared;
 pub use talk::PIECE;
 pub(crate) use talk::{Round, Talk};
+use tile::Source;
 pub use tile::TileKey;
 pub(crate) use tile::groups;
 
@@ -22,9 +26,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-/// Elements added up at once while a result is opened.
-const OPENED: usize = 1 << 16;
 
 /// Which stored keys a part of a gate uses.
 pub(crate) struct Stored {
@@ -138,6 +139,7 @@ pub struct Session<'a, B: Backend> {
     stats: Vec<GateStats>,
     coins: Option<Vec<(u32, Vec<u64>)>>,
     prepared: Option<Prepared<B>>,
+    ahead: Option<Ahead<B>>,
 }
 
 impl<'a, B: Backend> Session<'a, B> {
@@ -161,6 +163,7 @@ impl<'a, B: Backend> Session<'a, B> {
             stats: vec![],
             coins: None,
             prepared: None,
+            ahead: None,
         }
     }
     /// Images of this run.
@@ -217,6 +220,14 @@ impl<'a, B: Backend> Session<'a, B> {
     pub fn prepared(&mut self, p: Prepared<B>) {
         self.prepared = Some(p).filter(|p| p.origin() == self.origin);
     }
+    /// Says which keys the run will use, in order: a device that keys have to travel to begins to take them. Gates take what
+    /// is not among them when they need it.
+    pub fn foresee(&mut self, parts: impl FnOnce() -> Result<Vec<Upcoming>>) -> Result<()> {
+        if B::GRAIN.ahead > 0 {
+            self.ahead = Some(Ahead::new(&self.dev, &self.keys, self.me.index(), &self.images, parts()?));
+        }
+        Ok(())
+    }
     /// What was prepared of this gate: for how many of the first images, and its results.
     pub(crate) fn ready(&mut self) -> (usize, B::Buf) {
         let nothing = || (0, self.dev.upload(&[]));
@@ -261,7 +272,7 @@ impl<'a, B: Backend> Session<'a, B> {
         let fields = &at.fields[self.me.index()];
         let mine: u64 = fields.iter().map(|&w| w as u64).sum();
         self.key_bits.fetch_add(mine * run.len() as u64, Ordering::Relaxed);
-        let source = self.own().source(&self.dev, at.part, fields);
+        let source = Source { ahead: self.ahead.as_ref(), ..self.own().source(&self.dev, at.part, fields) };
         let keys = self.keys.as_ref();
         let one = |slots: Range<usize>, ()| {
             let key = source.key(at.name, slots.clone(), keys)?;
@@ -311,8 +322,8 @@ impl<'a, B: Backend> Session<'a, B> {
         let Some(mut round) = round else { return Err(Error::shape("open", "nothing to open")) };
         let mut out = Vec::with_capacity(shares.len());
         for Share { form, mut buf, mask, .. } in shares {
-            for from in (0..form.len()).step_by(OPENED) {
-                let len = OPENED.min(form.len() - from);
+            for from in (0..form.len()).step_by(B::GRAIN.opened) {
+                let len = B::GRAIN.opened.min(form.len() - from);
                 let theirs = self.talk.hear(&mut round, form.bits, len)?;
                 self.dev.add_packed(&mut buf, from, &theirs);
             }

@@ -65,7 +65,7 @@ impl<R: Ring> Backend for Cpu<R> {
     type Packet = Vec<u8>;
 
     // a tile's working set stays in the caches of the core that computes it
-    const GRAIN: Grain = Grain { tiles: 1, wave: 16, threads: true };
+    const GRAIN: Grain = Grain { tiles: 1, wave: 16, threads: true, opened: 1 << 16, ahead: 0 };
 
     fn upload(&self, v: &[R]) -> Vec<R> {
         v.to_vec()

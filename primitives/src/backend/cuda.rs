@@ -169,7 +169,7 @@ impl<R: Ring> Backend for Cuda<R> {
     type Packet = Packet;
 
     // 2^18 elements: as many threads as an H100 holds at once; a wave of half-tree keys at 31 bits is 0.4 GiB
-    const GRAIN: Grain = Grain { tiles: 64, wave: 4, threads: false };
+    const GRAIN: Grain = Grain { tiles: 64, wave: 4, threads: false, opened: 1 << 20, ahead: 1 << 30 };
 
     fn health(&self) -> Result<()> {
         self.dev.health()

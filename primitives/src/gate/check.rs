@@ -4,7 +4,7 @@
 use super::{Cost, Gate};
 use crate::channel::{Loopback, pair};
 use crate::prg::{KeySetId, Origin, Streams};
-use crate::session::{Early, GateStats, Outlet, Prepared, Setup};
+use crate::session::{Early, GateStats, Outlet, Prepared, Setup, Upcoming};
 use crate::*;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -134,6 +134,18 @@ fn party<B: Backend, G: Gate>(
     });
     values.iter().for_each(|_| s.end_gate());
     s.record_coins();
+    if prepare {
+        let forms: Vec<&Form> = operands.iter().map(|o| &o.form).collect();
+        let parts = gate.cost(B::Ring::BITS, &forms).unwrap().parts.into_iter().enumerate();
+        let upcoming = |(part, p): (usize, Part)| Upcoming {
+            site: Site { gate: operands.len() as u32, part: part as u32 },
+            name: G::NAME,
+            per_image: p.elements / s.batch(),
+            fields: p.fields,
+        };
+        let parts = parts.map(upcoming).collect();
+        s.foresee(|| Ok(parts)).unwrap();
+    }
     // what is known before the input: the mask of the result, and part of the work
     let early = |(v, o): (_, &Operand<_>)| if o.weight { Early::weight(v) } else { Early::of(v) };
     let early: Vec<Early<B>> = values.iter().zip(operands).map(early).collect();

@@ -4,6 +4,8 @@
 //! A result is masked by `R_b + r_out`, so it feeds the next level as it is. Padded positions are left out of the tree
 //! (shapes are public): they count as minus infinity. Exact while `|a - b| < 2^(bits-1)`.
 
+mod tree;
+
 use super::predicate::{Decided, Predicate};
 use super::select::Select;
 use super::{Coins, Cost, Gate, take};
@@ -16,6 +18,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use tree::{Level, Tree};
 
 /// Maximum over a window of `[batch, channels, height, width]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,50 +29,13 @@ pub struct MaxPool {
     pub window: Window,
 }
 
-/// One level of the tree: places of `a` and of `b` among the image and the results of all levels before, concatenated.
-struct Level {
-    a: Arc<[usize]>,
-    b: Arc<[usize]>,
-}
-
 impl MaxPool {
-    /// The levels of all windows of an image. Every window's last comparison falls into the last level, so that this
-    /// level's results are the output.
-    fn levels(&self, x: &Form) -> Result<(Shape, Vec<Level>)> {
+    fn tree(&self, x: &Form) -> Result<(Shape, Arc<Tree>)> {
         let &[_, c, h, w] = &x.shape.0[..] else {
             return Err(Error::shape(Self::NAME, format!("wants [batch, c, h, w], got {:?}", x.shape)));
         };
         let [oh, ow] = self.window.output(h, w)?;
-        let mut live: Vec<Vec<usize>> = (0..c * oh * ow)
-            .map(|o| {
-                let (plane, p) = (o / (oh * ow), o % (oh * ow));
-                self.window.taps(h, w, p / ow, p % ow).map(|t| plane * h * w + t).collect()
-            })
-            .collect();
-        if live.iter().any(|l| l.is_empty()) {
-            return Err(Error::shape(Self::NAME, "a window lies in the padding altogether"));
-        }
-        let most = live.iter().map(Vec::len).max().unwrap_or(1);
-        let depth = (most.max(2) - 1).ilog2() + 1;
-        let (mut levels, mut next) = (vec![], c * h * w);
-        for left in (0..depth).rev() {
-            let (mut a, mut b) = (vec![], vec![]);
-            for window in &mut live {
-                // merge as few as needed to finish in the levels left; one alone is compared with itself at the end
-                if left == 0 && window.len() == 1 {
-                    window.push(window[0]);
-                }
-                let merged: Vec<usize> = window.drain(..2 * window.len().saturating_sub(1 << left)).collect();
-                for pair in merged.chunks_exact(2) {
-                    a.push(pair[0]);
-                    b.push(pair[1]);
-                    window.push(next);
-                    next += 1;
-                }
-            }
-            levels.push(Level { a: a.into(), b: b.into() });
-        }
-        Ok((x.shape.with_row(&[c, oh, ow]), levels))
+        Ok((x.shape.with_row(&[c, oh, ow]), tree::of(self.window, [c, h, w], [oh, ow])?))
     }
 
     fn inner(&self, bits: u32) -> (Predicate, Select) {
@@ -86,7 +52,7 @@ impl Gate for MaxPool {
 
     fn output(&self, _: u32, x: &[&Form]) -> Result<Form> {
         let [x] = take(Self::NAME, x)?;
-        Ok(Form { shape: self.levels(x)?.0, bits: x.bits })
+        Ok(Form { shape: self.tree(x)?.0, bits: x.bits })
     }
 
     fn ideal<R: Ring>(&self, forms: &[&Form], x: &[&[R]], _: Coins) -> Vec<R> {
@@ -105,10 +71,10 @@ impl Gate for MaxPool {
     fn deal<B: Backend>(&self, d: &mut Deal<B>, r: &[&Mask<B>]) -> Result<Mask<B>> {
         let [x] = take(Self::NAME, r)?;
         let (bits, dev) = (x.form.bits, d.dev.clone());
-        let (shape, levels) = self.levels(x.form())?;
+        let (shape, tree) = self.tree(x.form())?;
         let (predicate, select) = self.inner(bits);
         let mut wires = vec![x.clone()];
-        for (part, level) in levels.iter().enumerate() {
+        for (part, level) in tree.iter().enumerate() {
             let all: Vec<&Mask<B>> = wires.iter().collect();
             let a = Mask::local(&dev, &Local::Gather(level.a.clone()), &all)?;
             let b = Mask::local(&dev, &Local::Gather(level.b.clone()), &all)?;
@@ -127,10 +93,10 @@ impl Gate for MaxPool {
 
     fn eval<B: Backend>(&self, s: &mut Session<B>, x: &[&Masked<B>]) -> Result<Share<B>> {
         let [x] = take(Self::NAME, x)?;
-        let (shape, levels) = self.levels(x.form())?;
+        let (shape, tree) = self.tree(x.form())?;
         let mut wires = vec![x.clone()];
-        for (part, level) in levels.iter().enumerate() {
-            let last = part + 1 == levels.len();
+        for (part, level) in tree.iter().enumerate() {
+            let last = part + 1 == tree.len();
             let outlet = if last { s.outlet() } else { Outlet::Open };
             let share = self.level(s, part as u32, level, &wires, outlet)?;
             if last {
@@ -144,7 +110,7 @@ impl Gate for MaxPool {
     fn mask<B: Backend>(&self, own: &Own<B>, x: &[&Early<B>]) -> Result<B::Buf> {
         let [x] = take(Self::NAME, x)?;
         let (dev, mut wires) = (own.dev, vec![x.clone()]);
-        for (part, level) in self.levels(x.form())?.1.iter().enumerate() {
+        for (part, level) in self.tree(x.form())?.1.iter().enumerate() {
             let b = Early::local(dev, &Local::Gather(level.b.clone()), &wires.iter().collect::<Vec<_>>())?;
             let fresh = Early::mask(b.form().clone(), own.fresh(part as u32, b.form()));
             wires.push(Early::local(dev, &Local::Add, &[&b, &fresh])?);
@@ -155,7 +121,7 @@ impl Gate for MaxPool {
     fn cost(&self, _: u32, x: &[&Form]) -> Result<Cost> {
         let [x] = take(Self::NAME, x)?;
         let mut cost = Cost::default();
-        for level in self.levels(x)?.1 {
+        for level in self.tree(x)?.1.iter() {
             let form = Form { shape: x.shape.with_row(&[level.a.len()]), bits: x.bits };
             self.inner(x.bits).0.bill(&mut cost, form.len());
             cost.parts.push(self.part(form.len(), x.bits));

@@ -54,6 +54,7 @@ impl<B: Backend> Own<'_, B> {
             origin: self.origin,
             site: Site { gate: self.gate, part },
             fields,
+            ahead: None,
         }
     }
     /// This party's shares of the one correction word that part 0 of this gate stores for each of `per_image` elements.

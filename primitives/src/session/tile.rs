@@ -9,10 +9,12 @@
 //! }
 //! ```
 
+use super::ahead::Ahead;
 use crate::backend::{Field, Fields, Place, Slots, Stored, Trees};
 use crate::deal::FRESH;
 use crate::prg::{Origin, Roots, Stream, Streams};
 use crate::{Backend, Error, KeySource, Part, PartyId, Result, Site, TileBytes};
+use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -24,6 +26,8 @@ pub(crate) struct Source<'a, B: Backend> {
     pub origin: Origin,
     pub site: Site,
     pub fields: &'a [u32],
+    /// Keys that come in by themselves.
+    pub ahead: Option<&'a Ahead<B>>,
 }
 
 /// The groups of tiles that hold the elements `run`, as elements: a device takes each of them as one.
@@ -34,22 +38,65 @@ pub(crate) fn groups<B: Backend>(run: &Range<usize>) -> Vec<Range<usize>> {
     (first..run.end).step_by(size).map(group).filter(|g| !g.is_empty()).collect()
 }
 
+/// Where one party's stored tiles of a part are.
+pub(crate) struct Shelf<'a> {
+    pub keys: &'a dyn KeySource,
+    pub site: Site,
+    /// Name of the gate they were dealt for.
+    pub name: &'static str,
+    /// The party's number.
+    pub me: usize,
+    /// Widths of what it stores.
+    pub fields: &'a [u32],
+}
+
+impl Shelf<'_> {
+    /// These slots of the part, if they were dealt.
+    pub fn slots(&self, range: Range<usize>) -> Result<Slots> {
+        let elements = self.keys.elements(self.site)?;
+        if range.end > elements {
+            return Err(Error::Keys(format!(
+                "gate {} was dealt {elements} elements, the run needs {}",
+                self.site.gate, range.end
+            )));
+        }
+        Ok(Slots { range, elements })
+    }
+    /// Their tiles; several are verified in parallel.
+    pub fn tiles(&self, slots: &Slots) -> Result<Vec<TileBytes>> {
+        let mut fields = [vec![], vec![]];
+        fields[self.me] = self.fields.to_vec();
+        let dealt = Part { elements: slots.elements, fields };
+        match slots.tiles().len() {
+            1 => slots.tiles().map(|tile| self.tile(tile, &dealt)).collect(),
+            _ => slots.tiles().into_par_iter().map(|tile| self.tile(tile, &dealt)).collect(),
+        }
+    }
+    fn tile(&self, tile: usize, dealt: &Part) -> Result<TileBytes> {
+        let data = self.keys.tile(self.name, self.site, tile)?;
+        let (found, wanted) = (data.as_ref().as_ref().len(), dealt.tile_bytes(self.me, dealt.tile_len(tile)));
+        if found != wanted {
+            return Err(Error::PlanMismatch {
+                at: self.site.gate,
+                wanted: format!("{}, tile {tile} of {wanted} bytes", self.name),
+                found: format!("{found} bytes"),
+            });
+        }
+        Ok(data)
+    }
+}
+
 impl<B: Backend> Source<'_, B> {
     /// The key of some neighbouring slots of the part.
     pub fn key(&self, name: &'static str, range: Range<usize>, keys: &dyn KeySource) -> Result<TileKey<B>> {
-        let mut fields = [vec![], vec![]];
-        fields[self.me.index()] = self.fields.to_vec();
-        let dealt = Part { elements: keys.elements(self.site)?, fields };
-        if range.end > dealt.elements {
-            return Err(Error::Keys(format!(
-                "gate {} was dealt {} elements, the run needs {}",
-                self.site.gate, dealt.elements, range.end
-            )));
-        }
-        let slots = Slots { range, elements: dealt.elements };
-        let stored = match dealt.bits(self.me.index()) {
-            0 => None,
-            _ => Some(slots.tiles().map(|tile| self.tile(name, tile, &dealt, keys)).collect::<Result<_>>()?),
+        let shelf = Shelf { keys, site: self.site, name, me: self.me.index(), fields: self.fields };
+        let slots = shelf.slots(range)?;
+        let stored = match self.fields.iter().any(|&w| w > 0) {
+            false => None,
+            true => Some(match self.ahead.and_then(|a| a.take(self.site, &slots.range)) {
+                Some(keys) => keys?,
+                None => self.dev.load(shelf.tiles(&slots)?),
+            }),
         };
         Ok(TileKey {
             dev: self.dev.clone(),
@@ -58,23 +105,10 @@ impl<B: Backend> Source<'_, B> {
             origin: self.origin,
             site: self.site,
             fields: self.fields.into(),
-            keys: stored.map(|tiles| self.dev.load(tiles)),
+            keys: stored,
             slots,
             read: 0,
         })
-    }
-    fn tile(&self, name: &'static str, tile: usize, dealt: &Part, keys: &dyn KeySource) -> Result<TileBytes> {
-        let data = keys.tile(name, self.site, tile)?;
-        let (found, wanted) =
-            (data.as_ref().as_ref().len(), dealt.tile_bytes(self.me.index(), dealt.tile_len(tile)));
-        if found != wanted {
-            return Err(Error::PlanMismatch {
-                at: self.site.gate,
-                wanted: format!("{name}, tile {tile} of {wanted} bytes"),
-                found: format!("{found} bytes"),
-            });
-        }
-        Ok(data)
     }
 }
 
