@@ -36,13 +36,13 @@ impl<R: Ring> Dealt<R> {
     pub fn new((graph, weights): (Graph, Weights), options: Options, batch: usize) -> Result<Self> {
         let plan = Plan::new(graph, options, None)?;
         let (program, set, seeds) = (plan.program()?, ORIGIN.set, seeds());
-        let masks = roles::weight_masks::<R>(&program, set, &seeds);
+        let masks = roles::weight_masks(&cpu::<R>(), &program, set, &seeds);
         let gates = plan.gates(batch)?;
         let mut memory = Memory::new(gates.iter().map(|g| &g.cost));
         deal(&program, &masks, batch, &mut memory)?;
         let keys = [0, 1].map(|p| roles::weight_keys(&program, set, &seeds[p]));
         let packed = roles::mask_weights::<R>(&program, &weights, [&keys[0], &keys[1]])?;
-        let side = |p: usize| roles::masked_weights::<R>(&program, set, &seeds[p], &packed);
+        let side = |p: usize| roles::masked_weights(&cpu(), &program, set, &seeds[p], &packed);
         let weights = [side(0)?, side(1)?];
         let pixels: Vec<f32> = (0..batch * 784).map(|i| (i * 7919 % 1009) as f32 / 1009.0).collect();
         let input = program.encode_input(&pixels)?;

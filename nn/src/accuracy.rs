@@ -20,7 +20,7 @@ use crate::{Evaluator, Plan, Program, Rehearsal, Result, Weights, fit};
 use rayon::prelude::*;
 use serde::Serialize;
 use tally::Tally;
-use twoply_primitives::{Fixed, Ring};
+use twoply_primitives::{Cpu, Fixed, Ring};
 
 /// Key bytes that a batch of the private run may hold in memory.
 const KEYS_IN_MEMORY: u64 = 64 << 20;
@@ -130,7 +130,7 @@ pub fn compare<R: Ring>(
         program: &program,
         float: &float,
         params: program.params().into_iter().zip(program.encode::<R>(weights)?).collect(),
-        private: Rehearsal::new(&program, weights)?,
+        private: Rehearsal::new(Cpu::new(), &program, weights)?,
         tallies: vec![Tally::default(); plan.graph.nodes.len() + 1],
         labels: Agreement::default(),
         words: (0, 0),
@@ -159,7 +159,7 @@ struct Runs<'a, R: Ring> {
     program: &'a Program,
     float: &'a Evaluator<'a>,
     params: Vec<(twoply_primitives::Form, Vec<R>)>,
-    private: Rehearsal<'a, R>,
+    private: Rehearsal<'a, Cpu<R>>,
     /// Of the input, then of every node.
     tallies: Vec<Tally>,
     labels: Agreement,

@@ -16,18 +16,19 @@ use twoply_preprocessing::SeedSource;
 use twoply_primitives::channel::{Loopback, pair};
 use twoply_primitives::session::{GateStats, Setup};
 use twoply_primitives::{
-    Channel, Cpu, Deal, KeySetId, Mask, Masked, Origin, PartyId, Ring, Seed, Session, WallClock, owner,
+    Backend, Channel, Deal, KeySetId, Mask, Masked, Origin, PartyId, Ring, Seed, Session, WallClock, owner,
 };
 
 /// P1's coins of stochastic roundings, by gate number.
 pub type Coins = Vec<(u32, Vec<u64>)>;
 
-/// A network provisioned to two parties of this process.
-pub struct Rehearsal<'p, R: Ring> {
+/// A network provisioned to two parties of this process, which compute on one device.
+pub struct Rehearsal<'p, B: Backend> {
+    dev: B,
     program: &'p Program,
     set: KeySetId,
-    masks: Vec<Mask<Cpu<R>>>,
-    weights: [Vec<Masked<Cpu<R>>>; 2],
+    masks: Vec<Mask<B>>,
+    weights: [Vec<Masked<B>>; 2],
     segments: u32,
 }
 
@@ -51,26 +52,27 @@ struct Dealt {
     batch: usize,
 }
 
-impl<'p, R: Ring> Rehearsal<'p, R> {
+impl<'p, B: Backend> Rehearsal<'p, B> {
     /// Deals the weight masks and opens the masked weights to both parties.
     ///
     /// # Errors
-    /// What the roles report: weights out of range, or no randomness.
-    pub fn new(program: &'p Program, weights: &Weights) -> Result<Self> {
+    /// What the roles report: weights out of range, no randomness, or a device that failed.
+    pub fn new(dev: B, program: &'p Program, weights: &Weights) -> Result<Self> {
         let set = SeedSource::Os.key_set()?;
         let seeds = seeds(None)?;
-        let masks = roles::weight_masks::<R>(program, set, &seeds);
+        let masks = roles::weight_masks(&dev, program, set, &seeds);
         let keys = PartyId::BOTH.map(|p| roles::weight_keys(program, set, &seeds[p.index()]));
-        let packed = roles::mask_weights::<R>(program, weights, [&keys[0], &keys[1]])?;
-        let side = |p: usize| roles::masked_weights::<R>(program, set, &seeds[p], &packed);
-        Ok(Rehearsal { program, set, masks, weights: [side(0)?, side(1)?], segments: 0 })
+        let packed = roles::mask_weights::<B::Ring>(program, weights, [&keys[0], &keys[1]])?;
+        let side = |p: usize| roles::masked_weights(&dev, program, set, &seeds[p], &packed);
+        let weights = [side(0)?, side(1)?];
+        Ok(Rehearsal { dev, program, set, masks, weights, segments: 0 })
     }
 
     /// Runs whole images, encoded.
     ///
     /// # Errors
     /// What the dealer, a party or the owner reports.
-    pub fn run(&mut self, inputs: &[R]) -> Result<Played<R>> {
+    pub fn run(&mut self, inputs: &[B::Ring]) -> Result<Played<B::Ring>> {
         let began = Instant::now();
         let dealt = self.deal(inputs.len() / self.program.graph().input.row())?;
         let dealing = began.elapsed();
@@ -92,10 +94,10 @@ impl<'p, R: Ring> Rehearsal<'p, R> {
         let (segment, seeds) = (self.segments, seeds(Some(self.segments))?);
         self.segments += 1;
         let origin = Origin { set: self.set, segment };
-        let mut planner = crate::engine::Planner::new(R::BITS);
+        let mut planner = crate::engine::Planner::new(B::Ring::BITS);
         self.program.run(&mut planner, &self.program.params(), batch)?;
         let mut keys = Memory::new(planner.gates.iter().map(|g| &g.cost));
-        let mut deal = Deal::new(Cpu::<R>::new(), seeds.clone(), origin, batch, &mut keys);
+        let mut deal = Deal::new(self.dev.clone(), seeds.clone(), origin, batch, &mut keys);
         self.program.run(&mut deal, &self.masks, batch)?;
         drop(deal);
         Ok(Dealt { origin, seeds, keys: Arc::new(keys), batch })
@@ -104,7 +106,7 @@ impl<'p, R: Ring> Rehearsal<'p, R> {
     fn party(&self, dealt: &Dealt, me: PartyId, [mut peer, mut owner]: [Loopback; 2]) -> Result<Ran> {
         let session = Session::new(Setup {
             me,
-            dev: Cpu::<R>::new(),
+            dev: self.dev.clone(),
             seed: dealt.seeds[me.index()].clone(),
             origin: dealt.origin,
             images: 0..dealt.batch,
@@ -117,7 +119,7 @@ impl<'p, R: Ring> Rehearsal<'p, R> {
         roles::run(self.program, &self.weights[me.index()], session, (&mut owner, half), true)
     }
 
-    fn owner(&self, inputs: &[R], batch: usize, parties: [&mut Loopback; 2]) -> Result<Vec<R>> {
+    fn owner(&self, inputs: &[B::Ring], batch: usize, parties: [&mut Loopback; 2]) -> Result<Vec<B::Ring>> {
         let [a, b] = parties;
         let keys =
             |p: &mut Loopback| -> Result<Vec<[u8; 16]>> { Ok(p.recv(16 * batch)?.as_chunks().0.to_vec()) };
@@ -128,7 +130,7 @@ impl<'p, R: Ring> Rehearsal<'p, R> {
         let form = self.program.output(batch)?.0;
         let len = form.packed_bytes() as usize;
         let shares = [a.recv(len)?, b.recv(len)?];
-        Ok(owner::join::<R>([&shares[0], &shares[1]], form.len(), form.bits)?)
+        Ok(owner::join::<B::Ring>([&shares[0], &shares[1]], form.len(), form.bits)?)
     }
 }
 

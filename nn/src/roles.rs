@@ -1,6 +1,7 @@
 //! What each role does with a program: the dealer deals, the parties run, the owners mask and join.
 //!
-//! Generic over the ring; [`crate::with_ring`] chooses it from the plan.
+//! Dealer and parties compute on a device and are generic over it; owners always compute on the CPU and are generic over
+//! the ring. [`crate::with_ring`] chooses the ring from the plan, [`twoply_primitives::with_device`] the device's type.
 
 use crate::engine::{OwnerTraffic, Party, Prepare};
 use crate::plan::Reveal;
@@ -9,7 +10,7 @@ use crate::{Error, Plan, Result, Weights};
 use twoply_preprocessing::{PartFile, SegmentWriter};
 use twoply_primitives::session::{Early, GateStats, Own};
 use twoply_primitives::{
-    Channel, Cpu, Deal, Form, KeySetId, KeySink, Mask, Masked, Origin, Ring, Seed, Session, Site, owner,
+    Backend, Channel, Deal, Form, KeySetId, KeySink, Mask, Masked, Origin, Ring, Seed, Session, Site, owner,
 };
 
 /// Runs an expression with `$R` standing for the ring of `$n` bits (32 or 64).
@@ -49,9 +50,14 @@ fn weights_origin(set: KeySetId) -> Origin {
 }
 
 /// Dealer: the masks of all parameters, from both parties' weight seeds.
-pub fn weight_masks<R: Ring>(program: &Program, set: KeySetId, seeds: &[Seed; 2]) -> Vec<Mask<Cpu<R>>> {
+pub fn weight_masks<B: Backend>(
+    dev: &B,
+    program: &Program,
+    set: KeySetId,
+    seeds: &[Seed; 2],
+) -> Vec<Mask<B>> {
     let mut none = NoKeys;
-    let mut deal = Deal::new(Cpu::<R>::new(), seeds.clone(), weights_origin(set), 1, &mut none);
+    let mut deal = Deal::new(dev.clone(), seeds.clone(), weights_origin(set), 1, &mut none);
     let mask = |form: &Form| {
         let m = deal.weight(form);
         deal.next_gate();
@@ -61,37 +67,38 @@ pub fn weight_masks<R: Ring>(program: &Program, set: KeySetId, seeds: &[Seed; 2]
 }
 
 /// Dealer: one segment, both halves. Returns the bytes of both files.
-pub fn deal_segment<R: Ring>(
+pub fn deal_segment<B: Backend>(
+    dev: &B,
     program: &Program,
-    weights: &[Mask<Cpu<R>>],
+    weights: &[Mask<B>],
     set: KeySetId,
     mut writer: SegmentWriter<PartFile>,
 ) -> Result<[u64; 2]> {
     let (header, seeds) = (writer.header().clone(), writer.seeds().clone());
     let origin = Origin { set, segment: header.segment };
     let images = header.images as usize;
-    let mut deal = Deal::new(Cpu::<R>::new(), seeds, origin, images, &mut writer);
+    let mut deal = Deal::new(dev.clone(), seeds, origin, images, &mut writer);
     program.run(&mut deal, weights, images)?;
     Ok(writer.finish()?)
 }
 
 /// Party: the opened weights as wires, from the packed `w^` of all parameters.
-pub fn masked_weights<R: Ring>(
+pub fn masked_weights<B: Backend>(
+    dev: &B,
     program: &Program,
     set: KeySetId,
     seed: &Seed,
     packed: &[u8],
-) -> Result<Vec<Masked<Cpu<R>>>> {
-    let (dev, mut rest) = (Cpu::<R>::new(), packed);
-    let mut out = Vec::new();
+) -> Result<Vec<Masked<B>>> {
+    let (mut rest, mut out) = (packed, Vec::new());
     for (index, form) in program.params().iter().enumerate() {
         let short = || Error::data("masked weights", format!("{} bytes do not fit the graph", packed.len()));
         let (mine, others) = rest.split_at_checked(form.packed_bytes() as usize).ok_or_else(short)?;
-        out.push(Masked::weight(&dev, form, mine, seed, weights_origin(set), index as u32)?);
+        out.push(Masked::weight(dev, form, mine, seed, weights_origin(set), index as u32)?);
         rest = others;
     }
     match rest.len() {
-        0 => Ok(out),
+        0 => Ok(dev.health().map(|()| out)?),
         n => Err(Error::data("masked weights", format!("{n} bytes more than the graph has weights"))),
     }
 }
@@ -135,10 +142,10 @@ pub struct Ran {
 }
 
 /// Party: one run. The data owner is at the other end of `owner`; `half` names the segment's two halves.
-pub fn run<'a, R: Ring>(
+pub fn run<'a, B: Backend>(
     program: &Program,
-    weights: &[Masked<Cpu<R>>],
-    mut session: Session<'a, Cpu<R>>,
+    weights: &[Masked<B>],
+    mut session: Session<'a, B>,
     (owner, half): (&'a mut dyn Channel, [u8; 16]),
     record_coins: bool,
 ) -> Result<Ran> {
@@ -161,11 +168,11 @@ pub fn run<'a, R: Ring>(
 
 /// Party: what of a run on the images of `own` can be computed before their input is there, gate by gate, handed to
 /// `put` with the gate's number until it wants no more. Returns whether it heard all of it.
-pub fn prepare<'a, R: Ring>(
+pub fn prepare<'a, B: Backend>(
     program: &Program,
-    weights: &'a [Masked<Cpu<R>>],
-    own: Own<'a, Cpu<R>>,
-    put: impl FnMut(u32, Vec<R>) -> bool,
+    weights: &'a [Masked<B>],
+    own: Own<'a, B>,
+    put: impl FnMut(u32, B::Buf) -> bool,
 ) -> Result<bool> {
     let (batch, params) = (own.images.len(), weights.iter().map(Early::weight).collect::<Vec<_>>());
     let mut engine = Prepare::new(own, put);

@@ -79,7 +79,8 @@ impl<R: Ring> World<R> {
         };
         let sets: Vec<KeySet> = PartyId::BOTH.into_iter().map(set).collect();
         let own = |p: usize| {
-            roles::masked_weights::<R>(&program, sets[p].id(), sets[p].weight_seed(), &packed).unwrap()
+            roles::masked_weights(&Cpu::new(), &program, sets[p].id(), sets[p].weight_seed(), &packed)
+                .unwrap()
         };
         let weights_of = [own(0), own(1)];
         let params = program.params().into_iter().zip(program.encode::<R>(weights).unwrap()).collect();

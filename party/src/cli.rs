@@ -7,6 +7,7 @@ mod choices;
 pub mod config;
 mod deal;
 mod demo;
+mod device;
 mod doctor;
 mod id;
 mod import;

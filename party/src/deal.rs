@@ -19,7 +19,8 @@ mod wire;
 use crate::exit::Failure;
 use twoply_nn::{Plan, roles, with_ring};
 use twoply_preprocessing::{Cut, DealSpec, SeedSource, SetWriter};
-use twoply_primitives::Ring;
+use twoply_primitives::backend::Device;
+use twoply_primitives::{Backend, with_device};
 
 pub use folder::{Dealt, into_folder};
 pub use note::cut_of;
@@ -35,6 +36,8 @@ pub struct Order {
     pub cut: Cut,
     /// Where randomness comes from.
     pub seeds: SeedSource,
+    /// What computes them; any device makes the same keys of the same seeds.
+    pub device: Device,
 }
 
 impl Order {
@@ -62,10 +65,13 @@ fn each_segment(
     steps: &mut dyn Steps,
     told: &mut Told<'_>,
 ) -> Result<(), Failure> {
-    with_ring!(order.plan.options.fixed.n, R => each_segment_in::<R>(order, set, steps, told))
+    with_ring!(order.plan.options.fixed.n, R => {
+        with_device!(order.device, R, dev => each_segment_on(&dev, order, set, steps, told))
+    })
 }
 
-fn each_segment_in<R: Ring>(
+fn each_segment_on<B: Backend>(
+    dev: &B,
     order: &Order,
     set: &SetWriter,
     steps: &mut dyn Steps,
@@ -78,8 +84,8 @@ fn each_segment_in<R: Ring>(
             let writer = set.segment(segment)?;
             let new = writer.is_some();
             if let Some(writer) = writer {
-                let weights = || roles::weight_masks::<R>(&program, set.key_set(), set.weight_seeds());
-                roles::deal_segment::<R>(&program, masks.get_or_insert_with(weights), set.key_set(), writer)?;
+                let weights = || roles::weight_masks(dev, &program, set.key_set(), set.weight_seeds());
+                roles::deal_segment(dev, &program, masks.get_or_insert_with(weights), set.key_set(), writer)?;
             }
             steps.dealt(set, segment, new)?;
         }

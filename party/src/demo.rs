@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use twoply_nn::roles::Answer;
 use twoply_preprocessing::Cut;
+use twoply_primitives::backend::Choice;
 
 /// What the demo runs: files and options as the verbs take them.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Play {
     pub batch: u16,
     /// Link that all processes emulate, as they take it.
     pub link: String,
+    /// What dealer and parties compute on.
+    pub device: Choice,
 }
 
 /// The answer of `twoply id`.
@@ -47,6 +50,7 @@ struct Id {
 /// The answer of `twoply deal`.
 #[derive(Deserialize)]
 struct Dealt {
+    device: String,
     peak_anonymous_bytes: Option<u64>,
 }
 
@@ -80,11 +84,13 @@ pub fn run(play: &Play, folder: &Path, stage: &Stage) -> Result<Report, Failure>
     let images = inputs.images.to_string();
 
     let dealing = Instant::now();
-    let dealt: Dealt = stage
-        .json("dealer", &["deal", &plan_path, "--images", &images, "--out", &path("keys"), "--quiet"])?;
+    let device = play.device.to_string();
+    let (keys_path, on) = (path("keys"), ["--device", &device]);
+    let deal = ["deal", &plan_path, "--images", &images, "--out", &keys_path, "--quiet"];
+    let dealt: Dealt = stage.json("dealer", &[&deal[..], &on].concat())?;
     let deal = dealing.elapsed().as_secs_f64();
 
-    let parties = start((&plan_path, &play.link), &keys, folder, stage)?;
+    let parties = start((&plan_path, &play.link, &device), &keys, folder, stage)?;
     let mut places = places(&parties, &keys);
     places.extend(["--link".into(), play.link.clone()]);
     let weights_path = path("model.weights.safetensors");
@@ -124,6 +130,7 @@ pub fn run(play: &Play, folder: &Path, stage: &Stage) -> Result<Report, Failure>
     }
     let total = Some(began.elapsed().as_secs_f64());
     report.memory.dealer = dealt.peak_anonymous_bytes;
+    report.devices.dealer = Some(dealt.device);
     report.seconds = Seconds { deal: Some(deal), total, ..report.seconds };
     same_as_planned(&plan, &report, play.batch)?;
     Ok(report)
@@ -149,7 +156,7 @@ fn prepare(play: &Play, folder: &Path, stage: &Stage) -> Result<String, Failure>
 }
 
 fn start(
-    (plan, link): (&str, &str),
+    (plan, link, device): (&str, &str, &str),
     keys: &[String],
     folder: &Path,
     stage: &Stage,
@@ -179,6 +186,8 @@ fn start(
             &keys[2],
             "--link",
             link,
+            "--device",
+            device,
             "--format",
             "json",
         ]);

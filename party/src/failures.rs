@@ -38,7 +38,7 @@ fn gate(error: Gate) -> Failure {
 }
 
 /// A failure from a message that ends with its remedy, which goes to its own line.
-fn worded(code: ExitCode, text: &str) -> Failure {
+pub(crate) fn worded(code: ExitCode, text: &str) -> Failure {
     match split_remedy(text) {
         (what, Some(remedy)) => Failure::new(code, what).remedy(remedy),
         (what, None) => Failure::new(code, what),

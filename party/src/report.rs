@@ -72,6 +72,15 @@ pub struct Memory {
     pub parties: [Option<u64>; 2],
 }
 
+/// What computed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Devices {
+    /// The dealer's device.
+    pub dealer: Option<String>,
+    /// Those of P0 and P1.
+    pub parties: [Option<String>; 2],
+}
+
 /// What a party's key tiles cost beside the run's own work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeyReading {
@@ -138,6 +147,9 @@ pub struct Report {
     /// Peak memory.
     #[serde(default)]
     pub memory: Memory,
+    /// Devices.
+    #[serde(default)]
+    pub devices: Devices,
     /// Reading and verifying key tiles, P0 and P1; overlaps with the online time.
     #[serde(default)]
     pub key_reading: [Option<KeyReading>; 2],
@@ -275,14 +287,15 @@ pub fn predicted(runs: &[(usize, Vec<PlannedGate>)]) -> Report {
 impl Report {
     /// Takes over what the other process knows and this one does not.
     pub fn merge(&mut self, other: &Report) {
-        fn pair(mine: &mut [Option<u64>; 2], theirs: &[Option<u64>; 2]) {
-            mine.iter_mut().zip(theirs).for_each(|(a, b)| *a = a.or(*b));
+        fn pair<T: Clone>(mine: &mut [Option<T>; 2], theirs: &[Option<T>; 2]) {
+            mine.iter_mut().zip(theirs).for_each(|(a, b)| *a = a.take().or(b.clone()));
         }
         pair(&mut self.bytes_sent, &other.bytes_sent);
         pair(&mut self.owner_bytes, &other.owner_bytes);
         pair(&mut self.key_bytes, &other.key_bytes);
         pair(&mut self.memory.parties, &other.memory.parties);
-        self.key_reading.iter_mut().zip(&other.key_reading).for_each(|(a, b)| *a = a.or(*b));
+        pair(&mut self.devices.parties, &other.devices.parties);
+        pair(&mut self.key_reading, &other.key_reading);
         if self.layers.is_empty() {
             self.layers.clone_from(&other.layers);
             self.opened.clone_from(&other.opened);

@@ -24,7 +24,7 @@ use state::Party;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use twoply_primitives::{PartyId, Ring};
+use twoply_primitives::{Backend, PartyId};
 
 /// How often a waiting process looks whether it shall stop.
 const TICK: Duration = Duration::from_millis(100);
@@ -32,10 +32,11 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long one call to P0 may take before P1 looks whether it shall stop.
 const CALL: Duration = Duration::from_secs(1);
 
-/// Runs a party until `stop` is set or the peer fails. `ready` hears the listening address once it is open, and
+/// Runs a party on a device until `stop` is set or the peer fails. `ready` hears the listening address once it is open, and
 /// progress afterwards.
-pub fn serve<R: Ring>(
+pub fn serve<B: Backend>(
     setup: Setup,
+    dev: B,
     stop: &AtomicBool,
     say: &(dyn Fn(&str) + Sync),
 ) -> Result<Served, Failure> {
@@ -46,7 +47,7 @@ pub fn serve<R: Ring>(
     let limits = Limits { link: config.link, ..Limits::default() };
     let endpoint = Endpoint::bind_with(identity, role, Some(config.listen), Accept::these(listed), limits)?;
     say(&format!("{} listens on {} as {}", setup.me, endpoint.address(), endpoint.fingerprint()));
-    let party = Party::<R>::new(setup)?;
+    let party = Party::new(setup, dev)?;
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (party, endpoint, over) = (&party, &endpoint, &over);
@@ -95,7 +96,7 @@ impl Hooks<'_> {
     }
 }
 
-fn run<R: Ring>(party: &Party<R>, endpoint: &Endpoint, hooks: &Hooks) -> Result<(), Failure> {
+fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Result<(), Failure> {
     while !hooks.stopped() {
         let Some(mut peer) = meet(party, endpoint, hooks)? else { break };
         let theirs = match hello(&mut peer, greeting(party)?) {
@@ -145,7 +146,7 @@ fn left(fault: &Error) -> bool {
 }
 
 /// A link to the peer: P1 dials, P0 waits.
-fn meet<R: Ring>(party: &Party<R>, endpoint: &Endpoint, hooks: &Hooks) -> Result<Option<Link>, Failure> {
+fn meet<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Result<Option<Link>, Failure> {
     let patience = party.config.patience;
     let late = || {
         let text = format!("{} did not come within {} s", party.me.peer(), patience.as_secs());
@@ -174,7 +175,7 @@ fn meet<R: Ring>(party: &Party<R>, endpoint: &Endpoint, hooks: &Hooks) -> Result
 }
 
 /// P1 calls P0 for a moment; nobody there yet is no failure.
-fn dial<R: Ring>(party: &Party<R>, endpoint: &Endpoint) -> Result<Option<Link>, Failure> {
+fn dial<B: Backend>(party: &Party<B>, endpoint: &Endpoint) -> Result<Option<Link>, Failure> {
     let address = party.config.peer_address.clone().unwrap_or_default();
     let dial = Dial::new(address, party.config.peer).within(CALL).over(party.config.transport);
     match endpoint.connect(&dial) {
@@ -186,7 +187,7 @@ fn dial<R: Ring>(party: &Party<R>, endpoint: &Endpoint) -> Result<Option<Link>, 
     }
 }
 
-fn greeting<R: Ring>(party: &Party<R>) -> Result<Hello, Failure> {
+fn greeting<B: Backend>(party: &Party<B>) -> Result<Hello, Failure> {
     let options = &party.plan.options;
     let key_set = party.set.id().0;
     let rounding = serde_json::to_value(options.rounding).unwrap_or_default();

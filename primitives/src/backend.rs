@@ -3,12 +3,17 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod device;
 mod field;
 
 pub use cpu::{Cpu, Isa, spin};
 pub(crate) use cpu::{Kernels, Multiply};
 #[cfg(feature = "cuda")]
 pub use cuda::Cuda;
+#[cfg(not(feature = "cuda"))]
+#[doc(hidden)]
+pub use device::cuda;
+pub use device::{Choice, Device, NoDevice};
 pub use field::{Digit, Field, Fields, Merge, Merging, Place, Slots, Stored, Trees};
 
 use crate::prg::{Roots, Stream};

@@ -39,7 +39,10 @@ fn sources() -> SystemTime {
 }
 
 fn build(profile: &Path) {
-    let command = "cargo build -p twoply-party --bin twoply";
+    let command = match cfg!(feature = "cuda") {
+        true => "cargo build -p twoply-party --bin twoply --features cuda",
+        false => "cargo build -p twoply-party --bin twoply",
+    };
     let target = profile.parent().expect("a profile lies in the target folder");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(command.split(' ').skip(1)).arg("--target-dir").arg(target).current_dir(root());

@@ -2,6 +2,7 @@
 //! misbehave, and the oracle.
 
 pub mod binary;
+pub mod brittle;
 pub mod model;
 pub mod odd;
 pub mod process;

@@ -103,9 +103,16 @@ pub fn deal<R: Ring>(plan: &Plan, program: &Program, weights: &Weights, cut: Cut
     roots.iter().for_each(|d| std::fs::create_dir(d).unwrap());
     let spec = DealSpec { plan: plan.digest().unwrap(), layout: plan.layout(), cut, seeds: SeedSource::Os };
     let set = SetWriter::create([&roots[0], &roots[1]], spec).unwrap();
-    let masks = roles::weight_masks::<R>(program, set.key_set(), set.weight_seeds());
+    let masks = roles::weight_masks(&Cpu::<R>::new(), program, set.key_set(), set.weight_seeds());
     for s in 0..cut.segments() {
-        roles::deal_segment::<R>(program, &masks, set.key_set(), set.segment(s).unwrap().unwrap()).unwrap();
+        roles::deal_segment(
+            &Cpu::<R>::new(),
+            program,
+            &masks,
+            set.key_set(),
+            set.segment(s).unwrap().unwrap(),
+        )
+        .unwrap();
     }
     let keys = [0, 1].map(|p| roles::weight_keys(program, set.key_set(), &set.weight_seeds()[p]));
     (dirs, roles::mask_weights::<R>(program, weights, [&keys[0], &keys[1]]).unwrap())
@@ -125,7 +132,8 @@ fn party<R: Ring>(
         let dir = KeyDir::open(dir, me).unwrap();
         let id: KeySetId = dir.choose(plan.digest().unwrap()).unwrap();
         let set = dir.key_set(id, plan.digest().unwrap(), plan.layout(), false).unwrap();
-        let weights = roles::masked_weights::<R>(&program, id, set.weight_seed(), &packed).unwrap();
+        let weights =
+            roles::masked_weights(&Cpu::<R>::new(), &program, id, set.weight_seed(), &packed).unwrap();
         let mut ledger = set.ledger().unwrap();
         let mut coins = vec![];
         for b in runs {

@@ -7,6 +7,7 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::transport::{Shape, Transport};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use twoply_primitives::backend::Choice;
 
 /// Settings of `twoply party`; `None` (or an empty list) means not set here.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
@@ -38,6 +39,8 @@ pub struct Party {
     pub labels_only: Option<bool>,
     /// Seconds the other party may take to appear.
     pub patience: Option<u64>,
+    /// What to compute on.
+    pub device: Option<Choice>,
     /// Threads for computing.
     pub threads: Option<usize>,
     /// Take keys that were dealt from a public test seed.
@@ -45,7 +48,7 @@ pub struct Party {
 }
 
 /// The keys, as in the file.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "role",
     "plan",
     "keys",
@@ -59,6 +62,7 @@ const KEYS: [&str; 15] = [
     "owners",
     "labels_only",
     "patience",
+    "device",
     "threads",
     "insecure_test_seed",
 ];
@@ -146,6 +150,7 @@ impl Party {
             "owners" => self.owners = list(&value),
             "labels_only" => self.labels_only = Some(parse(name, &value)?),
             "patience" => self.patience = Some(parse(name, &value)?),
+            "device" => self.device = Some(parse(name, &value)?),
             "threads" => self.threads = Some(parse(name, &value)?),
             "insecure_test_seed" => self.insecure_test_seed = Some(parse(name, &value)?),
             _ if !suggestion(key, KEYS).is_empty() => {
@@ -184,6 +189,7 @@ impl Party {
             owners: self.owners.or(lower.owners),
             labels_only: self.labels_only.or(lower.labels_only),
             patience: self.patience.or(lower.patience),
+            device: self.device.or(lower.device),
             threads: self.threads.or(lower.threads),
             insecure_test_seed: self.insecure_test_seed.or(lower.insecure_test_seed),
         }
@@ -274,6 +280,8 @@ mod tests {
             "clients = 'x'",
             "transport = 'udp'",
             "link = 'rtt=1'",
+            "device = 'gpu0'",
+            "device = 0",
             "[role]",
             "role = 0\nrole = 1",
             "\u{0}",
@@ -285,6 +293,11 @@ mod tests {
         assert!(variables(&[("TWOPLY_ROLE", "3")]).is_err());
         assert!(variables(&[("TWOPLY_TRANSPORT", "udp")]).is_err());
         assert!(variables(&[("TWOPLY_LINK", "lann")]).is_err());
+        let failure = variables(&[("TWOPLY_DEVICE", "cuda:x")]).unwrap_err();
+        assert!(
+            failure.content().what.contains("TWOPLY_DEVICE=`cuda:x`: `cuda:x` is no device"),
+            "{failure}"
+        );
     }
 
     #[test]
@@ -299,13 +312,15 @@ mod tests {
     fn every_key_has_its_variable() {
         let text = "role = 1\nplan = '1'\nkeys = '1'\nkey = '1'\nlisten = '1'\npeer = '1'\npeer_key = '1'\n\
                     transport = 'tcp'\nlink = 'wan'\n\
-                    clients = ['1']\nowners = ['1']\nlabels_only = true\npatience = 1\nthreads = 1\n\
+                    clients = ['1']\nowners = ['1']\nlabels_only = true\npatience = 1\n\
+                    device = 'cpu'\nthreads = 1\n\
                     insecure_test_seed = true\n";
         let file = Party::from_toml(text).unwrap();
         let value = |key: &str| match key {
             "labels_only" | "insecure_test_seed" => "true",
             "transport" => "tcp",
             "link" => "wan",
+            "device" => "cpu",
             _ => "1",
         };
         let all = KEYS.map(|key| (format!("TWOPLY_{}", key.to_uppercase()), value(key).to_string()));

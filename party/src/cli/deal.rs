@@ -1,5 +1,6 @@
 //! `twoply deal`: makes keys, into a folder or straight to both parties.
 
+use super::device::{self, On};
 use super::output::{Output, bytes, shell};
 use crate::deal::{self, Order, Peer, Route};
 use crate::exit::{ExitCode, Failure, Phase};
@@ -37,6 +38,8 @@ pub struct Args {
     /// Images of a segment, the unit in which keys are made, sent and erased [default: from the plan]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     segment: Option<u32>,
+    #[command(flatten)]
+    on: On,
     /// Threads for dealing [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -88,6 +91,8 @@ struct Shown {
     /// Where the halves are; null when they were delivered.
     folders: Option<[PathBuf; 2]>,
     seconds: f64,
+    /// What computed.
+    device: String,
     /// Most anonymous memory this process held.
     peak_anonymous_bytes: Option<u64>,
     insecure_test_seed: Option<u64>,
@@ -96,9 +101,10 @@ struct Shown {
 /// Deals.
 ///
 /// # Errors
-/// 16 for disks and folders, 4 to 7 and 14 for the parties, 6 for another plan: each named by its cause.
+/// 13 for the device, 16 for disks and folders, 4 to 7 and 14 for the parties, 6 for another plan: each named by its cause.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let memory = Peak::watch();
+    let device = device::resolve(args.on.device)?;
     let plan = files::read_plan(&args.plan)?;
     let place = place(&args, out)?;
     let cut = match args.images {
@@ -111,7 +117,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     if seeds.insecure() {
         out.warn("--insecure-test-seed is on: these keys protect nothing");
     }
-    let order = Order { plan, cut, seeds };
+    let order = Order { plan, cut, seeds, device };
     let work = || match &args.network.p0 {
         Some(_) => to_network(&args, &order, &place, (&memory, out)),
         None => to_folder(&args, &order, &place, (&memory, out)),
@@ -211,6 +217,7 @@ fn shown(order: &Order, (key_set, dealt, bytes): (Option<String>, u32, [u64; 2])
         bytes,
         folders: None,
         seconds,
+        device: order.device.describe(),
         peak_anonymous_bytes: None,
         insecure_test_seed: match order.seeds {
             SeedSource::Os => None,

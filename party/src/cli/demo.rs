@@ -1,5 +1,6 @@
 //! `twoply demo`: private inference on this machine, all roles as real processes.
 
+use super::device::{self, On};
 use super::output::{Output, bytes};
 use crate::demo::cast::Stage;
 use crate::demo::{self, Play};
@@ -69,6 +70,8 @@ pub struct Args {
     /// Emulate a link between all processes: dc, lan, wan, slow, or rtt=40ms,rate=400mbit
     #[arg(long, value_name = "LINK", env = "TWOPLY_LINK", default_value = "loopback", value_parser = link)]
     link: String,
+    #[command(flatten)]
+    on: On,
     /// Least share of labels that must agree with the plain network
     #[arg(long, value_name = "SHARE", default_value = "0.99")]
     agreement: f64,
@@ -85,6 +88,7 @@ pub struct Args {
 /// # Errors
 /// Whatever a process failed with; 1 when labels disagree or counters break the plan's promise.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    device::resolve(args.on.device)?;
     let scratch = tempfile::Builder::new().prefix("twoply-demo-").tempdir();
     let scratch = scratch.map_err(|e| Failure::io("create", "a temporary folder", &e))?;
     let folder = args.keep.clone().unwrap_or_else(|| scratch.path().to_owned());
@@ -139,6 +143,7 @@ fn play(args: &Args, folder: &Path) -> Result<Play, Failure> {
         limit: args.limit,
         batch: args.batch,
         link: args.link.clone(),
+        device: args.on.device,
     };
     if let Some(zoo) = &args.zoo {
         let images = args.limit.unwrap_or(1);
@@ -207,6 +212,9 @@ fn show(r: &Report, out: &Output) -> Result<(), Failure> {
     let mb = |v: Option<u64>| v.map_or("-".into(), bytes);
     let (dealer, [p0, p1]) = (mb(r.memory.dealer), r.memory.parties.map(mb));
     out.line(format_args!("peak memory: dealer {dealer}, P0 {p0}, P1 {p1}"))?;
+    let device = |d: &Option<String>| d.clone().unwrap_or("-".into());
+    let (dealer, [p0, p1]) = (device(&r.devices.dealer), r.devices.parties.each_ref().map(device));
+    out.line(format_args!("computed on: dealer {dealer}, P0 {p0}, P1 {p1}"))?;
     for (p, k) in r.key_reading.iter().enumerate().filter_map(|(p, k)| Some((p, k.as_ref()?))) {
         let (mb, ahead) = (k.bytes as f64 / 1e6, 100.0 * k.ahead as f64 / k.bytes.max(1) as f64);
         let ms = k.seconds * 1e3;

@@ -1,6 +1,7 @@
 //! `twoply party`: one of the two parties, serving until it is told to stop.
 
 use super::config::Party as Settings;
+use super::device;
 use super::output::Output;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::read_plan;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use twoply_nn::with_ring;
-use twoply_primitives::PartyId;
+use twoply_primitives::backend::Choice;
+use twoply_primitives::{PartyId, with_device};
 
 /// Run one of the two parties
 ///
@@ -66,6 +68,9 @@ pub struct Args {
     /// How long the other party may take to appear [default: 60]
     #[arg(long, value_name = "SECONDS")]
     patience: Option<u64>,
+    /// What to compute on: auto, cpu, or cuda:N; auto takes cuda:0 where there is one, else the CPU [default: auto]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<Choice>,
     /// Threads for computing [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -95,6 +100,7 @@ impl Args {
             owners: list(&self.owners),
             labels_only: self.labels_only.then_some(true),
             patience: self.patience,
+            device: self.device,
             threads: self.threads,
             insecure_test_seed: self.insecure_test_seed.then_some(true),
         };
@@ -131,6 +137,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|e| Failure::new(ExitCode::System, format!("cannot start {threads} threads: {e}")))?;
     }
+    let device = device::resolve(settings.device.unwrap_or_default())?;
     let setup = setup(&settings, args.insecure_record_coins.clone(), out)?;
     let (me, n, link) = (setup.me, setup.plan.options.fixed.n, setup.config.link);
     let mut insecure = vec![];
@@ -138,10 +145,11 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     insecure.extend(args.insecure_record_coins.is_some().then_some("insecure-record-coins"));
     insecure.iter().for_each(|mode| out.warn(format_args!("--{mode} is on: nothing here is private")));
     let say = |text: &str| out.note(text);
-    let served: Served = with_ring!(n, R => serve::<R>(setup, &stop, &say)?);
+    let served: Served = with_ring!(n, R => with_device!(device, R, dev => serve(setup, dev, &stop, &say)))?;
     let mut report = served.tally.report(me.index());
     report.link = Emulated::by(link);
     report.memory.parties[me.index()] = memory.bytes();
+    report.devices.parties[me.index()] = Some(device.describe());
     out.line(report.table())?;
     out.line(report.opened_lines())?;
     if let Some(link) = &report.link {

@@ -112,7 +112,9 @@ impl ExitCode {
             ExitCode::Range => "rescale the input or recalibrate with more bits",
             ExitCode::Policy => "allow this opening in the configuration if it is meant",
             ExitCode::Budget => "raise the budget, or choose a smaller model or batch",
-            ExitCode::Device => "run on the CPU",
+            ExitCode::Device => {
+                "compute on the CPU with --device cpu; `twoply doctor` lists the other devices"
+            }
             ExitCode::PeerFailed => "see the peer's own message: the cause is there",
             ExitCode::Model => "the message names what stands in the way: mend it in the model or data file",
             ExitCode::System => "free the resource named above and start again",

@@ -3,6 +3,7 @@
 use twoply_primitives::Error as Primitive;
 
 use super::{ExitCode, Failure, Phase};
+use crate::failures::worded;
 use crate::identity::{FingerprintError, IdentityError};
 use crate::transport::{Detail, Error as Wire, Reason};
 
@@ -26,6 +27,7 @@ impl From<Primitive> for Failure {
             Primitive::Integrity(_) => ExitCode::KeysSpent,
             Primitive::Channel(_) => ExitCode::Unreachable,
             Primitive::Local(_) => ExitCode::System,
+            Primitive::Device(text) => return worded(ExitCode::Device, text),
             Primitive::Owner(_) => {
                 return Failure::new(ExitCode::PeerFailed, error.to_string()).with_peer("the data owner");
             }
@@ -148,6 +150,9 @@ mod tests {
         assert_eq!(code(Primitive::Integrity("spent".into())), 9);
         assert_eq!(code(Primitive::Channel("gone".into())), 4);
         assert_eq!(code(Primitive::Transcript { at: 3 }), 6);
+        let failure = Failure::from(Primitive::Device("no cuda:7 here; take cuda:0".into()));
+        assert_eq!((failure.code() as u8, &failure.content().what[..]), (13, "no cuda:7 here"));
+        assert_eq!(failure.content().remedy, "take cuda:0");
         let range = Primitive::Range { at: "fc1".into(), value: 99.0, limit: 64.0, n: 32, f: 12 };
         let failure = Failure::from(range);
         assert_eq!((failure.code(), failure.content().layer.as_deref()), (ExitCode::Range, Some("fc1")));

@@ -8,15 +8,15 @@ use crate::transport::{Detail, Endpoint, Error, Link, Reason, Role};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Scope;
 use std::time::Duration;
-use twoply_primitives::Ring;
+use twoply_primitives::Backend;
 
 /// How long a caller may stay silent between two requests.
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// Takes callers until `over`.
-pub fn watch<'s, 'e, R: Ring>(
+pub fn watch<'s, 'e, B: Backend>(
     scope: &'s Scope<'s, 'e>,
-    party: &'e Party<R>,
+    party: &'e Party<B>,
     endpoint: &'e Endpoint,
     over: &'e AtomicBool,
     say: &'e (dyn Fn(&str) + Sync),
@@ -40,12 +40,12 @@ pub fn watch<'s, 'e, R: Ring>(
     }
 }
 
-fn is_peer<R: Ring>(party: &Party<R>, link: &Link) -> bool {
+fn is_peer<B: Backend>(party: &Party<B>, link: &Link) -> bool {
     link.peer() == party.config.peer && matches!(link.role(), Role::P0 | Role::P1)
 }
 
 /// Reads requests of one caller. A job hands the link over to the party; it comes back after the job.
-pub fn listen<R: Ring>(party: &Party<R>, mut link: Link, over: &AtomicBool, say: &dyn Fn(&str)) {
+pub fn listen<B: Backend>(party: &Party<B>, mut link: Link, over: &AtomicBool, say: &dyn Fn(&str)) {
     let (mut quiet, mut probed) = (Duration::ZERO, 0);
     while quiet < IDLE && !over.load(Ordering::SeqCst) {
         let heard =
@@ -72,18 +72,23 @@ pub fn listen<R: Ring>(party: &Party<R>, mut link: Link, over: &AtomicBool, say:
         if let Err(failure) = result {
             say(&format!("{}: {}", link.name(), failure.content().what));
             let (reason, detail) = failure.reason();
-            return link.abort(reason, detail);
+            link.abort(reason, detail);
+            // Without its device this party can serve nobody.
+            if failure.code() == ExitCode::Device {
+                party.door_failed(failure);
+            }
+            return;
         }
     }
     link.abort(Reason::Interrupted, Detail::None);
 }
 
-fn admit_data_owner<R: Ring>(party: &Party<R>, link: &Link, job: &Job) -> Result<(), Failure> {
+fn admit_data_owner<B: Backend>(party: &Party<B>, link: &Link, job: &Job) -> Result<(), Failure> {
     let listed = party.config.clients.contains(&link.peer()) && link.role() == Role::Client;
     check(listed, "a data owner", job.plan == party.digest.0)
 }
 
-fn admit_model_owner<R: Ring>(party: &Party<R>, link: &Link, plan: [u8; 32]) -> Result<(), Failure> {
+fn admit_model_owner<B: Backend>(party: &Party<B>, link: &Link, plan: [u8; 32]) -> Result<(), Failure> {
     let listed = party.config.owners.contains(&link.peer()) && link.role() == Role::ModelOwner;
     check(listed, "the model owner", plan == party.digest.0)
 }

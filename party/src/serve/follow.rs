@@ -8,13 +8,13 @@ use crate::identity::Fingerprint;
 use crate::jobs::{Follow, Job, Lead};
 use crate::transport::Link;
 use std::time::Duration;
-use twoply_primitives::Ring;
+use twoply_primitives::Backend;
 
 /// How long the data owner may take to reach this party after it reached P0.
 const GATHER: Duration = Duration::from_secs(10);
 
 /// Serves jobs over one link to the peer.
-pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, hooks: &Hooks) -> Result<Ended, Failure> {
+pub fn run<B: Backend>(party: &Party<B>, peer: &mut Link, hooks: &Hooks) -> Result<Ended, Failure> {
     loop {
         if hooks.stopped() {
             return Ok(Ended::Stopped);
@@ -38,7 +38,7 @@ pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, hooks: &Hooks) -> Result<
 
 type Order = (Job, Fingerprint, [u8; 32], Option<(u64, u64)>);
 
-fn one<R: Ring>(party: &Party<R>, peer: &mut Link, order: Order, hooks: &Hooks) -> Result<(), Failure> {
+fn one<B: Backend>(party: &Party<B>, peer: &mut Link, order: Order, hooks: &Hooks) -> Result<(), Failure> {
     let (reserve, _serving) = (order.3, party.larder.serving());
     let client = match prepare(party, order) {
         Ok(client) => client,
@@ -67,8 +67,8 @@ fn one<R: Ring>(party: &Party<R>, peer: &mut Link, order: Order, hooks: &Hooks) 
 }
 
 /// Finds the data owner and checks that this party can do its part.
-fn prepare<R: Ring>(
-    party: &Party<R>,
+fn prepare<B: Backend>(
+    party: &Party<B>,
     (job, client, weights, reserve): Order,
 ) -> Result<Waiting, Box<(Option<Link>, Failure)>> {
     let found = party.dequeue(GATHER, |w| w.job == job && w.link.peer() == client);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use twoply_nn::roles;
 use twoply_preprocessing::Lease;
 use twoply_primitives::session::Setup;
-use twoply_primitives::{Channel, Cpu, Error, Ring, Session, WallClock};
+use twoply_primitives::{Backend, Channel, Error, Ring, Session, WallClock};
 
 /// Most images in one request: bounds what a data owner can make a party reserve at once.
 pub const MOST_IMAGES: u64 = 4096;
@@ -34,7 +34,7 @@ pub enum Outcome {
 }
 
 /// The weights, or what to do about it.
-pub fn weights<R: Ring>(party: &Party<R>) -> Result<Arc<Weights<R>>, Failure> {
+pub fn weights<B: Backend>(party: &Party<B>) -> Result<Arc<Weights<B>>, Failure> {
     party.weights().ok_or_else(|| {
         Failure::new(ExitCode::KeysMissing, "this party has no weights yet")
             .remedy("let the model owner run `twoply provision` first")
@@ -43,7 +43,7 @@ pub fn weights<R: Ring>(party: &Party<R>) -> Result<Arc<Weights<R>>, Failure> {
 }
 
 /// Reserves images durably, tells the peer, hears the same. Nothing that depends on their keys may leave before.
-pub fn reserve<R: Ring>(party: &Party<R>, peer: &mut Link, images: Range<u64>) -> Result<(), Failure> {
+pub fn reserve<B: Backend>(party: &Party<B>, peer: &mut Link, images: Range<u64>) -> Result<(), Failure> {
     let pending = party.book().ledger.reserve(images)?;
     peer.send_message(&Reserved(pending.claim()))?;
     let Reserved(claim) = peer.recv_message()?;
@@ -53,7 +53,7 @@ pub fn reserve<R: Ring>(party: &Party<R>, peer: &mut Link, images: Range<u64>) -
 }
 
 /// Runs a job whose images are reserved.
-pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, client: Waiting) -> Result<Outcome, Failure> {
+pub fn run<B: Backend>(party: &Party<B>, peer: &mut Link, client: Waiting) -> Result<Outcome, Failure> {
     let mut link = client.link;
     link.set_patience(OWNER);
     party.larder.asked_for(client.job.images.into());
@@ -66,7 +66,7 @@ pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, client: Waiting) -> Resul
     for lease in leases {
         let images = lease.images().len() as u64;
         // This party may be done with the data owner long before the peer is.
-        let upload = images * party.plan.graph.input.row() as u64 * u64::from(R::BITS / 8);
+        let upload = images * party.plan.graph.input.row() as u64 * u64::from(B::Ring::BITS / 8);
         peer.set_patience(PEER + 2 * OWNER + Duration::from_secs(upload / SLOWEST));
         let result = piece(party, peer, &mut link, lease);
         if let Some(segment) = segments.pop_front()
@@ -122,7 +122,7 @@ enum Stop {
     Peer(Failure),
 }
 
-fn piece<R: Ring>(party: &Party<R>, peer: &mut Link, link: &mut Link, lease: Lease) -> Result<(), Stop> {
+fn piece<B: Backend>(party: &Party<B>, peer: &mut Link, link: &mut Link, lease: Lease) -> Result<(), Stop> {
     let fatal = |e: Failure| Stop::Peer(e.during(Phase::Online));
     let weights = weights(party).map_err(fatal)?;
     let keys = party.set.open(lease).map_err(|e| fatal(e.into()))?;
@@ -134,7 +134,7 @@ fn piece<R: Ring>(party: &Party<R>, peer: &mut Link, link: &mut Link, lease: Lea
     let began = Instant::now();
     let setup = Setup {
         me: party.me,
-        dev: Cpu::<R>::new(),
+        dev: party.dev.clone(),
         seed: keys.seed().clone(),
         origin: keys.origin(),
         images: images.start as usize..images.end as usize,
@@ -148,7 +148,7 @@ fn piece<R: Ring>(party: &Party<R>, peer: &mut Link, link: &mut Link, lease: Lea
     if let Some(prepared) = party.larder.take(keys.origin()) {
         session.prepared(prepared);
     }
-    let ran = roles::run::<R>(&party.program, &weights.wires, session, (&mut owner, half), record);
+    let ran = roles::run(&party.program, &weights.wires, session, (&mut owner, half), record);
     let owner_failure = owner.failure.take();
     match ran {
         Ok(ran) => {
@@ -171,7 +171,7 @@ fn piece<R: Ring>(party: &Party<R>, peer: &mut Link, link: &mut Link, lease: Lea
 }
 
 /// Erases a segment all of whose images are spent.
-fn erase<R: Ring>(party: &Party<R>, segment: u32) -> Result<(), Failure> {
+fn erase<B: Backend>(party: &Party<B>, segment: u32) -> Result<(), Failure> {
     party.larder.let_go();
     let end = party.set.cut().range(segment).map_or(u64::MAX, |r| r.end);
     let book = party.book();

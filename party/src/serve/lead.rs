@@ -7,10 +7,10 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::jobs::{Follow, Lead};
 use crate::transport::{Link, Reason};
 use std::time::Duration;
-use twoply_primitives::Ring;
+use twoply_primitives::Backend;
 
 /// Serves jobs over one link to the peer.
-pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, hooks: &Hooks) -> Result<Ended, Failure> {
+pub fn run<B: Backend>(party: &Party<B>, peer: &mut Link, hooks: &Hooks) -> Result<Ended, Failure> {
     loop {
         if hooks.stopped() {
             let _ = peer.send_message(&Lead::Bye);
@@ -35,8 +35,8 @@ pub fn run<R: Ring>(party: &Party<R>, peer: &mut Link, hooks: &Hooks) -> Result<
 }
 
 /// One job; says if the peer left before anything was reserved for it.
-fn one<R: Ring>(
-    party: &Party<R>,
+fn one<B: Backend>(
+    party: &Party<B>,
     peer: &mut Link,
     client: Waiting,
     hooks: &Hooks,
@@ -81,7 +81,7 @@ fn one<R: Ring>(
 /// Digest of the weights, and what must be reserved for `images`.
 type Ready = ([u8; 32], Option<(u64, u64)>);
 
-fn prepare<R: Ring>(party: &Party<R>, images: u64) -> Result<Ready, Failure> {
+fn prepare<B: Backend>(party: &Party<B>, images: u64) -> Result<Ready, Failure> {
     let weights = job::weights(party)?.digest;
     if images == 0 || images > job::MOST_IMAGES {
         return Err(Failure::new(

@@ -12,7 +12,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use twoply_nn::{Plan, roles};
 use twoply_primitives::session::{Own, Prepared};
-use twoply_primitives::{Cpu, Origin, Ring};
+use twoply_primitives::{Backend, Origin, Ring};
 
 /// Most bytes held for runs to come.
 const MOST: usize = 256 << 20;
@@ -21,16 +21,16 @@ const MOST: usize = 256 << 20;
 const TOGETHER: usize = 8;
 
 /// What is prepared, and by whom.
-pub struct Larder<R: Ring> {
-    shelf: Mutex<Shelf<R>>,
+pub struct Larder<B: Backend> {
+    shelf: Mutex<Shelf<B>>,
     bell: Condvar,
     /// Ring elements that an image takes.
     per_image: usize,
 }
 
-struct Shelf<R: Ring> {
+struct Shelf<B: Backend> {
     /// By segment.
-    stock: Vec<Prepared<Cpu<R>>>,
+    stock: Vec<Prepared<B>>,
     /// A data owner is being served: nothing is begun.
     serving: bool,
     /// The thread that prepares holds keys.
@@ -48,16 +48,16 @@ struct Gap {
 }
 
 /// While it lives, nothing new is prepared.
-pub struct Serving<'a, R: Ring>(&'a Larder<R>);
+pub struct Serving<'a, B: Backend>(&'a Larder<B>);
 
-impl<R: Ring> Drop for Serving<'_, R> {
+impl<B: Backend> Drop for Serving<'_, B> {
     fn drop(&mut self) {
         self.0.shelf().serving = false;
         self.0.bell.notify_all();
     }
 }
 
-impl<R: Ring> Larder<R> {
+impl<B: Backend> Larder<B> {
     /// Empty, for runs of a plan.
     pub fn new(plan: &Plan) -> Self {
         let products = plan.gates.iter().filter(|g| ["linear", "conv2d"].contains(&&g.gate[..]));
@@ -65,12 +65,12 @@ impl<R: Ring> Larder<R> {
         let shelf = Shelf { stock: vec![], serving: false, working: false, wanted: 1, seconds: 0.0 };
         Larder { shelf: Mutex::new(shelf), bell: Condvar::new(), per_image }
     }
-    fn shelf(&self) -> MutexGuard<'_, Shelf<R>> {
+    fn shelf(&self) -> MutexGuard<'_, Shelf<B>> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A data owner is served from now on.
-    pub fn serving(&self) -> Serving<'_, R> {
+    pub fn serving(&self) -> Serving<'_, B> {
         self.shelf().serving = true;
         Serving(self)
     }
@@ -79,7 +79,7 @@ impl<R: Ring> Larder<R> {
         self.shelf().wanted = images;
     }
     /// What is there for a segment.
-    pub fn take(&self, origin: Origin) -> Option<Prepared<Cpu<R>>> {
+    pub fn take(&self, origin: Origin) -> Option<Prepared<B>> {
         let mut shelf = self.shelf();
         let at = shelf.stock.iter().position(|p| p.origin() == origin)?;
         Some(shelf.stock.swap_remove(at))
@@ -101,7 +101,7 @@ impl<R: Ring> Larder<R> {
     }
 
     /// Prepares in the idle time until `over`.
-    pub fn work(&self, party: &Party<R>, over: &AtomicBool) {
+    pub fn work(&self, party: &Party<B>, over: &AtomicBool) {
         while !over.load(Ordering::SeqCst) {
             let gap = self.gap(party);
             let mut shelf = self.shelf();
@@ -123,7 +123,7 @@ impl<R: Ring> Larder<R> {
     }
 
     /// The first images that the next data owner will be given and that lack preparation, if there is room.
-    fn gap(&self, party: &Party<R>) -> Option<Gap> {
+    fn gap(&self, party: &Party<B>) -> Option<Gap> {
         party.weights()?;
         let (next, end) = {
             let book = party.book();
@@ -137,10 +137,10 @@ impl<R: Ring> Larder<R> {
             .pieces(next..end.min(next + shelf.wanted))
             .map(|(segment, r)| Gap { segment, images: r.start as usize..r.end as usize })
             .collect();
-        let of = |p: &Prepared<Cpu<R>>| coming.iter().find(|g| g.segment == p.origin().segment);
+        let of = |p: &Prepared<B>| coming.iter().find(|g| g.segment == p.origin().segment);
         shelf.stock.retain(|p| of(p).is_some_and(|g| p.images().contains(&g.images.start)));
         let held: usize = shelf.stock.iter().map(Prepared::elements).sum();
-        let room = (MOST / (R::BITS as usize / 8)).saturating_sub(held) / self.per_image.max(1);
+        let room = (MOST / (B::Ring::BITS as usize / 8)).saturating_sub(held) / self.per_image.max(1);
         let gap = coming.into_iter().find_map(|Gap { segment, images }| {
             let there = shelf.stock.iter().find(|p| p.origin().segment == segment);
             let from = there.map_or(images.start, |p| p.images().end);
@@ -150,12 +150,12 @@ impl<R: Ring> Larder<R> {
         (gap.images.len() <= room && self.per_image > 0).then_some(gap)
     }
 
-    fn fill(&self, party: &Party<R>, gap: Gap) -> Result<(), Failure> {
+    fn fill(&self, party: &Party<B>, gap: Gap) -> Result<(), Failure> {
         let began = Instant::now();
         let Some(weights) = party.weights() else { return Ok(()) };
-        let (keys, dev) = (party.set.peek(gap.segment)?, Cpu::<R>::new());
+        let (keys, dev) = (party.set.peek(gap.segment)?, &party.dev);
         let own = Own {
-            dev: &dev,
+            dev,
             me: party.me,
             seed: keys.seed(),
             origin: keys.origin(),
@@ -170,7 +170,7 @@ impl<R: Ring> Larder<R> {
                 return false;
             }
             if !shelf.stock.iter().any(|p| p.origin() == keys.origin()) {
-                shelf.stock.push(Prepared::new(dev, keys.origin()));
+                shelf.stock.push(Prepared::new(dev.clone(), keys.origin()));
             }
             if let Some(p) = shelf.stock.iter_mut().find(|p| p.origin() == keys.origin()) {
                 if std::mem::take(&mut first) {

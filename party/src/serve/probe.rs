@@ -6,7 +6,7 @@ use crate::jobs::{About, PROBE_CAP, Probe};
 use crate::messages::PROTOCOL_VERSION;
 use crate::probe::now;
 use crate::transport::{Label, Link, Role};
-use twoply_primitives::{Channel, Ring};
+use twoply_primitives::{Backend, Channel};
 
 /// Most bytes that the probes of one link may move: a probe shall not hold up the party's own messages for long.
 const BUDGET: u64 = 32 << 20;
@@ -14,8 +14,8 @@ const BUDGET: u64 = 32 << 20;
 const LEAST: u64 = 1 << 10;
 
 /// Answers one; `moved` counts the bytes of its link.
-pub fn answer<R: Ring>(
-    party: &Party<R>,
+pub fn answer<B: Backend>(
+    party: &Party<B>,
     link: &mut Link,
     probe: Probe,
     moved: &mut u64,
@@ -41,7 +41,7 @@ pub fn answer<R: Ring>(
     Ok(())
 }
 
-fn about<R: Ring>(party: &Party<R>) -> Result<About, Failure> {
+fn about<B: Backend>(party: &Party<B>) -> Result<About, Failure> {
     Ok(About {
         protocol: PROTOCOL_VERSION,
         software: Label::new(env!("CARGO_PKG_VERSION")),

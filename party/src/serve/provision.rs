@@ -6,15 +6,15 @@ use crate::files::{Existing, write_private};
 use crate::jobs::{Provision, WeightGrant};
 use crate::transport::Link;
 use twoply_nn::roles;
-use twoply_primitives::{Channel, Ring};
+use twoply_primitives::{Backend, Channel};
 
 /// Serves one provisioning. The weight mask is bound to a digest before the owner lets `w^` leave; another digest under
 /// the same mask is refused for good.
-pub fn take<R: Ring>(party: &Party<R>, link: &mut Link) -> Result<(), Failure> {
+pub fn take<B: Backend>(party: &Party<B>, link: &mut Link) -> Result<(), Failure> {
     exchange(party, link).map_err(|f| Failure::on_link(f, link).during(Phase::Provision))
 }
 
-fn exchange<R: Ring>(party: &Party<R>, link: &mut Link) -> Result<(), Failure> {
+fn exchange<B: Backend>(party: &Party<B>, link: &mut Link) -> Result<(), Failure> {
     let set = party.set.id();
     link.send_message(&WeightGrant { key_set: set })?;
     let keys = roles::weight_keys(&party.program, set, party.set.weight_seed());

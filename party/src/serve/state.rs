@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use twoply_nn::{Plan, Program, Reveal, roles};
 use twoply_preprocessing::{FileLog, KeyDir, KeySet, Lease, Ledger, PlanDigest, Reservation};
-use twoply_primitives::{Cpu, Masked, PartyId, Ring};
+use twoply_primitives::{Backend, Masked, PartyId};
 
 /// How long a data owner may wait for its turn; beyond it, the peer may never have heard of its job.
 const ORPHAN: Duration = Duration::from_secs(600);
@@ -94,9 +94,9 @@ impl Waiting {
 }
 
 /// The opened weights.
-pub struct Weights<R: Ring> {
+pub struct Weights<B: Backend> {
     /// As wires.
-    pub wires: Vec<Masked<Cpu<R>>>,
+    pub wires: Vec<Masked<B>>,
     /// Digest of `w^`.
     pub digest: [u8; 32],
 }
@@ -107,17 +107,18 @@ pub struct Book {
     pub(super) reserved: VecDeque<Reservation>,
 }
 
-/// One party: plan, keys, ledger, weights, and whoever waits.
-pub struct Party<R: Ring> {
+/// One party: device, plan, keys, ledger, weights, and whoever waits.
+pub struct Party<B: Backend> {
     pub me: PartyId,
+    pub dev: B,
     pub plan: Plan,
     pub program: Program,
     pub digest: PlanDigest,
     pub set: KeySet,
     pub config: Config,
-    pub larder: Larder<R>,
+    pub larder: Larder<B>,
     book: Mutex<Book>,
-    weights: Mutex<Option<Arc<Weights<R>>>>,
+    weights: Mutex<Option<Arc<Weights<B>>>>,
     waiting: Mutex<VecDeque<Waiting>>,
     peers: Mutex<VecDeque<Link>>,
     door: Mutex<Option<Failure>>,
@@ -130,9 +131,9 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<R: Ring> Party<R> {
+impl<B: Backend> Party<B> {
     /// Opens keys, ledger and, if they are there, weights.
-    pub fn new(setup: Setup) -> Result<Self, Failure> {
+    pub fn new(setup: Setup, dev: B) -> Result<Self, Failure> {
         let start = |f: Failure| f.during(Phase::Start);
         let policy = setup.config.labels_only && setup.plan.options.reveal != Reveal::Label;
         if policy {
@@ -151,6 +152,7 @@ impl<R: Ring> Party<R> {
         set.gc(&ledger).map_err(|e| start(e.into()))?; // what a crash kept from being erased
         let party = Party {
             me: setup.me,
+            dev,
             larder: Larder::new(&setup.plan),
             plan: setup.plan,
             program,
@@ -189,12 +191,13 @@ impl<R: Ring> Party<R> {
     }
     /// Takes masked weights into use.
     pub fn set_weights(&self, packed: &[u8]) -> Result<(), Failure> {
-        let wires = roles::masked_weights::<R>(&self.program, self.set.id(), self.set.weight_seed(), packed)?;
+        let wires =
+            roles::masked_weights(&self.dev, &self.program, self.set.id(), self.set.weight_seed(), packed)?;
         *lock(&self.weights) = Some(Arc::new(Weights { wires, digest: *blake3::hash(packed).as_bytes() }));
         self.larder.wake();
         Ok(())
     }
-    pub fn weights(&self) -> Option<Arc<Weights<R>>> {
+    pub fn weights(&self) -> Option<Arc<Weights<B>>> {
         lock(&self.weights).clone()
     }
     pub fn weights_digest(&self) -> Option<[u8; 32]> {

@@ -3,6 +3,7 @@
 mod checks;
 mod costs;
 mod deals;
+mod devices;
 mod keys;
 mod lab;
 mod models;
@@ -38,6 +39,8 @@ fn help_is_a_result_and_nonsense_is_a_mistake() {
         &["keys", "ls", "--keys", "k", "--party", "2"],
         &["party", "--link", "lann"],
         &["demo", "--link", "rtt=40"],
+        &["demo", "--device", "cuda:x"],
+        &["deal", "p", "--images", "1", "--out", "k", "--device", "gpu0"],
         &["bench"],
         &["bench", "--table", "nonsense"],
         &["bench", "--table", "links", "--link", "rate=1mbit"],

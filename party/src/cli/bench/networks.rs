@@ -4,11 +4,12 @@
 //! randomness, on images of noise and made-up weights. Online time is the data owner's, from request to answer; medians
 //! over requests after a first one. Bytes are payload that one party sends, keys apart.
 
+use crate::cli::device::{self, On};
 use crate::cli::output::{Output, bytes, table};
 use crate::demo::cast::Stage;
 use crate::demo::{self, Play};
 use crate::exit::{ExitCode, Failure};
-use crate::report::{Memory, Report};
+use crate::report::{Devices, Memory, Report};
 use crate::transport::Shape;
 use serde::Serialize;
 use twoply_nn::zoo::{self, ariann};
@@ -28,6 +29,8 @@ pub(super) struct Networks {
     /// Requests that count; one more comes first and does not
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     requests: u16,
+    #[command(flatten)]
+    on: On,
 }
 
 /// One network. Bytes, comparisons and seconds are per image but for the requests'.
@@ -54,6 +57,7 @@ struct Row {
     /// Dealing, writing included.
     deal_seconds: f64,
     memory: Memory,
+    devices: Devices,
     /// Labels that are the plain network's, of `images`.
     agree: u64,
     images: u64,
@@ -63,12 +67,13 @@ struct Row {
 /// Runs the networks and prints the table.
 ///
 /// # Errors
-/// What a process fails with; 1 when private labels differ from plain ones in more than 1 % of the images.
+/// What a process fails with; 13 for the device; 1 when private labels differ from plain ones in more than 1 % of the images.
 pub(super) fn run(args: &Networks, link: &Shape, out: &Output) -> Result<(), Failure> {
     let names: Vec<String> = match args.networks.is_empty() {
         true => zoo::ALL.iter().map(|e| e.name.to_owned()).collect(),
         false => args.networks.clone(),
     };
+    let device = device::resolve(args.on.device)?;
     for name in &names {
         zoo::named(name).map_err(|e| {
             Failure::new(ExitCode::Usage, e.to_string()).remedy("choose one of these names for --network")
@@ -80,6 +85,7 @@ pub(super) fn run(args: &Networks, link: &Shape, out: &Output) -> Result<(), Fai
         rows.push(row(name, args, link)?);
     }
     out.line(text(&rows))?;
+    out.line(format_args!("dealer and parties compute on {}", device.describe()))?;
     out.line("per image; AriaNN's figures: one party at 8 bytes an element and 920 a comparison, one process on 16 vCPUs without a network")?;
     out.result_json(&rows)?;
     match rows.iter().find(|r| (r.agree as f64) < 0.99 * r.images as f64) {
@@ -105,6 +111,7 @@ fn row(name: &str, args: &Networks, link: &Shape) -> Result<Row, Failure> {
         limit: Some(images),
         batch: args.batch,
         link: link.setting(),
+        device: args.on.device,
     };
     let report = demo::run(&play, folder.path(), &Stage::new(|_, _| ())?)?;
     let graph = crate::files::read_graph(&folder.path().join("model.graph.json"))?;
@@ -129,6 +136,7 @@ fn fill(name: &str, args: &Networks, link: &Shape, r: &Report, as_ariann: u64) -
         online_seconds: request_seconds[0] / f64::from(args.batch),
         deal_seconds: r.seconds.deal.unwrap_or(0.0) / r.images.max(1) as f64,
         memory: r.memory,
+        devices: r.devices.clone(),
         agree: r.agree.unwrap_or(0),
         images: r.images,
         ariann: ariann::PUBLISHED.into_iter().find(|p| p.name == name),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use twoply_nn::Plan;
 use twoply_preprocessing::{Cut, KeyDir};
 use twoply_primitives::PartyId;
-use twoply_primitives::backend::Isa;
+use twoply_primitives::backend::{Device, Isa};
 
 /// The CUDA driver's library, and where systems keep it.
 const CUDA: &str = "libcuda.so.1";
@@ -26,7 +26,7 @@ const LIBRARIES: [&str; 6] = [
     "/usr/local/cuda/compat",
 ];
 
-/// Processor, cores, accelerator.
+/// Processor, cores, CUDA devices.
 pub(super) fn machine(here: &mut Findings) {
     let (can, does) = (Isa::detected(), Isa::current());
     if can == Isa::Portable {
@@ -42,12 +42,37 @@ pub(super) fn machine(here: &mut Findings) {
         Ok(cores) => here.ok("cores", cores.to_string()),
         Err(e) => here.fail("cores", &Failure::io("count", "the cores", &e)),
     }
+    cuda(here);
+}
+
+/// The CUDA devices, if this program can compute on them.
+fn cuda(here: &mut Findings) {
+    let driver = match driver() {
+        Some(folder) => format!("driver library in {}", folder.display()),
+        None => "no driver library".into(),
+    };
+    if !Device::CUDA {
+        return here.ok("cuda", format!("not built in: the CPU computes; {driver}"));
+    }
+    match Device::all_cuda() {
+        Ok(all) if all.is_empty() => here.ok("cuda", "built in, 0 devices: the CPU computes"),
+        Ok(all) => {
+            let names: Vec<String> = all.iter().map(|device| device.describe()).collect();
+            here.ok("cuda", format!("built in, {} devices: {}", all.len(), names.join(", ")));
+        }
+        Err(why) => {
+            let failure = Failure::from(why);
+            let found = format!("built in, {}: {driver}", failure.content().what);
+            here.warn("cuda", found, format!("runs, on the CPU; {}", failure.content().remedy));
+        }
+    }
+}
+
+/// The folder of the driver's library.
+fn driver() -> Option<PathBuf> {
     let named = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let mut folders = std::env::split_paths(&named).chain(LIBRARIES.map(PathBuf::from));
-    match folders.find(|folder| folder.join(CUDA).exists()) {
-        Some(folder) => here.ok("cuda", format!("driver library in {}", folder.display())),
-        None => here.ok("cuda", "no driver library: the CPU computes"),
-    }
+    folders.find(|folder| folder.join(CUDA).exists())
 }
 
 /// Whether the address can be listened on, over UDP and TCP.

@@ -13,8 +13,8 @@ use std::time::Duration;
 use twoply_nn::engine::PlannedGate;
 use twoply_nn::rehearsal::Played;
 use twoply_nn::{Plan, Rehearsal, Weights, with_ring};
-use twoply_primitives::Ring;
 use twoply_primitives::session::GateStats;
+use twoply_primitives::{Cpu, Ring};
 
 /// What TLS, system calls and the change of process cost a message over loopback, beyond a queue in memory.
 const MESSAGE: Duration = Duration::from_micros(30);
@@ -122,7 +122,7 @@ fn scheme(with: &serde_json::Value) -> Option<String> {
 fn rehearse<R: Ring>(plan: &Plan, batch: usize) -> Result<(Vec<(String, f64)>, f64), Failure> {
     let program = plan.program()?;
     let zeros = plan.graph.params.iter().map(|p| vec![0.0; p.shape.iter().product()]).collect();
-    let mut rehearsal = Rehearsal::<R>::new(&program, &Weights(zeros))?;
+    let mut rehearsal = Rehearsal::new(Cpu::<R>::new(), &program, &Weights(zeros))?;
     let inputs = vec![R::ZERO; batch * plan.graph.input.row()];
     let first = rehearsal.run(&inputs)?;
     let (mut all, mut took): (Vec<Played<R>>, f64) = (vec![], 0.0);

@@ -1,0 +1,25 @@
+//! The device that computes, as a flag.
+
+use crate::exit::{Failure, Phase};
+use twoply_primitives::backend::{Choice, Device};
+
+/// What to compute on.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct On {
+    /// What to compute on: auto, cpu, or cuda:N; auto takes cuda:0 where there is one, else the CPU
+    #[arg(long, value_name = "DEVICE", env = "TWOPLY_DEVICE", default_value = "auto")]
+    pub device: Choice,
+}
+
+/// The device that `choice` stands for here; the log names it.
+///
+/// # Errors
+/// 13 when a device is named that is not there.
+pub(super) fn resolve(choice: Choice) -> Result<Device, Failure> {
+    let device = choice.resolve().map_err(|e| Failure::from(e).during(Phase::Start))?;
+    match (choice, Device::all_cuda()) {
+        (Choice::Auto, Err(why)) => tracing::info!("the CPU computes: {why}"),
+        _ => tracing::info!("{} computes", device.describe()),
+    }
+    Ok(device)
+}
