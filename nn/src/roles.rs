@@ -3,12 +3,12 @@
 //! Dealer and parties compute on a device and are generic over it; owners always compute on the CPU and are generic over
 //! the ring. [`crate::with_ring`] chooses the ring from the plan, [`twoply_primitives::with_device`] the device's type.
 
-use crate::engine::{OwnerTraffic, Party, Prepare};
+use crate::engine::{Foresee, OwnerTraffic, Party, Prepare};
 use crate::plan::Reveal;
 use crate::program::Program;
 use crate::{Error, Plan, Result, Weights};
 use twoply_preprocessing::{PartFile, SegmentWriter};
-use twoply_primitives::session::{Early, GateStats, Own};
+use twoply_primitives::session::{Early, GateStats, Own, Upcoming};
 use twoply_primitives::{
     Backend, Channel, Deal, Form, KeySetId, KeySink, Mask, Masked, Origin, Ring, Seed, Session, Site, owner,
 };
@@ -153,6 +153,7 @@ pub fn run<'a, B: Backend>(
         session.record_coins();
     }
     let batch = session.batch();
+    session.foresee(|| keys_ahead(program, B::Ring::BITS, batch))?;
     let mut party = Party::new(session, owner, half);
     program.run(&mut party, weights, batch)?;
     party.session.finish()?;
@@ -164,6 +165,14 @@ pub fn run<'a, B: Backend>(
         traffic: party.traffic,
         coins: party.session.take_coins(),
     })
+}
+
+/// Keys that a run of so many images will use, in order.
+fn keys_ahead(program: &Program, n: u32, batch: usize) -> twoply_primitives::Result<Vec<Upcoming>> {
+    let mut engine = Foresee::new(n, batch);
+    let shapes = program.run(&mut engine, &program.params(), batch);
+    shapes.map_err(|e| twoply_primitives::Error::shape("keys ahead", e.to_string()))?;
+    Ok(engine.parts)
 }
 
 /// Party: what of a run on the images of `own` can be computed before their input is there, gate by gate, handed to

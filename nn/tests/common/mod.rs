@@ -13,12 +13,13 @@ use twoply_nn::engine::Clear;
 use twoply_nn::roles::{self, Answer, Ran};
 use twoply_nn::{Options, Plan, Program, Reveal, Totals, Weights};
 use twoply_preprocessing::{Cut, DealSpec, KeyDir, SeedSource, SetWriter};
+use twoply_primitives::backend::{Choice, Device};
 use twoply_primitives::channel::{Loopback, pair};
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::Rounding;
 use twoply_primitives::session::Setup;
+use twoply_primitives::{Backend, Error, Fixed, KeySetId, NoClock, PartyId, Ring, Session, with_device};
 use twoply_primitives::{Channel, ring};
-use twoply_primitives::{Cpu, Fixed, KeySetId, NoClock, PartyId, Ring, Session};
 
 /// One piece of a run: what the data owner got, and what the oracle says.
 pub struct Run {
@@ -103,17 +104,15 @@ pub fn deal<R: Ring>(plan: &Plan, program: &Program, weights: &Weights, cut: Cut
     roots.iter().for_each(|d| std::fs::create_dir(d).unwrap());
     let spec = DealSpec { plan: plan.digest().unwrap(), layout: plan.layout(), cut, seeds: SeedSource::Os };
     let set = SetWriter::create([&roots[0], &roots[1]], spec).unwrap();
-    let masks = roles::weight_masks(&Cpu::<R>::new(), program, set.key_set(), set.weight_seeds());
-    for s in 0..cut.segments() {
-        roles::deal_segment(
-            &Cpu::<R>::new(),
-            program,
-            &masks,
-            set.key_set(),
-            set.segment(s).unwrap().unwrap(),
-        )
-        .unwrap();
-    }
+    let dealt: Result<(), Error> = with_device!(device(), R, dev => {
+        let masks = roles::weight_masks(&dev, program, set.key_set(), set.weight_seeds());
+        for s in 0..cut.segments() {
+            let segment = set.segment(s).unwrap().unwrap();
+            roles::deal_segment(&dev, program, &masks, set.key_set(), segment).unwrap();
+        }
+        Ok(())
+    });
+    dealt.unwrap();
     let keys = [0, 1].map(|p| roles::weight_keys(program, set.key_set(), &set.weight_seeds()[p]));
     (dirs, roles::mask_weights::<R>(program, weights, [&keys[0], &keys[1]]).unwrap())
 }
@@ -128,41 +127,59 @@ fn party<R: Ring>(
     runs: Vec<usize>,
 ) -> JoinHandle<Vec<Coins>> {
     thread::spawn(move || {
-        let program = plan.program().unwrap();
-        let dir = KeyDir::open(dir, me).unwrap();
-        let id: KeySetId = dir.choose(plan.digest().unwrap()).unwrap();
-        let set = dir.key_set(id, plan.digest().unwrap(), plan.layout(), false).unwrap();
-        let weights =
-            roles::masked_weights(&Cpu::<R>::new(), &program, id, set.weight_seed(), &packed).unwrap();
-        let mut ledger = set.ledger().unwrap();
-        let mut coins = vec![];
-        for b in runs {
-            let range = ledger.propose(b as u64, set.dealt(ledger.tally().next)).unwrap();
-            let pending = ledger.reserve(range.start..range.start + b as u64).unwrap();
-            let claim = pending.claim();
-            let mut reservation = pending.acknowledged(&claim).unwrap();
-            for lease in reservation.take(b as u64).unwrap() {
-                let keys = set.open(lease).unwrap();
-                let (images, half) = (keys.images(), keys.segment_id().0);
-                let setup = Setup {
-                    me,
-                    dev: Cpu::<R>::new(),
-                    seed: keys.seed().clone(),
-                    origin: keys.origin(),
-                    images: images.start as usize..images.end as usize,
-                    peer: &mut peer,
-                    keys: Arc::new(keys),
-                    clock: Arc::new(NoClock),
-                };
-                let session = Session::new(setup);
-                let ran = roles::run(&program, &weights, session, (&mut owner, half), true).unwrap();
-                as_planned(&plan, images.len(), me, &ran);
-                coins.push(ran.coins);
-            }
-            ledger.settle(reservation);
-        }
-        coins
+        let played: Result<Vec<Coins>, Error> = with_device!(device(), R, dev => Ok(play(dev, me, &plan, dir, &packed, [&mut peer, &mut owner], runs)));
+        played.unwrap()
     })
+}
+
+/// Where parties and dealer compute: on the CPU, or where `TWOPLY_TEST_DEVICE` says (`cuda:0`).
+fn device() -> Device {
+    let named = std::env::var("TWOPLY_TEST_DEVICE").unwrap_or("cpu".into());
+    named.parse::<Choice>().unwrap().resolve().unwrap()
+}
+
+fn play<B: Backend>(
+    dev: B,
+    me: PartyId,
+    plan: &Plan,
+    dir: PathBuf,
+    packed: &[u8],
+    [peer, owner]: [&mut Loopback; 2],
+    runs: Vec<usize>,
+) -> Vec<Coins> {
+    let program = plan.program().unwrap();
+    let dir = KeyDir::open(dir, me).unwrap();
+    let id: KeySetId = dir.choose(plan.digest().unwrap()).unwrap();
+    let set = dir.key_set(id, plan.digest().unwrap(), plan.layout(), false).unwrap();
+    let weights = roles::masked_weights(&dev, &program, id, set.weight_seed(), packed).unwrap();
+    let mut ledger = set.ledger().unwrap();
+    let mut coins = vec![];
+    for b in runs {
+        let range = ledger.propose(b as u64, set.dealt(ledger.tally().next)).unwrap();
+        let pending = ledger.reserve(range.start..range.start + b as u64).unwrap();
+        let claim = pending.claim();
+        let mut reservation = pending.acknowledged(&claim).unwrap();
+        for lease in reservation.take(b as u64).unwrap() {
+            let keys = set.open(lease).unwrap();
+            let (images, half) = (keys.images(), keys.segment_id().0);
+            let setup = Setup {
+                me,
+                dev: dev.clone(),
+                seed: keys.seed().clone(),
+                origin: keys.origin(),
+                images: images.start as usize..images.end as usize,
+                peer,
+                keys: Arc::new(keys),
+                clock: Arc::new(NoClock),
+            };
+            let session = Session::new(setup);
+            let ran = roles::run(&program, &weights, session, (owner, half), true).unwrap();
+            as_planned(plan, images.len(), me, &ran);
+            coins.push(ran.coins);
+        }
+        ledger.settle(reservation);
+    }
+    coins
 }
 
 /// The counters of a run are those that the plan announces.
