@@ -47,23 +47,27 @@ pub(super) fn machine(here: &mut Findings) {
 
 /// The CUDA devices, if this program can compute on them.
 fn cuda(here: &mut Findings) {
-    let driver = match driver() {
-        Some(folder) => format!("driver library in {}", folder.display()),
-        None => "no driver library".into(),
-    };
+    let driver = driver().map(|folder| format!("driver library in {}", folder.display()));
     if !Device::CUDA {
+        let driver = driver.unwrap_or("no driver library".into());
         return here.ok("cuda", format!("not built in: the CPU computes; {driver}"));
     }
-    match Device::all_cuda() {
+    match Device::all_cuda().map_err(Failure::from) {
         Ok(all) if all.is_empty() => here.ok("cuda", "built in, 0 devices: the CPU computes"),
         Ok(all) => {
             let names: Vec<String> = all.iter().map(|device| device.describe()).collect();
             here.ok("cuda", format!("built in, {} devices: {}", all.len(), names.join(", ")));
         }
-        Err(why) => {
-            let failure = Failure::from(why);
-            let found = format!("built in, {}: {driver}", failure.content().what);
-            here.warn("cuda", found, format!("runs, on the CPU; {}", failure.content().remedy));
+        Err(failure) => {
+            let (why, remedy) = (&failure.content().what, &failure.content().remedy);
+            match driver {
+                // A machine that is not meant to have one.
+                None => here.ok("cuda", format!("built in, {why}: the CPU computes")),
+                Some(driver) => {
+                    let found = format!("built in, {driver}, {why}");
+                    here.warn("cuda", found, format!("runs, on the CPU; {remedy}"));
+                }
+            }
         }
     }
 }
