@@ -16,7 +16,7 @@ pub use device::cuda;
 pub use device::{Choice, Device, NoDevice};
 pub use field::{Digit, Field, Fields, Merge, Merging, Place, Slots, Stored, Trees};
 
-use crate::prg::{Roots, Stream};
+use crate::prg::{Roots, Stream, Streams};
 use crate::{Form, Local, Result, Ring, TileBytes, Window};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -167,7 +167,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Vector `i`.
     fn plane(&self, p: &Self::Planes, i: usize) -> Self::Bits;
     /// Exclusive or, vector by vector.
-    fn xor_planes(&self, a: &Self::Planes, b: &Self::Planes) -> Self::Planes;
+    fn xor_planes(&self, a: Self::Planes, b: &Self::Planes) -> Self::Planes;
     /// Bit vectors of these slots as they travel: tile after tile, in each tile vector after vector, without gaps.
     fn say(&self, p: &Self::Planes, slots: &Slots) -> Self::Packet;
     /// What [`Backend::say`] said of this party's vectors and the peer's: their exclusive or.
@@ -211,7 +211,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
         &self,
         merge: &Merge,
         masks: &Self::Planes,
-        other: Fields<Self::Keys>,
+        other: (&Streams, &[u32]),
         slots: &Slots,
     ) -> Self::Packet;
     /// Party: looks the digits of `x` up in shared tables, highest first: `T[> y]` by parity, then `T[y]` but for the last

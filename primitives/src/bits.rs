@@ -153,9 +153,10 @@ impl Planes {
         Bits { words: self.plane(p).to_vec(), len: self.len }
     }
     /// Exclusive or with as many vectors of the same length.
-    pub fn xor(&self, o: &Planes) -> Planes {
+    pub fn xor(mut self, o: &Planes) -> Planes {
         debug_assert_eq!((self.len, self.words.len()), (o.len, o.words.len()));
-        Planes { words: self.words.iter().zip(&o.words).map(|(a, b)| a ^ b).collect(), len: self.len }
+        self.words.iter_mut().zip(&o.words).for_each(|(a, b)| *a ^= b);
+        self
     }
     /// All of them, one after the other without gaps.
     pub fn join(&self) -> Bits {
@@ -167,18 +168,6 @@ impl Planes {
         for plane in self.words.chunks_exact(stride) {
             out.append(&Bits { words: plane.to_vec(), len: self.len });
         }
-        out
-    }
-    /// One after the other, each packed in whole bytes.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let each = self.len.div_ceil(8);
-        let mut out = vec![0; self.words.len() * 8];
-        write_words(&self.words, &mut out);
-        let stride = self.stride() * 8;
-        for p in 1..self.count() {
-            out.copy_within(p * stride..p * stride + each, p * each);
-        }
-        out.truncate(self.count() * each);
         out
     }
     /// Vector `p`.

@@ -167,7 +167,7 @@ impl<'a, B: Backend> TileDeal<'a, B> {
     /// Sums of both parties' free bits, field by field.
     pub fn free_bits(&self, fields: &[u32]) -> B::Planes {
         let [a, b] = [0, 1].map(|p| self.dev.bit_fields(Fields::Own(&self.streams[p], fields), &self.slots));
-        self.dev.xor_planes(&a, &b)
+        self.dev.xor_planes(a, &b)
     }
     /// Roots of point functions, per party: free but for the lowest bit, which is 0 for P0 and 1 for P1.
     pub fn free_roots(&self, field: u32) -> [Roots<'a>; 2] {
@@ -180,8 +180,7 @@ impl<'a, B: Backend> TileDeal<'a, B> {
     }
     /// Correction bits: the products of the masks in `masks`, of these fields.
     pub fn products(&mut self, merge: &Merge, masks: &B::Planes, fields: &[u32]) {
-        let other = Fields::Own(&self.streams[0], fields);
-        let rest = self.dev.digit_products(merge, masks, other, &self.slots);
+        let rest = self.dev.digit_products(merge, masks, (&self.streams[0], fields), &self.slots);
         self.put(vec![1; fields.len()], rest, false);
     }
     /// A correction table: the one-hot tables of a digit of `x`.

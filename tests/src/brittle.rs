@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use twoply_primitives::backend::{
     Digit, Field, Fields, Grain, Merge, Merging, Packed, Packet, Product, Slots, Stored, Term, Trees,
 };
-use twoply_primitives::prg::{Roots, Stream};
+use twoply_primitives::prg::{Roots, Stream, Streams};
 use twoply_primitives::{Backend, Cpu, Error, Form, Local, Result, TileBytes};
 
 type Inner = Cpu<u32>;
@@ -109,7 +109,7 @@ impl Backend for Brittle {
         fn not(a: &Bits) -> Bits;
         fn planes(bits: Vec<Bits>) -> Planes;
         fn plane(p: &Planes, i: usize) -> Bits;
-        fn xor_planes(a: &Planes, b: &Planes) -> Planes;
+        fn xor_planes(a: Planes, b: &Planes) -> Planes;
         fn open(mine: &Planes, theirs: &Packed, slots: &Slots) -> Planes;
         fn load(tiles: Vec<TileBytes>) -> Keys;
         fn word(field: Field<Keys>, slots: &Slots, bits: u32) -> Buf;
@@ -124,7 +124,7 @@ impl Backend for Brittle {
         fn correction(x: &Buf, stream: Stream, slots: &Slots, bits: u32);
         fn dpf_keys(tree: &Trees, w: u32, roots: [Roots; 2], alpha: &Buf, slots: &Slots);
         fn digit_tables(x: &Buf, digit: Digit, stream: Stream, slots: &Slots);
-        fn digit_products(merge: &Merge, masks: &Planes, other: Fields<Keys>, slots: &Slots);
+        fn digit_products(merge: &Merge, masks: &Planes, other: (&Streams, &[u32]), slots: &Slots);
     }
 
     fn sum(&self, len: usize, terms: &[Term<Self>], bits: u32) -> Buf {

@@ -187,7 +187,7 @@ impl<R: Ring> Backend for Cpu<R> {
     fn plane(&self, p: &Planes, i: usize) -> Bits {
         p.bits(i)
     }
-    fn xor_planes(&self, a: &Planes, b: &Planes) -> Planes {
+    fn xor_planes(&self, a: Planes, b: &Planes) -> Planes {
         a.xor(b)
     }
     fn say(&self, p: &Planes, _: &Slots) -> Vec<u8> {
@@ -245,10 +245,10 @@ impl<R: Ring> Backend for Cpu<R> {
         &self,
         merge: &Merge,
         masks: &Planes,
-        other: Fields<Vec<TileBytes>>,
+        other: (&Streams, &[u32]),
         slots: &Slots,
     ) -> Vec<u8> {
-        fields::products(merge, masks, fields::bits(other, slots))
+        fields::products(merge, masks, other, slots)
     }
     fn digit_planes(
         &self,

@@ -18,7 +18,7 @@ pub use memory::{Buf, Packet, PinnedTile, Planes};
 use super::{
     Backend, Digit, Field, Fields, Grain, Merge, Merging, Packed, Product, Slots, Stored, Term, Trees,
 };
-use crate::prg::{Roots, Rounds, Stream};
+use crate::prg::{Roots, Rounds, Stream, Streams};
 use crate::{Form, Local, Result, Ring, TILE, TileBytes};
 use arg::{Key, Operand, Operands, Sum, Sums, Where, Window, Word};
 use device::{Arg, Device};
@@ -348,8 +348,8 @@ impl<R: Ring> Backend for Cuda<R> {
     fn plane(&self, p: &Planes, i: usize) -> Planes {
         p.some(i, 1)
     }
-    fn xor_planes(&self, a: &Planes, b: &Planes) -> Planes {
-        self.logic(a, b, 0)
+    fn xor_planes(&self, a: Planes, b: &Planes) -> Planes {
+        self.logic(&a, b, 0)
     }
     fn say(&self, p: &Planes, slots: &Slots) -> Packet {
         let bits = p.count * p.len;
@@ -461,8 +461,14 @@ impl<R: Ring> Backend for Cuda<R> {
         let ptr = out.ptr();
         Packet::new(out, ptr, bits.div_ceil(8))
     }
-    fn digit_products(&self, merge: &Merge, masks: &Planes, other: Fields<Keys>, slots: &Slots) -> Packet {
-        let other = self.bit_fields(other, slots);
+    fn digit_products(
+        &self,
+        merge: &Merge,
+        masks: &Planes,
+        (streams, fields): (&Streams, &[u32]),
+        slots: &Slots,
+    ) -> Packet {
+        let other = self.bit_fields(Fields::Own(streams, fields), slots);
         let out = self.vectors(merge.stored(), slots.len());
         let (stride, k, len) = (out.stride() as u32, merge.k as u32, slots.len() as u32);
         let args: [&dyn Arg; 6] = [&out.ptr(), &masks.ptr(), &other.ptr(), &stride, &k, &len];

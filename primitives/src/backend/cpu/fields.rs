@@ -3,7 +3,7 @@
 use super::digits;
 use crate::backend::{Cpu, Digit, Field, Fields, Isa, Merge, Merging, Packed, Slots, Stored};
 use crate::bits::{Bits, Planes, clear_past, read_bits};
-use crate::prg::Stream;
+use crate::prg::{Stream, Streams};
 use crate::{Ring, TileBytes};
 
 type Tiles = Vec<TileBytes>;
@@ -146,21 +146,38 @@ pub fn merge<R: Ring>(merge: &Merge, from: usize, p: &Merging<Cpu<R>>) -> Bits {
     Bits::from_words(z, n)
 }
 
-/// What P1 stores of the products of the masks: less P0's shares, field after field.
-pub fn products(merge: &Merge, masks: &Planes, mut other: Planes) -> Vec<u8> {
+/// What P1 stores of the products of the masks, field after field: less P0's shares, which are made one at a time, as all of
+/// them are more than a cache holds.
+pub fn products(
+    merge: &Merge,
+    masks: &Planes,
+    (streams, fields): (&Streams, &[u32]),
+    slots: &Slots,
+) -> Vec<u8> {
     let (k, len) = (merge.k, masks.len());
     let prod = subset_products(masks, k, len);
-    let mut planes = other.iter_mut();
+    let (mut share, mut at) = (vec![0; len.div_ceil(64)], 0);
+    let mut out = vec![0; fields.len() * len.div_ceil(8) + 8];
+    let mut fields = fields.iter();
+    let mut put = |product: &dyn Fn(usize) -> u64| {
+        let Some(&field) = fields.next() else { return };
+        streams.field(field).bits_into(slots.range.clone(), &mut share);
+        // the last word of a field may reach into the next one, which is written after it
+        for (i, word) in share.iter().enumerate() {
+            out[at + 8 * i..at + 8 * i + 8].copy_from_slice(&(word ^ product(i)).to_le_bytes());
+        }
+        at += len.div_ceil(8);
+    };
     for s in merge.pairs() {
-        let plane = planes.next().unwrap_or_default();
-        plane.iter_mut().zip(prod.plane(s)).for_each(|(z, p)| *z ^= p);
+        let plane = prod.plane(s);
+        put(&|i| plane[i]);
     }
     for (i, s) in merge.with_a() {
-        let factors = masks.plane(2 * i).iter().zip(prod.plane(s));
-        planes.next().unwrap_or_default().iter_mut().zip(factors).for_each(|(z, (a, p))| *z ^= a & p);
+        let (a, plane) = (masks.plane(2 * i), prod.plane(s));
+        put(&|i| a[i] & plane[i]);
     }
-    drop(planes);
-    other.to_bytes()
+    out.truncate(at);
+    out
 }
 
 /// `prod_{j in S} b_j` for every set S of digits but the last, from the masks of all planes of the message.

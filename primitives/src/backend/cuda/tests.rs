@@ -141,7 +141,10 @@ fn words<R: Ring>() {
         assert_eq!(host(&dev, &dev.xor(&dev.plane(&db, 0), &dev.plane(&db, 1))), b[0].xor(&b[1]));
         assert_eq!(host(&dev, &dev.and(&dev.plane(&db, 0), &dev.plane(&db, 1))), b[0].and(&b[1]));
         assert_eq!(host(&dev, &dev.not(&dev.plane(&db, 1))), b[1].not());
-        let both = dev.xor_planes(&db, &dev.planes(vec![dev.plane(&db, 1), dev.plane(&db, 0)]));
+        let both = dev.xor_planes(
+            dev.planes(vec![dev.plane(&db, 0), dev.plane(&db, 1)]),
+            &dev.planes(vec![dev.plane(&db, 1), dev.plane(&db, 0)]),
+        );
         assert_eq!(host_planes(&dev, &both), [b[0].xor(&b[1]), b[0].xor(&b[1])]);
         sums(&dev, (&x, &dx), (&y, &dy), (&b[0], &dev.plane(&db, 0)));
         for bits in [1, 5, 20, 31, R::BITS] {
@@ -368,11 +371,10 @@ fn digits<R: Ring>() {
         let (opened, there_opened) = planes_of(&dev, merge.planes(), s.len(), 40);
         let fields: Vec<u32> = (0..merge.stored() as u32).collect();
         if s.whole() && k > 1 {
-            let other = || Fields::Own(&own, &fields);
-            let got = dev.digit_products(&merge, &there_masks, other(), &s).wait().unwrap();
-            let wanted = tile_by_tile(&s, |s, here| {
-                cpu.digit_products(&merge, &cut(&masks, &here), Fields::Own(&own, &fields), s)
-            });
+            let other = (&own, &fields[..]);
+            let got = dev.digit_products(&merge, &there_masks, other, &s).wait().unwrap();
+            let wanted =
+                tile_by_tile(&s, |s, here| cpu.digit_products(&merge, &cut(&masks, &here), other, s));
             // field after field over all tiles
             let each = |f: usize| {
                 let part = |(w, (_, n)): (&Vec<u8>, (usize, usize))| {
