@@ -10,10 +10,8 @@ out=$(cd "$out" && pwd)
 cxx=(g++ -std=c++17 -O2 -fPIC -fvisibility=hidden -Wall -Wextra -Wno-unknown-pragmas -Wno-unused-parameter
     -I"$here" -I"$out")
 
-parts=()
-for part in types.cuh aes.cuh {words,packing,bits,dpf,digits,local,limbs,matmul,product}.cu; do
-    parts+=("$text/$part")
-done
+# in the order in which the backend puts them together
+mapfile -t parts < <(sed -n 's|.*include_str!("\(.*\.cuh\?\)").*|'"$text"'/\1|p' "$text/compile.rs")
 
 # several test programs may build at once
 exec 9> "$out/lock"

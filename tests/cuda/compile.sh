@@ -9,8 +9,6 @@ set -euo pipefail
 # share one.
 gemm_registers=255
 registers=128
-# The kernels' text, in the order in which it is put together.
-parts=(types.cuh aes.cuh words.cu packing.cu bits.cu dpf.cu digits.cu local.cu limbs.cu matmul.cu product.cu)
 wheels=(nvidia-cuda-nvcc nvidia-nvvm nvidia-cuda-crt nvidia-cuda-runtime nvidia-cuda-cccl nvidia-cuda-nvrtc)
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,6 +18,9 @@ if [[ $(uname -m) != x86_64 ]]; then
     echo "skipped: NVIDIA's compilers are fetched for x86-64 only"
     exit 0
 fi
+# The kernels' text, in the order in which the backend puts it together.
+text=$root/primitives/src/backend/cuda
+mapfile -t parts < <(sed -n 's|.*include_str!("\(.*\.cuh\?\)").*|\1|p' "$text/compile.rs")
 venv=${TWOPLY_CUDA_VENV:-$root/target/cuda-compilers}
 if [[ -z ${TWOPLY_CUDA_VENV:-} && ! -e $venv/complete ]]; then
     python3 -m venv --clear "$venv" && "$venv/bin/pip" install --quiet "${wheels[@]/%/==13.0.*}" || {
@@ -35,7 +36,7 @@ work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 for part in "${parts[@]}"; do
     printf '#line 1 "%s"\n' "$part"
-    cat "$root/primitives/src/backend/cuda/$part"
+    cat "$text/$part"
 done > "$work/kernels.cu"
 
 # only the device's side is compiled: the host's would need the emulated instructions
