@@ -1,17 +1,23 @@
 #!/usr/bin/env bash
 # Tests of the GPU backend on a machine without a GPU: the kernels compiled for the CPU, behind a stand-in for the driver
 # that the unmodified bindings load; then the same text through NVIDIA's own compilers, where they can be had.
-# With --device it uses the driver and the device that are there.
+#
+#   --full     networks too: random graphs, LeNet and others in every ring, comparison and rounding (10 minutes)
+#   --device   on the driver and the device that are there, instead of the stand-in
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export TWOPLY_NEED_CUDA=1
-if [[ ${1:-} != --device ]]; then
+if [[ " $* " != *" --device "* ]]; then
     library=$(tests/cuda/build.sh)
     export LD_LIBRARY_PATH=$library${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-    # kernels that this stand-in "compiled" are no device's
+    # what this stand-in "compiled" is no device's
     cache=$(mktemp -d)
     trap 'rm -rf "$cache"' EXIT
     export XDG_CACHE_HOME=$cache
+    tests/cuda/compile.sh
 fi
 cargo test --locked -p twoply-primitives --features cuda --lib
-[[ ${1:-} == --device ]] || tests/cuda/compile.sh
+if [[ " $* " == *" --full "* ]]; then
+    TWOPLY_TEST_DEVICE=cuda:0 cargo test --locked -p twoply-nn --features cuda --test two_parties --test networks
+fi
+cargo run --release --locked --features cuda -- demo --quiet --device cuda:0 --limit 40
