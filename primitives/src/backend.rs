@@ -173,8 +173,10 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// What [`Backend::say`] said of this party's vectors and the peer's: their exclusive or.
     fn open(&self, mine: &Self::Planes, theirs: &Packed, slots: &Slots) -> Self::Planes;
 
-    /// Brings the tiles of a group to the device.
-    fn load(&self, tiles: Vec<TileBytes>) -> Self::Keys;
+    /// Brings the tiles of these slots to the device; they hold these fields, one after the other.
+    fn load(&self, tiles: Vec<TileBytes>, fields: &[u32], slots: &Slots) -> Self::Keys;
+    /// Lets go of half-tree words, if they take room on the device: most of a tile, and of no use after the comparison.
+    fn compared(&self, _: &mut Self::Keys) {}
     /// Words of a field, mod 2^bits.
     fn word(&self, field: Field<Self::Keys>, slots: &Slots, bits: u32) -> Self::Buf;
     /// Fields of one bit.

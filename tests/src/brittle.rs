@@ -111,7 +111,7 @@ impl Backend for Brittle {
         fn plane(p: &Planes, i: usize) -> Bits;
         fn xor_planes(a: Planes, b: &Planes) -> Planes;
         fn open(mine: &Planes, theirs: &Packed, slots: &Slots) -> Planes;
-        fn load(tiles: Vec<TileBytes>) -> Keys;
+        fn load(tiles: Vec<TileBytes>, fields: &[u32], slots: &Slots) -> Keys;
         fn word(field: Field<Keys>, slots: &Slots, bits: u32) -> Buf;
         fn bit_fields(fields: Fields<Keys>, slots: &Slots) -> Planes;
         fn dpf_bits(tree: &Trees, w: u32, roots: Roots, words: Stored<Keys>, x: &Buf, slots: &Slots) -> Bits;

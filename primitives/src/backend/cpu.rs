@@ -197,7 +197,7 @@ impl<R: Ring> Backend for Cpu<R> {
         fields::open(mine, theirs, slots)
     }
 
-    fn load(&self, tiles: Vec<TileBytes>) -> Vec<TileBytes> {
+    fn load(&self, tiles: Vec<TileBytes>, _: &[u32], _: &Slots) -> Vec<TileBytes> {
         tiles
     }
     fn word(&self, field: Field<Vec<TileBytes>>, slots: &Slots, bits: u32) -> Vec<R> {

@@ -369,7 +369,7 @@ impl<R: Ring> Backend for Cuda<R> {
         out
     }
 
-    fn load(&self, tiles: Vec<TileBytes>) -> Keys {
+    fn load(&self, tiles: Vec<TileBytes>, _: &[u32], _: &Slots) -> Keys {
         let stride = tiles.first().map_or(0, |t| t.as_ref().as_ref().len());
         Keys(self.dev.feed_tiles(tiles, stride))
     }

@@ -182,10 +182,11 @@ impl Predicate {
     /// This party's shares of the masked predicates, from its shares of `[r <= x^]` in full and on the low bits.
     fn mask<B: Backend>(
         &self,
-        (Outcome { full, low }, key): (Outcome<B>, TileKey<B>),
+        (Outcome { full, low }, mut key): (Outcome<B>, TileKey<B>),
         x: &B::Buf,
         range: Range<usize>,
     ) -> Result<(Undecided<B>, B::Packet)> {
+        key.compared();
         let (p0, dev) = (key.me().is_p0(), key.dev().clone());
         let mut bits = Vec::with_capacity(2);
         if let Some(m) = self.sign {

@@ -102,10 +102,11 @@ fn bring<B: Backend>(
     for (part, groups) in parts {
         let shelf = Shelf { keys, site: part.site, name: part.name, me, fields: &part.fields[me] };
         for range in groups {
-            let tiles = shelf.slots(range.clone()).and_then(|slots| shelf.tiles(&slots));
+            let tiles = shelf.slots(range.clone()).and_then(|slots| Ok((shelf.tiles(&slots)?, slots)));
             let size = |t: &crate::TileBytes| t.as_ref().as_ref().len();
-            let bytes = tiles.as_ref().map_or(0, |t| t.iter().map(size).sum());
-            if !budget.take(bytes, B::GRAIN.ahead) || ready.send((tiles.map(|t| dev.load(t)), bytes)).is_err()
+            let bytes = tiles.as_ref().map_or(0, |(t, _)| t.iter().map(size).sum());
+            if !budget.take(bytes, B::GRAIN.ahead)
+                || ready.send((tiles.map(|(t, slots)| dev.load(t, &part.fields[me], &slots)), bytes)).is_err()
             {
                 return;
             }

@@ -95,7 +95,7 @@ impl<B: Backend> Source<'_, B> {
             false => None,
             true => Some(match self.ahead.and_then(|a| a.take(self.site, &slots.range)) {
                 Some(keys) => keys?,
-                None => self.dev.load(shelf.tiles(&slots)?),
+                None => self.dev.load(shelf.tiles(&slots)?, self.fields, &slots),
             }),
         };
         Ok(TileKey {
@@ -148,6 +148,12 @@ impl<B: Backend> TileKey<B> {
     /// Whether there is no slot.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+    /// Lets go of what only the comparison needed.
+    pub fn compared(&mut self) {
+        if let Some(keys) = &mut self.keys {
+            self.dev.compared(keys);
+        }
     }
     /// The half-tree hashes of a predicate.
     pub fn trees(&self, predicate: usize) -> Trees {

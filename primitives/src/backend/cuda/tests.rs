@@ -234,7 +234,7 @@ fn stored<R: Ring>() {
     for run in RUNS {
         let s = slots(run);
         let tiles = Tiles::new(&[20, 1, 1, 1, R::BITS, 7], s.elements);
-        let keys = dev.load(tiles.of(&s));
+        let keys = dev.load(tiles.of(&s), &tiles.fields, &s);
         for (i, bits) in [(0, 20), (4, R::BITS), (5, 7)] {
             let wanted: Vec<R> = tile_by_tile(&s, |s, _| {
                 let keys = tiles.of(s);
@@ -304,7 +304,7 @@ fn point_functions<R: Ring>(widths: &[u32]) {
             let skip = s.range.start - whole.range.start;
             let x: Vec<R> =
                 (0..s.len()).map(|i| alpha[skip + i].add(R::from_i64(i as i64 % 3 - 1))).collect();
-            let keys = dev.load(s.tiles().map(tile).collect());
+            let keys = dev.load(s.tiles().map(tile).collect(), &[128 * (w - 6)], &s);
             let at = Place::new(&[128 * (w - 6)], 0, s.elements);
             for party in PartyId::BOTH {
                 let mine = |s: &Slots| {
@@ -337,7 +337,7 @@ fn digits<R: Ring>() {
             assert_eq!(dev.digit_tables(&there, digit, own.field(3), &s).wait().unwrap(), wanted.concat());
         }
         let tiles = Tiles::new(&[9, 1 << bits], s.elements);
-        let keys = dev.load(tiles.of(&s));
+        let keys = dev.load(tiles.of(&s), &tiles.fields, &s);
         let (masks, there_masks) = planes_of(&dev, 3, s.len(), 60);
         for stored in [true, false] {
             let got = {
