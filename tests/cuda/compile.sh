@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compiles the CUDA kernels with the real compilers, nvcc for sm_90 and NVRTC for compute_90; no GPU is needed. Prints what
+# Compiles the CUDA kernels with the real compilers, nvcc for sm_90 and NVRTC for that and older devices; no GPU is needed. Prints what
 # each kernel takes, and fails if one spills registers or takes more of them than it may.
 #
 #   TWOPLY_CUDA_VENV   virtual environment that has the wheels below (else one is made under target/)

@@ -6,7 +6,8 @@ Usage: nvrtc.py LIBNVRTC FILE. Prints warnings; fails if there are any.
 import ctypes
 import sys
 
-OPTIONS = ["--gpu-architecture=compute_90", "--std=c++17"]
+# Versions of devices, and the stages of the products that fit into their shared memory.
+DEVICES = [(90, 4), (86, 2), (80, 3)]
 
 
 def text(nvrtc, what, program):
@@ -22,16 +23,23 @@ def main(library, path):
     nvrtc = ctypes.CDLL(library)
     with open(path, "rb") as file:
         source = file.read()
+    for version, stages in DEVICES:
+        options = [f"--gpu-architecture=sm_{version}", "--std=c++17", f"-DMATMUL_STAGES={stages}"]
+        kernels = compiled(nvrtc, source, options).count(".entry ")
+        print(f"NVRTC compiles {kernels} kernels for version {version} without a warning")
+
+
+def compiled(nvrtc, source, options):
+    """The PTX of a source."""
     program = ctypes.c_void_p()
     if nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, b"kernels.cu", 0, None, None) != 0:
         sys.exit("NVRTC makes no program")
-    options = (ctypes.c_char_p * len(OPTIONS))(*(o.encode() for o in OPTIONS))
-    result = nvrtc.nvrtcCompileProgram(program, len(OPTIONS), options)
+    given = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
+    result = nvrtc.nvrtcCompileProgram(program, len(options), given)
     log = text(nvrtc, "ProgramLog", program)
     if result != 0 or log.strip():
-        sys.exit(f"NVRTC: result {result}\n{log}")
-    kernels = text(nvrtc, "PTX", program).count(".entry ")
-    print(f"NVRTC compiles {kernels} kernels without a warning")
+        sys.exit(f"NVRTC: {options}: result {result}\n{log}")
+    return text(nvrtc, "PTX", program)
 
 
 if __name__ == "__main__":

@@ -51,8 +51,8 @@ extern "C" __global__ void __launch_bounds__(256)
     aes_table(table);
     const u32 groups = (stride + 3) / 4, warps = (groups + 30) / 31;
     EACH(thread, (u64)count * warps * 32) {
-        const u32 lane = thread % 32, plane = (u32)(thread / 32 / warps);
-        const u32 group = thread / 32 % warps * 31 + lane;
+        const u32 lane = thread % 32, plane = (u32)thread / 32 / warps;
+        const u32 group = (u32)thread / 32 % warps * 31 + lane;
         const Block own = aes_counter(table, KeyRounds{key}, fields[plane], first / 128 + group);
         u32 v[8];
 #pragma unroll
@@ -83,7 +83,7 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void __launch_bounds__(256)
     stored_planes(u32* out, u32 stride, u32 count, const Stored f, const Slots s) {
     EACH(i, (u64)count * stride) {
-        const u64 plane = i / stride, begin = i % stride * 32;
+        const u64 plane = (u32)i / stride, begin = (u64)((u32)i % stride) * 32;
         u32 word = 0;
         for (u32 done = 0, n; done < 32 && begin + done < s.len; done += n) {
             const u64 e = begin + done, g = s.first + e;
@@ -96,18 +96,19 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 
-// Planes to wire order: count * len bits.
+// Planes to wire order: count * len bits, fewer than 2^32.
 extern "C" __global__ void __launch_bounds__(256)
     join(u32* out, const u32* planes, u32 stride, u32 count, const Slots s) {
-    const u64 total = (u64)count * s.len, head = piece_of(s, 0).len;
+    const u64 total = (u64)count * s.len;
+    const u32 head = piece_of(s, 0).len;
     EACH(i, (total + 31) / 32) {
         u32 word = 0;
         for (u32 done = 0, n; done < 32 && 32 * i + done < total; done += n) {
-            const u64 at = 32 * i + done;
-            const u64 tiles = at < count * head ? 0 : (at - count * head) / ((u64)count * TILE) * TILE + head;
+            const u32 at = 32 * (u32)i + done;
+            const u32 tiles = at < count * head ? 0 : (at - count * head) / (count * TILE) * TILE + head;
             const Piece piece = piece_of(s, tiles);
-            const u64 bit = at - (u64)count * piece.first, plane = bit / piece.len;
-            const u32 e = (u32)(bit % piece.len);
+            const u32 bit = at - count * piece.first, e = bit % piece.len;
+            const u64 plane = bit / piece.len;
             n = min(32 - done, piece.len - e);
             word |= plane_bits(planes + plane * stride, piece.first + e, n) << done;
         }
@@ -119,7 +120,7 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void __launch_bounds__(256)
     open(u32* out, const u32* mine, const u8* theirs, u64 at, u32 stride, u32 count, const Slots s) {
     EACH(i, (u64)count * stride) {
-        const u64 plane = i / stride, begin = i % stride * 32;
+        const u64 plane = (u32)i / stride, begin = (u64)((u32)i % stride) * 32;
         u32 word = 0;
         for (u32 done = 0, n; done < 32 && begin + done < s.len; done += n) {
             const u32 e = (u32)begin + done;

@@ -111,7 +111,7 @@ __device__ __forceinline__ u32 product_of_a(u32 k, u32 i, u32 set) {
 extern "C" __global__ void __launch_bounds__(256)
     digit_products(u32* out, const u32* masks, const u32* e0, u32 stride, u32 k, u32 len) {
     EACH(at, ((1ull << (k - 1)) - 1) * stride) {
-        const u32 set = (u32)(at / stride) + 1, i = (u32)(at % stride), high = highest(set);
+        const u32 set = (u32)at / stride + 1, i = (u32)at % stride, high = highest(set);
         u32 product = ~0u;
         for (u32 j = 0; j <= high; j++) {
             product &= masks[(u64)(2 * j + 1) * stride + i] | ((set >> j & 1) - 1);

@@ -18,19 +18,12 @@ __device__ __forceinline__ KeyPlace key_place(const Slots& s, u64 g, u32 levels)
     return {(block * levels + i - block) * 16, width * 16};
 }
 
-// A word on its way from memory, where it begins at any byte.
-struct Loading {
-    u32 w[5], by;
-    __device__ __forceinline__ Loading(const u8* bytes) : by((u32)(u64)bytes % 4 * 8) {
-        const u32* from = (const u32*)(bytes - (u64)bytes % 4);
-#pragma unroll
-        for (u32 i = 0; i < 5; i++) w[i] = __ldg(from + i);
-    }
-    __device__ __forceinline__ Block get() const {
-        return {{__funnelshift_r(w[0], w[1], by), __funnelshift_r(w[1], w[2], by),
-            __funnelshift_r(w[2], w[3], by), __funnelshift_r(w[3], w[4], by)}};
-    }
-};
+// A word of a key. Fields of half-tree keys come first in a tile, and whatever they take there is a multiple of
+// 16 bytes: so all words begin at one, which the host makes sure of.
+__device__ __forceinline__ Block load_word(const u8* at) {
+    const uint4 w = __ldg((const uint4*)at);
+    return {{w.x, w.y, w.z, w.w}};
+}
 
 // Copies the round keys of `count` tiles, of which the part has `tiles`, for all threads of the block.
 __device__ __forceinline__ void load_keys(uint4* to, const Key* hashes, u64 tile, u32 count, u64 tiles) {
@@ -73,15 +66,15 @@ __device__ __forceinline__ u32 dpf_walk(
     Lookup t, const Rounds& rk, Block s, R x, u32 w, const u8* words, u32 step) {
     u32 parity = 0;
     for (u32 level = 0; level < w - 8; level++, words += step) {
-        const Loading word(words);
+        const Block word = load_word(words);
         const u32 right = (u32)(x >> (w - 1 - level)) & 1;
-        const Block left = tree_hash(t, rk, s) ^ (bit_mask(s.w[0]) & word.get());
+        const Block left = tree_hash(t, rk, s) ^ (bit_mask(s.w[0]) & word);
         parity ^= left.w[0] & right;
         s = left ^ (bit_mask(right) & s);
     }
     const u32 side = (u32)x >> 7 & 1;
-    const Loading word(words + side * step);
-    const Block leaf = tree_hash(t, rk, leaf_input(s, side)) ^ (bit_mask(s.w[0]) & word.get());
+    const Block word = load_word(words + side * step);
+    const Block leaf = tree_hash(t, rk, leaf_input(s, side)) ^ (bit_mask(s.w[0]) & word);
     return (parity ^ counted(leaf, s.w[0], (u32)x)) & 1;
 }
 

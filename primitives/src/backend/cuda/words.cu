@@ -43,8 +43,8 @@ __device__ void expand_each(R* out, u32 row, u32 count, u32 bits, const Key* key
     aes_table(table);
     const u32 per = 16 / sizeof(R), blocks = row / per + (row % per > 0);
     EACH(e, (u64)blocks * count) {
-        u64 i = e / blocks;
-        expand_block(out + i * row, 0, row, ones<R>(bits), table, KeyRounds{keys[i]}, 0, e % blocks);
+        u64 i = (u32)e / blocks;
+        expand_block(out + i * row, 0, row, ones<R>(bits), table, KeyRounds{keys[i]}, 0, (u32)e % blocks);
     }
 }
 
