@@ -2,7 +2,7 @@
 // This part has devices, contexts, streams and events.
 //
 // TWOPLY_EMULATED_DEVICES   how many devices there are (1)
-// TWOPLY_EMULATED_FAULT     alloc:N or launch:N: the N-th call of that kind fails
+// TWOPLY_EMULATED_FAULT     KIND:N, as in faults.h: the N-th call of that kind fails, of all threads
 #include "driver.h"
 #include <string>
 
@@ -11,7 +11,24 @@ bool planted(const char* kind) {
     const char* fault = getenv("TWOPLY_EMULATED_FAULT");
     const size_t n = strlen(kind);
     const long call = ++calls[kind];
-    return fault != nullptr && strncmp(fault, kind, n) == 0 && fault[n] == ':' && atol(fault + n + 1) == call;
+    if (fault != nullptr && strncmp(fault, kind, n) == 0 && fault[n] == ':' && atol(fault + n + 1) == call)
+        return true;
+    if (plan.kind == nullptr || plan.fired) return false;
+    const bool sticky = strcmp(kind, "sticky") == 0;
+    if (strcmp(plan.kind, kind) != 0 && (strcmp(plan.kind, "any") != 0 || sticky)) return false;
+    return plan.fired = --plan.left == 0;
+}
+
+#define FOR_TESTS extern "C" __attribute__((visibility("default")))
+
+// Has the n-th call of a kind fail, from now on and of this thread; no kind: none.
+FOR_TESTS void emulated_fault(const char* kind, long n) { plan = {kind, n, false, false}; }
+// Whether it did.
+FOR_TESTS bool emulated_fired() { return plan.fired; }
+// What this thread took and nobody has given back.
+FOR_TESTS long emulated_held() {
+    LOCKED;
+    return *account;
 }
 
 // Errors.
@@ -33,6 +50,7 @@ static const std::map<int, std::pair<const char*, const char*>> errors = {
     {HOST_MEMORY_NOT_REGISTERED, {"CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED", "memory was never mapped"}},
     {LAUNCH_FAILED, {"CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"}},
     {NOT_SUPPORTED, {"CUDA_ERROR_NOT_SUPPORTED", "operation not supported"}},
+    {UNKNOWN, {"CUDA_ERROR_UNKNOWN", "unknown error"}},
 };
 
 API cuGetErrorName(int error, const char** out) {
@@ -57,6 +75,11 @@ API cuInit(unsigned) {
     for (int i = 0; i < n; i++) devices.push_back(std::make_unique<Device>());
     ready = true;
     return SUCCESS;
+}
+// The real NVRTC asks the driver for tables of its own, and does without.
+API cuGetExportTable(const void** out, const void*) {
+    *out = nullptr;
+    return INVALID_VALUE;
 }
 API cuDriverGetVersion(int* out) {
     *out = 13000;
@@ -141,13 +164,14 @@ API cuStreamCreate(Stream** out, unsigned flags) {
     IN_CONTEXT;
     // streams that wait for the null stream of themselves are not emulated
     if (flags != 1) return NOT_SUPPORTED;
-    *out = new Stream{current, {}};
+    if (planted("stream")) return UNKNOWN;
+    *out = new Stream{current, {}, take_account()};
     current->streams.insert(*out);
     return SUCCESS;
 }
 API cuStreamCreateWithPriority(Stream** out, unsigned flags, int) { return cuStreamCreate(out, flags); }
 API cuStreamDestroy_v2(Stream* s) {
-    LOCKED;
+    IN_CONTEXT;
     s->drain();
     s->device->streams.erase(s);
     delete s;
@@ -160,6 +184,7 @@ API cuStreamSynchronize(Stream* s) {
 }
 API cuStreamWaitEvent(Stream* s, Event* e, unsigned) {
     IN_CONTEXT;
+    if (planted("event")) return UNKNOWN;
     wait_for(stream_of(s), *e);
     return SUCCESS;
 }
@@ -169,27 +194,29 @@ API cuStreamIsCapturing(Stream*, int* out) {
 }
 API cuEventCreate(Event** out, unsigned) {
     IN_CONTEXT;
-    *out = new Event;
+    if (planted("event")) return UNKNOWN;
+    *out = new Event{nullptr, take_account()};
     return SUCCESS;
 }
 API cuEventDestroy_v2(Event* e) {
-    LOCKED;
+    IN_CONTEXT;
     delete e;
     return SUCCESS;
 }
 API cuEventRecord(Event* e, Stream* s) {
     IN_CONTEXT;
+    if (planted("event")) return UNKNOWN;
     e->record(stream_of(s));
     return SUCCESS;
 }
 API cuEventSynchronize(Event* e) {
-    LOCKED;
+    IN_CONTEXT;
     if (e->last) e->last->reach();
     return SUCCESS;
 }
 // Says "not ready" once before it is: who asks again has waited.
 API cuEventQuery(Event* e) {
-    LOCKED;
+    IN_CONTEXT;
     if (!e->last || e->last->done) return SUCCESS;
     e->last->reach();
     return NOT_READY;

@@ -1,5 +1,6 @@
 // What the parts of the stand-in driver share.
 #pragma once
+#include "faults.h"
 #include "memory.h"
 #include "streams.h"
 #include <mutex>
@@ -26,12 +27,13 @@ enum Result {
     HOST_MEMORY_NOT_REGISTERED = 713,
     LAUNCH_FAILED = 719,
     NOT_SUPPORTED = 801,
+    UNKNOWN = 999,
 };
 
 // A device is its own primary context, and its own pool of memory.
 struct Device {
     Memory memory;
-    Stream standard{this, {}};
+    Stream standard{this, {}, {}};
     std::set<Stream*> streams{&standard};
 
     void drain() {
@@ -50,10 +52,8 @@ inline thread_local Device* current;
 #define LOCKED std::lock_guard hold(lock)
 #define IN_CONTEXT                                                                                           \
     LOCKED;                                                                                                  \
+    if (plan.dead) return LAUNCH_FAILED;                                                                     \
     if (!ready) return NOT_INITIALIZED;                                                                      \
     if (current == nullptr) return INVALID_CONTEXT
 
 inline Stream& stream_of(Stream* s) { return s == nullptr ? current->standard : *s; }
-
-// Whether this call of a kind is the one that TWOPLY_EMULATED_FAULT wants to fail.
-bool planted(const char* kind);

@@ -1,6 +1,6 @@
-// The stand-in driver's memory. Pageable host memory behaves as CUDA's manual has it: what is copied from it
-// is read before the call returns, and a copy to it is done when the call returns. Pinned memory is read and
-// written when the stream comes to it.
+// The stand-in driver's memory. Pinned memory is read and written when the stream comes to it. Asynchronous
+// copies of pageable memory stop the process: CUDA's manual does not promise everywhere that the call is done
+// with it when it returns, and the driver would keep what it copies where nobody wipes it.
 #include "driver.h"
 #include <map>
 
@@ -46,7 +46,10 @@ API cuDeviceGetMemPool(Device** out, int device) {
     return SUCCESS;
 }
 API cuDeviceGetDefaultMemPool(Device** out, int device) { return cuDeviceGetMemPool(out, device); }
-API cuMemPoolSetAttribute(Device*, int, void*) { return SUCCESS; }
+API cuMemPoolSetAttribute(Device*, int, void*) {
+    LOCKED;
+    return planted("pool") ? UNKNOWN : SUCCESS;
+}
 API cuMemPoolTrimTo(Device*, size_t) { return SUCCESS; }
 
 // Pinned host memory.
@@ -55,6 +58,7 @@ struct Pinned {
     size_t size;
     // how many queued copies use it
     std::shared_ptr<int> copies;
+    Held held;
 };
 
 static auto& pinned = *new std::map<char*, Pinned>;
@@ -68,10 +72,11 @@ static std::map<char*, Pinned>::iterator pinned_at(const void* p, size_t size) {
 
 API cuMemHostAlloc(void** out, size_t size, unsigned) {
     IN_CONTEXT;
+    if (planted("pinned")) return OUT_OF_MEMORY;
     *out = aligned_alloc(4096, (size + 4095) / 4096 * 4096);
     if (*out == nullptr) return OUT_OF_MEMORY;
     memset(*out, FRESH, size);
-    pinned[(char*)*out] = {size, std::make_shared<int>(0)};
+    pinned[(char*)*out] = {size, std::make_shared<int>(0), take_account()};
     return SUCCESS;
 }
 static int unpin(void* p) {
@@ -85,7 +90,7 @@ static int unpin(void* p) {
     return SUCCESS;
 }
 API cuMemFreeHost(void* p) {
-    LOCKED;
+    IN_CONTEXT;
     if (unpin(p) != SUCCESS) return INVALID_VALUE;
     free(p);
     return SUCCESS;
@@ -93,7 +98,7 @@ API cuMemFreeHost(void* p) {
 API cuMemHostRegister_v2(void* p, size_t size, unsigned) {
     IN_CONTEXT;
     if (pinned_at(p, 1) != pinned.end()) return HOST_MEMORY_ALREADY_REGISTERED;
-    pinned[(char*)p] = {size, std::make_shared<int>(0)};
+    pinned[(char*)p] = {size, std::make_shared<int>(0), take_account()};
     return SUCCESS;
 }
 API cuMemHostUnregister(void* p) {
@@ -124,32 +129,31 @@ template <class F> static void queue_pinned(Stream& s, const Pinned& p, F work) 
     });
 }
 
+static const Pinned& pinned_host(const void* p, size_t size) {
+    auto found = pinned_at(p, size);
+    if (found == pinned.end()) {
+        fprintf(stderr, "emulated driver: an asynchronous copy of pageable memory (%zu bytes)\n", size);
+        abort();
+    }
+    return found->second;
+}
+
 API cuMemcpyHtoDAsync_v2(Pointer to, const void* from, size_t size, Stream* s) {
     IN_CONTEXT;
-    Device* d = current;
-    auto found = pinned_at(from, size);
-    if (found != pinned.end()) {
-        queue_pinned(stream_of(s), found->second, [=] { to_device(d, to, from, size); });
-    } else {
-        std::vector<char> taken((const char*)from, (const char*)from + size);
-        stream_of(s).queue.push_back([=] { to_device(d, to, taken.data(), size); });
-    }
+    if (planted("copy")) return UNKNOWN;
+    queue_pinned(
+        stream_of(s), pinned_host(from, size), [=, d = current] { to_device(d, to, from, size); });
     return SUCCESS;
 }
 API cuMemcpyDtoHAsync_v2(void* to, Pointer from, size_t size, Stream* s) {
     IN_CONTEXT;
-    Device* d = current;
-    auto found = pinned_at(to, size);
-    if (found != pinned.end()) {
-        queue_pinned(stream_of(s), found->second, [=] { to_host(d, to, from, size); });
-    } else {
-        stream_of(s).drain();
-        to_host(d, to, from, size);
-    }
+    if (planted("copy")) return UNKNOWN;
+    queue_pinned(stream_of(s), pinned_host(to, size), [=, d = current] { to_host(d, to, from, size); });
     return SUCCESS;
 }
 API cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t size, Stream* s) {
     IN_CONTEXT;
+    if (planted("copy")) return UNKNOWN;
     stream_of(s).queue.push_back([=, d = current] {
         d->memory.check("a copy leaves the allocation it writes to", (void*)to, size);
         d->memory.check("a copy leaves the allocation it reads from", (void*)from, size);
@@ -159,6 +163,7 @@ API cuMemcpyDtoDAsync_v2(Pointer to, Pointer from, size_t size, Stream* s) {
 }
 API cuMemsetD8Async(Pointer at, unsigned char byte, size_t size, Stream* s) {
     IN_CONTEXT;
+    if (planted("copy")) return UNKNOWN;
     stream_of(s).queue.push_back([=, d = current] { fill(d, at, byte, size); });
     return SUCCESS;
 }

@@ -1,6 +1,7 @@
 // Memory of the emulated devices: fresh bytes are 0xA5, guards around every allocation are checked when it is
 // freed, and freed bytes are kept for a while to see whether anything still writes there.
 #pragma once
+#include "faults.h"
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -26,13 +27,13 @@ class Memory {
         memset(base, BESIDE, whole);
         memset(base + GUARD_BYTES, FRESH, size);
         used += size;
-        live[base + GUARD_BYTES] = size;
+        live[base + GUARD_BYTES] = {size, take_account()};
         return base + GUARD_BYTES;
     }
     void give(unsigned char* at) {
         auto found = live.find(at);
         if (found == live.end()) stop("free of what is not allocated", at, 0);
-        const size_t size = found->second;
+        const size_t size = found->second.size;
         live.erase(found);
         used -= size;
         if (!all(at - GUARD_BYTES, GUARD_BYTES, BESIDE))
@@ -56,13 +57,17 @@ class Memory {
         auto at = (unsigned char*)from;
         auto next = live.upper_bound(at);
         if (next == live.begin()) stop(what, at, size);
-        const auto& [begin, length] = *std::prev(next);
-        if (size_t(at - begin) + size > length) stop(what, at, size);
+        const auto& [begin, block] = *std::prev(next);
+        if (size_t(at - begin) + size > block.size) stop(what, at, size);
     }
     size_t bytes() const { return used; }
 
   private:
-    std::map<unsigned char*, size_t> live;
+    struct Block {
+        size_t size;
+        Held held;
+    };
+    std::map<unsigned char*, Block> live;
     std::deque<Allocation> kept;
     size_t used = 0, kept_bytes = 0;
 

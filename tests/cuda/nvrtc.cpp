@@ -40,7 +40,7 @@ API nvrtcDestroyProgram(Program** p) {
     return SUCCESS;
 }
 API nvrtcCompileProgram(Program* p, int, const char* const*) {
-    p->image = "// emulated\n" + p->text;
+    p->image = "// emulated\n" + p->text + "// end\n";
     return SUCCESS;
 }
 

@@ -1,6 +1,7 @@
 // Streams as queues that nothing empties until somebody has to wait: whoever does not wait for what he needs,
 // on the host or by an event in another stream, always gets the bytes from before.
 #pragma once
+#include "faults.h"
 #include <chrono>
 #include <deque>
 #include <functional>
@@ -11,6 +12,7 @@ struct Device;
 struct Stream {
     Device* device;
     std::deque<std::function<void()>> queue;
+    Held held;
 
     void step() {
         auto work = std::move(queue.front());
@@ -35,6 +37,7 @@ struct Record {
 
 struct Event {
     std::shared_ptr<Record> last;
+    Held held;
 
     void record(Stream& s) {
         last = std::make_shared<Record>();
