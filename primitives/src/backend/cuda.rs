@@ -7,19 +7,28 @@
 mod arg;
 mod compile;
 mod device;
+mod driver;
+#[cfg(test)]
+mod faults;
+mod host;
 mod memory;
+#[cfg(test)]
+mod missing;
 mod product;
 #[cfg(test)]
 pub(crate) mod tests;
+mod transfer;
 
-pub use device::{count, name};
-pub use memory::{Buf, Packet, PinnedTile, Planes};
+pub use driver::{count, name};
+pub use host::PinnedTile;
+pub use memory::{Buf, Planes};
+pub use transfer::Packet;
 
 use super::{
-    Backend, Digit, Field, Fields, Grain, Merge, Merging, Packed, Product, Slots, Stored, Term, Trees,
+    Backend, Cpu, Digit, Field, Fields, Grain, Merge, Merging, Packed, Product, Slots, Stored, Term, Trees,
 };
 use crate::prg::{Roots, Rounds, Stream, Streams};
-use crate::{Form, Local, Result, Ring, TILE, TileBytes};
+use crate::{Error, Form, Local, Result, Ring, TILE, TileBytes};
 use arg::{Key, Operand, Operands, Sum, Sums, Where, Window, Word};
 use device::{Arg, Device};
 use memory::Block;
@@ -47,7 +56,19 @@ impl<R: Ring> Cuda<R> {
     /// # Errors
     /// [`crate::Error::Device`] with cause and remedy: no driver, no compiler, no such device, no memory.
     pub fn open(ordinal: usize) -> Result<Self> {
-        Ok(Cuda { dev: Arc::new(Device::open(ordinal)?), places: Arc::default(), ring: PhantomData })
+        let dev = Cuda { dev: Arc::new(Device::open(ordinal)?), places: Arc::default(), ring: PhantomData };
+        driver::guarded(|| dev.trial()).map(|()| dev)
+    }
+    /// Has the device take, compute and give back what is known: whatever is wrong with it shows here.
+    fn trial(&self) -> Result<()> {
+        let (streams, len) = (Streams::from_key(&[1; 16]), 1000);
+        let wanted = Cpu::<R>::new().expand(streams.field(1), 3, len, R::BITS);
+        let got = self.download(
+            &self.concat(vec![self.upload(&wanted[..1]), self.expand(streams.field(1), 4, len - 1, R::BITS)]),
+        );
+        self.health()?;
+        let wrong = || Error::Device("the device computes wrongly; use another one, or --device cpu".into());
+        (got == wanted).then_some(()).ok_or_else(wrong)
     }
     /// Key bytes in pinned memory, which the device reads without the CPU's help.
     ///
@@ -62,14 +83,17 @@ impl<R: Ring> Cuda<R> {
     /// [`crate::Error::Device`] if something went wrong with it.
     pub fn finish(&self) -> Result<()> {
         for stream in [&self.dev.feed, &self.dev.compute, &self.dev.out] {
-            self.dev.try_to("computing", || stream.synchronize());
+            self.dev.wait_for(stream);
         }
         self.dev.health()
     }
-    /// Encrypts `blocks` independent blocks on each of `threads` threads: what AES kernels are measured against.
+    /// Encrypts `blocks` independent blocks on each of `threads` threads, rounded up to whole blocks of threads: what AES
+    /// kernels are measured against.
     pub fn ceiling(&self, stream: Stream, blocks: u32, threads: usize) {
-        let out = Planes::new(&self.dev, 1, threads * 32);
-        self.dev.run("aes_ceiling", threads, &[&out.ptr(), &blocks, &Key::of(stream.rounds())]);
+        let grid = threads.div_ceil(device::THREADS as usize);
+        let out = Planes::new(&self.dev, 1, grid * device::THREADS as usize * 32);
+        let args: [&dyn Arg; 3] = [&out.ptr(), &blocks, &Key::of(stream.rounds())];
+        self.dev.run_on("aes_ceiling", (self.dev.size(grid), 1, 1), 0, &args);
     }
 
     /// Runs a kernel of words.
@@ -129,14 +153,14 @@ impl<R: Ring> Cuda<R> {
     fn logic(&self, a: &Planes, b: &Planes, op: u32) -> Planes {
         let out = self.vectors(a.count, a.len);
         // several vectors are taken as one, with the words that fill them up
-        let len = if a.count == 1 { a.len } else { a.count * a.stride() * 32 } as u32;
+        let len = self.dev.size(if a.count == 1 { a.len } else { a.count * a.stride() * 32 });
         self.dev.run("logic", len.div_ceil(32) as usize, &[&out.ptr(), &a.ptr(), &b.ptr(), &op, &len]);
         out
     }
     /// Sums of at most as many terms as a launch takes.
     fn add_up(&self, len: usize, terms: &[Sum<R>], mask: R) -> Buf<R> {
         let out = self.buf(len);
-        self.run("sum", len, &[&out.ptr(), &(len as u32), &Sums::new(terms), &Word(mask)]);
+        self.run("sum", len, &[&out.ptr(), &self.dev.size(len), &Sums::new(terms), &Word(mask)]);
         out
     }
     /// Where a gather's elements come from.
@@ -144,16 +168,17 @@ impl<R: Ring> Cuda<R> {
         let mut all = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, (index, _)| index.strong_count() > 0);
         let kept = all.entry(Arc::as_ptr(index).cast::<usize>() as usize).or_insert_with(|| {
-            let small: Vec<u32> = index.iter().map(|&i| i as u32).collect();
+            let small: Vec<u32> = index.iter().map(|&i| self.dev.size(i)).collect();
             (Arc::downgrade(index), self.upload_plain(&small))
         });
         kept.1.clone()
     }
     fn gather(&self, index: &Arc<[usize]>, out: &Form, forms: &[&Form], x: &[&Buf<R>]) -> Buf<R> {
         let z = self.buf(out.len());
-        let operand = |(f, x): (&&Form, &&Buf<R>)| Operand { x: x.ptr(), row: f.shape.row() as u32 };
+        let operand = |(f, x): (&&Form, &&Buf<R>)| Operand { x: x.ptr(), row: self.dev.size(f.shape.row()) };
         let operands: Vec<Operand> = forms.iter().zip(x).map(operand).collect();
-        let (place, row, batch) = (self.indices(index), index.len() as u32, out.shape.batch() as u32);
+        let (place, row, batch) =
+            (self.indices(index), self.dev.size(index.len()), self.dev.size(out.shape.batch()));
         let mask = Word(R::ones(out.bits));
         self.run("gather", z.len, &[&z.ptr(), &place.ptr(), &row, &batch, &Operands::new(&operands), &mask]);
         z
@@ -213,7 +238,7 @@ impl<R: Ring> Backend for Cuda<R> {
         self.run(
             "expand",
             len * size_of::<R>() / 16 + 1,
-            &[&out.ptr(), &(from as u64), &(len as u32), &stream.number(), &bits, &key],
+            &[&out.ptr(), &(from as u64), &self.dev.size(len), &stream.number(), &bits, &key],
         );
         out
     }
@@ -222,7 +247,7 @@ impl<R: Ring> Backend for Cuda<R> {
         let rounds: Vec<u32> = keys.iter().flat_map(|k| Key::of(Rounds::of(k)).0).collect();
         let rounds = self.upload_plain(&rounds);
         let threads = keys.len() * (row * size_of::<R>()).div_ceil(16);
-        let (row, count) = (row as u32, keys.len() as u32);
+        let (row, count) = (self.dev.size(row), self.dev.size(keys.len()));
         self.run("expand_each", threads, &[&out.ptr(), &row, &count, &bits, &rounds.ptr()]);
         out
     }
@@ -245,8 +270,8 @@ impl<R: Ring> Backend for Cuda<R> {
                     return self.upload(&[]);
                 };
                 let z = self.buf(out.len());
-                let [planes, h, wd, oh, ow] = [b * c, h, wd, oh, ow].map(|v| v as u32);
-                let (window, mask) = (Window::of(w), Word(mask));
+                let [planes, h, wd, oh, ow] = [b * c, h, wd, oh, ow].map(|v| self.dev.size(v));
+                let (window, mask) = (Window::of(&self.dev, w), Word(mask));
                 let args: [&dyn Arg; 9] = [&z.ptr(), &x[0].ptr(), &planes, &h, &wd, &oh, &ow, &window, &mask];
                 self.run("sum_pool", z.len, &args);
                 z
@@ -254,7 +279,7 @@ impl<R: Ring> Backend for Cuda<R> {
             Local::ScaleEach(c) => {
                 let z = self.buf(out.len());
                 let factors = self.upload(&c.iter().map(|&c| R::from_i64(c)).collect::<Vec<_>>());
-                let (rows, len, mask) = (c.len() as u32, z.len as u32, Word(mask));
+                let (rows, len, mask) = (self.dev.size(c.len()), self.dev.size(z.len), Word(mask));
                 let args: [&dyn Arg; 6] = [&z.ptr(), &x[0].ptr(), &factors.ptr(), &rows, &mask, &len];
                 self.run("scale_each", z.len, &args);
                 z
@@ -277,7 +302,7 @@ impl<R: Ring> Backend for Cuda<R> {
     }
     fn mul(&self, a: &Buf<R>, b: &Buf<R>) -> Buf<R> {
         let out = self.buf(a.len);
-        self.run("mul", a.len, &[&out.ptr(), &a.ptr(), &b.ptr(), &(a.len as u32)]);
+        self.run("mul", a.len, &[&out.ptr(), &a.ptr(), &b.ptr(), &self.dev.size(a.len)]);
         out
     }
     fn product(&self, p: &Product, forms: [&Form; 2], x: &Buf<R>, w: &Buf<R>) -> Buf<R> {
@@ -289,12 +314,12 @@ impl<R: Ring> Backend for Cuda<R> {
     }
     fn add_row(&self, x: &Buf<R>, row: &Buf<R>, span: usize) -> Buf<R> {
         let out = self.buf(x.len);
-        let (span, rows, len) = (span as u32, row.len as u32, x.len as u32);
+        let [span, rows, len] = [span, row.len, x.len].map(|v| self.dev.size(v));
         self.run("add_row", x.len, &[&out.ptr(), &x.ptr(), &row.ptr(), &span, &rows, &len]);
         out
     }
     fn shift(&self, x: &Buf<R>, add: u64, by: u32, bits: u32) -> Buf<R> {
-        let (out, mask, len) = (self.buf(x.len), Word(R::ones(bits)), x.len as u32);
+        let (out, mask, len) = (self.buf(x.len), Word(R::ones(bits)), self.dev.size(x.len));
         self.run("shift", x.len, &[&out.ptr(), &x.ptr(), &add, &by, &mask, &len]);
         out
     }
@@ -305,24 +330,24 @@ impl<R: Ring> Backend for Cuda<R> {
         }
         let len = x.len * bits as usize;
         let out = Block::new(&self.dev, len.div_ceil(32) * 4);
-        self.run("pack", len.div_ceil(32), &[&out.ptr(), &x.ptr(), &bits, &(x.len as u32)]);
+        self.run("pack", len.div_ceil(32), &[&out.ptr(), &x.ptr(), &bits, &self.dev.size(x.len)]);
         let ptr = out.ptr();
         Packet::new(out, ptr, len.div_ceil(8))
     }
     fn unpack(&self, p: &Packed) -> Buf<R> {
-        let (out, (bytes, at), len) = (self.buf(p.len), self.upload_packed(p), p.len as u32);
+        let (out, (bytes, at), len) = (self.buf(p.len), self.upload_packed(p), self.dev.size(p.len));
         self.run("unpack", p.len, &[&out.ptr(), &bytes.ptr(), &at, &p.width, &len]);
         out
     }
     fn add_packed(&self, x: &mut Buf<R>, from: usize, p: &Packed) {
         x.own(&self.dev);
-        let ((bytes, at), len) = (self.upload_packed(p), p.len as u32);
+        let ((bytes, at), len) = (self.upload_packed(p), self.dev.size(p.len));
         self.run("add_packed", p.len, &[&x.slice(from, p.len).ptr(), &bytes.ptr(), &at, &p.width, &len]);
     }
 
     fn bit(&self, x: &Buf<R>, i: u32) -> Planes {
         let out = self.vectors(1, x.len);
-        self.run("bit", x.len, &[&out.ptr(), &x.ptr(), &i, &(x.len as u32)]);
+        self.run("bit", x.len, &[&out.ptr(), &x.ptr(), &i, &self.dev.size(x.len)]);
         out
     }
     fn count(&self, b: &Planes) -> usize {
@@ -352,19 +377,19 @@ impl<R: Ring> Backend for Cuda<R> {
         self.logic(&a, b, 0)
     }
     fn say(&self, p: &Planes, slots: &Slots) -> Packet {
-        let bits = p.count * p.len;
+        let bits = self.dev.size(p.count * p.len) as usize;
         let out = Block::new(&self.dev, bits.div_ceil(32) * 4);
-        let (stride, count) = (p.stride() as u32, p.count as u32);
-        let args: [&dyn Arg; 5] = [&out.ptr(), &p.ptr(), &stride, &count, &Where::of(slots)];
+        let [stride, count] = [p.stride(), p.count].map(|v| self.dev.size(v));
+        let args: [&dyn Arg; 5] = [&out.ptr(), &p.ptr(), &stride, &count, &Where::of(&self.dev, slots)];
         self.dev.run("join", bits.div_ceil(32), &args);
         let ptr = out.ptr();
         Packet::new(out, ptr, bits.div_ceil(8))
     }
     fn open(&self, mine: &Planes, theirs: &Packed, slots: &Slots) -> Planes {
         let (out, (bytes, at)) = (self.vectors(mine.count, mine.len), self.upload_packed(theirs));
-        let (stride, count) = (mine.stride() as u32, mine.count as u32);
+        let [stride, count] = [mine.stride(), mine.count].map(|v| self.dev.size(v));
         let args: [&dyn Arg; 7] =
-            [&out.ptr(), &mine.ptr(), &bytes.ptr(), &at, &stride, &count, &Where::of(slots)];
+            [&out.ptr(), &mine.ptr(), &bytes.ptr(), &at, &stride, &count, &Where::of(&self.dev, slots)];
         self.dev.run("open", out.count * out.stride(), &args);
         out
     }
@@ -378,7 +403,7 @@ impl<R: Ring> Backend for Cuda<R> {
             Field::Own(stream) => self.expand(stream, slots.range.start, slots.len(), bits),
             Field::Stored(s) => {
                 let out = self.buf(slots.len());
-                self.run("stored", out.len, &[&out.ptr(), &self.place(&s), &Where::of(slots)]);
+                self.run("stored", out.len, &[&out.ptr(), &self.place(&s), &Where::of(&self.dev, slots)]);
                 out
             }
         }
@@ -387,19 +412,22 @@ impl<R: Ring> Backend for Cuda<R> {
         match fields {
             Fields::Own(streams, fields) => {
                 let out = self.vectors(fields.len(), slots.len());
-                let (stride, count, len) = (out.stride() as u32, fields.len() as u32, slots.len() as u32);
+                let [stride, count, len] =
+                    [out.stride(), fields.len(), slots.len()].map(|v| self.dev.size(v));
                 let key = Key::of(streams.field(0).rounds());
                 let numbers = self.upload_plain(fields);
                 let first = slots.range.start as u64;
                 let args: [&dyn Arg; 7] = [&out.ptr(), &stride, &first, &len, &numbers.ptr(), &count, &key];
-                // a block of the stream is four words
-                self.dev.run("bit_fields", fields.len() * (out.stride() / 4 + 2), &args);
+                // 31 lanes of 32 make four words each
+                let warps = out.stride().div_ceil(4).div_ceil(31);
+                self.dev.run("bit_fields", fields.len() * warps * 32, &args);
                 out
             }
             Fields::Stored(s, count) => {
                 let out = self.vectors(count, slots.len());
-                let (stride, count) = (out.stride() as u32, count as u32);
-                let args: [&dyn Arg; 5] = [&out.ptr(), &stride, &count, &self.place(&s), &Where::of(slots)];
+                let [stride, count] = [out.stride(), count].map(|v| self.dev.size(v));
+                let args: [&dyn Arg; 5] =
+                    [&out.ptr(), &stride, &count, &self.place(&s), &Where::of(&self.dev, slots)];
                 self.dev.run("stored_planes", out.count * out.stride(), &args);
                 out
             }
@@ -410,7 +438,7 @@ impl<R: Ring> Backend for Cuda<R> {
         let out = Block::new(&self.dev, len.div_ceil(32) * 4);
         let key = Key::of(stream.rounds());
         let args: [&dyn Arg; 7] =
-            [&out.ptr(), &x.ptr(), &from, &stream.number(), &bits, &(x.len as u32), &key];
+            [&out.ptr(), &x.ptr(), &from, &stream.number(), &bits, &self.dev.size(x.len), &key];
         self.run("correct", x.len, &args);
         let ptr = out.ptr();
         Packet::new(out, ptr, len.div_ceil(8))
@@ -420,7 +448,7 @@ impl<R: Ring> Backend for Cuda<R> {
         let len = crate::record::packed_len(128 * (w - 6), slots.len());
         let (out, hashes) = (Block::new(&self.dev, len), self.hashes(trees, slots));
         let [k0, k1] = roots.map(|r| Key::of(r.stream().rounds()));
-        let (field, at) = (roots[0].stream().number(), Where::of(slots));
+        let (field, at) = (roots[0].stream().number(), Where::of(&self.dev, slots));
         let args: [&dyn Arg; 8] = [&out.ptr(), &alpha.ptr(), &w, &k0, &k1, &field, &at, &hashes.ptr()];
         self.run("dpf_generate", slots.len(), &args);
         let ptr = out.ptr();
@@ -438,7 +466,12 @@ impl<R: Ring> Backend for Cuda<R> {
         let (out, hashes) = (self.vectors(1, slots.len()), self.hashes(trees, slots));
         let (stream, party) = (roots.stream(), roots.party().index() as u32);
         let (key, field, place, at) =
-            (Key::of(stream.rounds()), stream.number(), self.place(&words), Where::of(slots));
+            (Key::of(stream.rounds()), stream.number(), self.place(&words), Where::of(&self.dev, slots));
+        // these fields come first in a tile, a full tile takes 512 bytes for every bit of a slot, and a key 16 times
+        // something: so all words begin at multiples of 16, and kernels read them whole
+        if [place.bytes, place.stride, place.full, place.last].iter().any(|at| at % 16 != 0) {
+            self.dev.fail("half-tree keys that do not come first in their tiles".into());
+        }
         let args: [&dyn Arg; 9] =
             [&out.ptr(), &x.ptr(), &w, &key, &field, &party, &place, &at, &hashes.ptr()];
         self.run("dpf_evaluate", slots.len(), &args);
@@ -446,7 +479,7 @@ impl<R: Ring> Backend for Cuda<R> {
     }
     fn at_most(&self, table: Field<Keys>, w: u32, x: &Buf<R>, slots: &Slots) -> Planes {
         let (out, (table, _held)) = (self.vectors(1, slots.len()), self.table(table, 1 << w, slots));
-        self.run("at_most", slots.len(), &[&out.ptr(), &x.ptr(), &w, &table, &Where::of(slots)]);
+        self.run("at_most", slots.len(), &[&out.ptr(), &x.ptr(), &w, &table, &Where::of(&self.dev, slots)]);
         out
     }
 
@@ -456,7 +489,7 @@ impl<R: Ring> Backend for Cuda<R> {
         let mask: Buf<u32> = self.at::<u32>().expand(stream, first, bits.div_ceil(32), 32);
         let out = Block::new(&self.dev, bits.div_ceil(32) * 4);
         let args: [&dyn Arg; 6] =
-            [&out.ptr(), &x.ptr(), &digit.shift, &digit.bits, &mask.ptr(), &(x.len as u32)];
+            [&out.ptr(), &x.ptr(), &digit.shift, &digit.bits, &mask.ptr(), &self.dev.size(x.len)];
         self.run("one_hot", bits.div_ceil(32), &args);
         let ptr = out.ptr();
         Packet::new(out, ptr, bits.div_ceil(8))
@@ -470,7 +503,7 @@ impl<R: Ring> Backend for Cuda<R> {
     ) -> Packet {
         let other = self.bit_fields(Fields::Own(streams, fields), slots);
         let out = self.vectors(merge.stored(), slots.len());
-        let (stride, k, len) = (out.stride() as u32, merge.k as u32, slots.len() as u32);
+        let [stride, k, len] = [out.stride(), merge.k, slots.len()].map(|v| self.dev.size(v));
         let args: [&dyn Arg; 6] = [&out.ptr(), &masks.ptr(), &other.ptr(), &stride, &k, &len];
         self.dev.run("digit_products", out.stride() << (merge.k - 1), &args);
         out.packet()
@@ -497,7 +530,7 @@ impl<R: Ring> Backend for Cuda<R> {
                 &digit.shift,
                 &digit.bits,
                 &table,
-                &Where::of(slots),
+                &Where::of(&self.dev, slots),
             ];
             self.run("digit_lookup", slots.len(), &args);
         }
@@ -506,8 +539,8 @@ impl<R: Ring> Backend for Cuda<R> {
     fn digit_merge(&self, merge: &Merge, from: usize, p: Merging<Self>) -> Planes {
         let out = self.vectors(1, p.opened.len);
         let one = if p.one { u32::MAX } else { 0 };
-        let (stride, k, from, len) =
-            (p.opened.stride() as u32, merge.k as u32, from as u32, p.opened.len as u32);
+        let [stride, k, from, len] =
+            [p.opened.stride(), merge.k, from, p.opened.len].map(|v| self.dev.size(v));
         let args: [&dyn Arg; 9] =
             [&out.ptr(), &p.opened.ptr(), &p.masks.ptr(), &p.products.ptr(), &stride, &k, &from, &one, &len];
         self.dev.run("digit_merge", out.stride(), &args);

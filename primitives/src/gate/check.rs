@@ -196,7 +196,7 @@ pub fn run<R: Ring, G: Gate>(
     let (scene, of) = ((&dealt, &operands_here[..]), (images, entropy.is_multiple_of(2)));
     let outcome = finish(gate, scene, &of.0, play([&cpu, &cpu], gate, scene, &of));
     #[cfg(feature = "cuda")]
-    if let Some(gpu) = crate::backend::cuda::tests::gpu::<R>() {
+    if let Some(gpu) = backend::cuda::tests::gpu::<R>() {
         let again = deal(&gpu, gate, operands, entropy);
         assert!(again.tiles == dealt.tiles, "both dealers write the same tiles");
         assert!(again.masks == dealt.masks && again.out == dealt.out, "and draw the same masks");

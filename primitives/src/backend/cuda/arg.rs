@@ -1,6 +1,6 @@
 //! What kernels take by value, laid out as in their source.
 
-use super::device::Arg;
+use super::device::{Arg, Device};
 use crate::Ring;
 use crate::backend::Slots;
 use crate::prg::Rounds;
@@ -37,8 +37,8 @@ pub struct Where {
 }
 
 impl Where {
-    pub fn of(s: &Slots) -> Self {
-        Where { first: s.range.start as u64, elements: s.elements as u64, len: s.len() as u32 }
+    pub fn of(dev: &Device, s: &Slots) -> Self {
+        Where { first: s.range.start as u64, elements: s.elements as u64, len: dev.size(s.len()) }
     }
 }
 
@@ -116,12 +116,12 @@ pub struct Window {
 }
 
 impl Window {
-    pub fn of(w: &crate::Window) -> Self {
-        let two = |v: [usize; 2]| v.map(|v| v as u32);
+    pub fn of(dev: &Device, w: &crate::Window) -> Self {
+        let two = |v: [usize; 2]| v.map(|v| dev.size(v));
         Window {
             kernel: two(w.kernel),
             stride: two(w.stride),
-            pad: w.pad.map(|v| v as u32),
+            pad: w.pad.map(|v| dev.size(v)),
             dilation: two(w.dilation),
         }
     }

@@ -1,11 +1,14 @@
 //! The kernels: one text, compiled by NVRTC for the device at hand, and kept on disk by what it was made from.
 
-use super::device::refused;
+use super::driver::refused;
 use crate::{Error, Result};
 use cudarc::driver::{CudaContext, CudaModule};
-use cudarc::nvrtc::{CompileOptions, Ptx, compile_ptx_with_opts};
+use cudarc::nvrtc::result::{self as nvrtc, NvrtcError};
+use cudarc::nvrtc::{Ptx, sys};
+use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The files in the order in which they make one text: none names another.
 const FILES: [&str; 11] = [
@@ -59,49 +62,107 @@ pub fn source() -> String {
     FILES.concat()
 }
 
-/// The kernels on a device.
+/// The kernels on a device of some version, their products in so many stages.
 ///
 /// # Errors
 /// [`Error::Device`] if the compiler is missing, or does not know the device.
-pub fn module(context: &Arc<CudaContext>) -> Result<Arc<CudaModule>> {
-    let version = context.compute_capability().map_err(|e| refused("asking for the device's version", &e))?;
-    let ptx = ptx(version)?;
-    context.load_module(Ptx::from_src(ptx)).map_err(|e| refused("loading the kernels", &e))
+pub fn module(context: &Arc<CudaContext>, version: (i32, i32), stages: u32) -> Result<Arc<CudaModule>> {
+    let image = image(version, stages)?;
+    context.load_module(Ptx::from_binary(image)).map_err(|e| refused("loading the kernels", &e))
 }
 
-/// The kernels for a version of devices, from the disk if they were compiled before.
-fn ptx((major, minor): (i32, i32)) -> Result<String> {
+/// The kernels in the code of a version of devices, from the disk if they were compiled before. Code, not PTX: a driver takes
+/// PTX of no compiler newer than itself, and would compile it once more.
+fn image((major, minor): (i32, i32), stages: u32) -> Result<Vec<u8>> {
     // SAFETY: opens the library if it is there; its initialisation is NVIDIA's own.
-    if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
+    if !unsafe { sys::is_culib_present() } {
         return Err(Error::Device(
             "no CUDA compiler on this machine (libnvrtc.so); install the CUDA 13 runtime compiler, or use --device cpu"
                 .into(),
         ));
     }
-    let arch = format!("--gpu-architecture=compute_{major}{minor}");
+    let options = [
+        format!("--gpu-architecture=sm_{major}{minor}"),
+        "--std=c++17".into(),
+        format!("-DMATMUL_STAGES={stages}"),
+    ];
     let source = source();
-    let mut digest = blake3::Hasher::new_derive_key("twoply 2026-11 compiled kernels v1");
-    digest.update(arch.as_bytes()).update(compiler().as_bytes()).update(source.as_bytes());
-    let kept = cache().map(|dir| dir.join(format!("kernels-{}.ptx", &digest.finalize().to_hex()[..32])));
-    if let Some(text) = kept.as_ref().and_then(|path| std::fs::read_to_string(path).ok()) {
-        return Ok(text);
+    let mut digest = blake3::Hasher::new_derive_key("twoply 2026-11 compiled kernels v2");
+    options.iter().for_each(|o| {
+        digest.update(o.as_bytes()).update(b"\n");
+    });
+    digest.update(compiler().as_bytes()).update(source.as_bytes());
+    let kept = cache().map(|dir| dir.join(format!("kernels-{}.cubin", &digest.finalize().to_hex()[..32])));
+    if let Some(image) = kept.as_ref().and_then(|path| std::fs::read(path).ok()).and_then(unseal) {
+        return Ok(image);
     }
-    let options = vec![arch, "--std=c++17".into(), "--extra-device-vectorization".into()];
-    let options = CompileOptions { options, ..CompileOptions::default() };
-    let text = compile_ptx_with_opts(&source, options)
-        .map_err(|e| Error::Device(format!("compiling the kernels: {e}")))?
-        .to_src();
+    let source = CString::new(source).map_err(|e| Error::Device(format!("compiling the kernels: {e}")))?;
+    let image = Program::compile(&source, &options)?;
     if let Some(path) = kept {
-        keep(&path, &text);
+        keep(&path, &seal(&image));
     }
-    Ok(text)
+    Ok(image)
+}
+
+/// A program of the compiler.
+struct Program(sys::nvrtcProgram);
+
+impl Program {
+    /// The code of a source.
+    fn compile(source: &CStr, options: &[String]) -> Result<Vec<u8>> {
+        let refused = |e: NvrtcError| not_compiled(&format!("{e}"));
+        let program = Program(nvrtc::create_program(source, None).map_err(refused)?);
+        // SAFETY: the program is there until this returns, and buffers are as long as the compiler says they must be.
+        unsafe {
+            nvrtc::compile_program(program.0, options).map_err(|e| {
+                let log = nvrtc::get_program_log(program.0).unwrap_or_default();
+                let log: Vec<u8> = log.iter().map(|&c| c as u8).take_while(|&c| c != 0).collect();
+                let log: Vec<_> =
+                    String::from_utf8_lossy(&log).split_whitespace().map(str::to_owned).collect();
+                not_compiled(&format!("{e}: {}", log.join(" ").trim_end_matches('.')))
+            })?;
+            let mut len = 0;
+            sys::nvrtcGetCUBINSize(program.0, &raw mut len).result().map_err(refused)?;
+            let mut image = vec![0_u8; len];
+            sys::nvrtcGetCUBIN(program.0, image.as_mut_ptr().cast()).result().map_err(refused)?;
+            Ok(image)
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has it.
+        let _ = unsafe { nvrtc::destroy_program(self.0) };
+    }
+}
+
+/// Why the kernels do not compile, in the compiler's words.
+fn not_compiled(why: &str) -> Error {
+    let remedy = if why.contains("nvrtc-builtins") {
+        "name the folder of libnvrtc.so in LD_LIBRARY_PATH, its other libraries are there too"
+    } else if why.contains("gpu-architecture") {
+        "the compiler is older than the device: install a newer CUDA"
+    } else {
+        "see `twoply doctor`"
+    };
+    Error::Device(format!("compiling the kernels: {why}; {remedy}"))
+}
+
+/// Code behind its digest, so that half a file is none.
+fn seal(image: &[u8]) -> Vec<u8> {
+    [blake3::hash(image).as_bytes(), image].concat()
+}
+fn unseal(sealed: Vec<u8>) -> Option<Vec<u8>> {
+    let (digest, image) = sealed.split_first_chunk::<32>()?;
+    (blake3::hash(image) == *digest).then(|| image.to_vec())
 }
 
 /// Which compiler there is: its version is part of what compiled kernels are known by.
 fn compiler() -> String {
     let (mut major, mut minor) = (0, 0);
     // SAFETY: writes two integers.
-    unsafe { cudarc::nvrtc::sys::nvrtcVersion(&mut major, &mut minor) };
+    unsafe { sys::nvrtcVersion(&mut major, &mut minor) };
     format!("nvrtc {major}.{minor}")
 }
 
@@ -112,11 +173,13 @@ fn cache() -> Option<PathBuf> {
 }
 
 /// Written beside and moved, so that nobody reads half of it. Without it the next start compiles again.
-fn keep(path: &std::path::Path, text: &str) {
-    let beside = path.with_extension(format!("{}.new", std::process::id()));
+fn keep(path: &std::path::Path, image: &[u8]) {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let beside = path.with_extension(format!("{}-{number}.new", std::process::id()));
     let write = || {
         std::fs::create_dir_all(path.parent().unwrap_or(path))?;
-        std::fs::write(&beside, text)?;
+        std::fs::write(&beside, image)?;
         std::fs::rename(&beside, path)
     };
     if write().is_err() {

@@ -3,23 +3,24 @@
 //! Work is asked for on three streams: `compute` runs kernels in the order of the calls, `feed` brings bytes in, `out` takes
 //! them out. Events order them where one needs what another made; nothing waits for the whole device.
 
-use super::compile;
-use super::memory::Pinned;
+use super::driver::{guarded, refused, said};
+use super::host::Pinned;
+use super::transfer::Readings;
+use super::{compile, driver, product};
 use crate::{Error, Result};
-use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, CudaStream, DriverError, sys};
+use cudarc::driver::{
+    CudaContext, CudaEvent, CudaFunction, CudaModule, CudaStream, DriverError, result, sys,
+};
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::panic::catch_unwind;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 /// Threads of a block.
-const THREADS: u32 = 256;
-/// Blocks per multiprocessor that a launch asks for at most: kernels loop over what is left.
-const BLOCKS: u32 = 32;
-/// The same of kernels that fill an AES table of 32 KiB first.
-const AES_BLOCKS: u32 = 6;
-/// Copies to the device that are under way at once: bounds pinned memory.
-const HELD: usize = 32;
+pub const THREADS: u32 = 256;
+/// Times over that a launch fills the device at most: kernels loop over what is left.
+const FILLS: u32 = 4;
+/// The oldest devices that have what the products need: tensor cores for bytes, and copies to shared memory.
+const OLDEST: (i32, i32) = (8, 0);
 
 /// A GPU.
 pub struct Device {
@@ -30,10 +31,18 @@ pub struct Device {
     pub pinned: Pinned,
     /// Multiprocessors.
     pub processors: u32,
-    kernels: HashMap<&'static str, CudaFunction>,
+    /// Stages of the products, as the kernels were compiled.
+    pub stages: u32,
+    kernels: HashMap<&'static str, Kernel>,
     failure: OnceLock<String>,
     /// What copies that are still under way read from.
-    pub reading: Mutex<Vec<(CudaEvent, Box<dyn Send>)>>,
+    pub reading: Readings,
+}
+
+struct Kernel {
+    function: CudaFunction,
+    /// Blocks that a launch asks for at most.
+    blocks: u32,
 }
 
 /// Values that a kernel takes by value: of the very type that its source names.
@@ -46,58 +55,13 @@ unsafe impl Arg for u32 {}
 // SAFETY: `u64` there, and pointers.
 unsafe impl Arg for u64 {}
 
-/// How many devices there are.
-///
-/// # Errors
-/// [`Error::Device`] if there is no driver, or it does not answer.
-pub fn count() -> Result<usize> {
-    guarded(|| {
-        let _ = cudarc::driver::result::init();
-        CudaContext::device_count().map_err(|e| refused("counting devices", &e)).map(|n| n.max(0) as usize)
-    })
-}
-
-/// A device's name.
-///
-/// # Errors
-/// As [`count`], or if there is no such device.
-pub fn name(ordinal: usize) -> Result<String> {
-    guarded(|| {
-        let name = || {
-            cudarc::driver::result::init()?;
-            cudarc::driver::result::device::get_name(cudarc::driver::result::device::get(ordinal as i32)?)
-        };
-        name().map_err(|e| refused("naming a device", &e))
-    })
-}
-
-/// The bindings panic where a library or one of its functions is missing: none of that may come through.
-fn guarded<T>(f: impl FnOnce() -> Result<T> + std::panic::UnwindSafe) -> Result<T> {
-    // SAFETY: opens the library if it is there; its initialisation is the driver's own.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(Error::Device(
-            "no CUDA driver on this machine (libcuda.so.1); install NVIDIA's driver, or use --device cpu"
-                .into(),
-        ));
+/// Makes a context this thread's. Other than the bindings' own it does not fail for what went wrong in some drop before.
+pub fn bind(context: &CudaContext) -> std::result::Result<(), DriverError> {
+    if result::ctx::get_current()? != Some(context.cu_ctx()) {
+        // SAFETY: the context is there as long as its owner.
+        unsafe { result::ctx::set_current(context.cu_ctx()) }?;
     }
-    let old = "CUDA's libraries lack a function that is needed; CUDA 13, or a driver for it, is wanted";
-    catch_unwind(f).unwrap_or_else(|_| Err(Error::Device(old.into())))
-}
-
-/// What the driver said, in words.
-pub fn refused(what: &str, e: &DriverError) -> Error {
-    let said = match e.error_string() {
-        Ok(text) => text.to_string_lossy().into_owned(),
-        Err(_) => format!("{:?}", e.0),
-    };
-    let remedy = match e.0 {
-        sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => "; run fewer images at once, or use a larger device",
-        sys::CUresult::CUDA_ERROR_NO_DEVICE | sys::CUresult::CUDA_ERROR_INVALID_DEVICE => {
-            "; see `twoply doctor`"
-        }
-        _ => "",
-    };
-    Error::Device(format!("{what}: {said}{remedy}"))
+    Ok(())
 }
 
 impl Device {
@@ -106,40 +70,61 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] with cause and remedy.
     pub fn open(ordinal: usize) -> Result<Self> {
-        let there = count()?;
+        let there = driver::count()?;
         if ordinal >= there {
             let why = format!("there is no device {ordinal}: {there} found; see `twoply doctor`");
             return Err(Error::Device(why));
         }
-        guarded(move || {
+        guarded(|| {
+            let preparing = |e: DriverError| refused("preparing the device", &e);
             let context = CudaContext::new(ordinal).map_err(|e| refused("opening the device", &e))?;
-            let module = compile::module(&context)?;
-            let opened = || {
-                // SAFETY: every buffer is ordered by the events of this module.
-                unsafe { context.disable_event_tracking() };
-                keep_memory(&context)?;
-                let mut kernels = HashMap::new();
-                for name in compile::names() {
-                    kernels.insert(name, module.load_function(name)?);
-                }
-                for (name, bytes) in super::product::SHARED {
-                    let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-                    kernels[name].set_attribute(most, bytes as i32)?;
-                }
-                let count = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
-                Ok(Device {
-                    compute: context.new_stream()?,
-                    feed: context.new_stream()?,
-                    out: context.new_stream()?,
-                    pinned: Pinned::new(context.clone()),
-                    processors: context.attribute(count)? as u32,
-                    kernels,
-                    failure: OnceLock::new(),
-                    reading: Mutex::default(),
-                    context: context.clone(),
-                })
+            // SAFETY: every buffer is ordered by the events of this module.
+            unsafe { context.disable_event_tracking() };
+            let version = context.compute_capability().map_err(preparing)?;
+            let shared = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+            let stages = product::stages(context.attribute(shared).map_err(preparing)? as u32);
+            usable(version, stages, context.has_async_alloc())?;
+            let module = compile::module(&context, version, stages)?;
+            Device::prepare(context, &module, stages).map_err(preparing)
+        })
+    }
+    fn prepare(
+        context: Arc<CudaContext>,
+        module: &Arc<CudaModule>,
+        stages: u32,
+    ) -> std::result::Result<Self, DriverError> {
+        keep_memory(&context)?;
+        let processors = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+        let processors = context.attribute(processors)? as u32;
+        let kernel = |name| {
+            let function = module.load_function(name)?;
+            // every block of these fills its table first, so no more of them than run at once
+            let fills = if compile::has_table(name) {
+                let share = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT;
+                function.set_attribute(share, 100)?;
+                1
+            } else {
+                FILLS
             };
-            opened().map_err(|e: DriverError| refused("preparing the device", &e))
+            let resident = function.occupancy_max_active_blocks_per_multiprocessor(THREADS, 0, None)?;
+            Ok((name, Kernel { function, blocks: processors * resident.max(1) * fills }))
+        };
+        let kernels: HashMap<_, _> = compile::names().map(kernel).collect::<std::result::Result<_, _>>()?;
+        for name in product::GEMMS {
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            kernels[name].function.set_attribute(most, (stages * product::STAGE) as i32)?;
+        }
+        Ok(Device {
+            compute: context.new_stream()?,
+            feed: context.new_stream()?,
+            out: context.new_stream()?,
+            pinned: Pinned::new(context.clone()),
+            processors,
+            stages,
+            kernels,
+            failure: OnceLock::new(),
+            reading: Readings::default(),
+            context,
         })
     }
 
@@ -147,48 +132,55 @@ impl Device {
     pub fn health(&self) -> Result<()> {
         self.failure.get().map_or(Ok(()), |why| Err(Error::Device(why.clone())))
     }
+    /// Keeps a failure, if it is the first.
+    pub fn fail(&self, why: String) {
+        let _ = self.failure.set(why);
+    }
     /// Does something unless the device has failed; a failure is kept.
     pub fn try_to<T>(
         &self,
         what: &str,
         f: impl FnOnce() -> std::result::Result<T, DriverError>,
     ) -> Option<T> {
-        if self.failure.get().is_some() {
-            return None;
+        // what the bindings could not say when something was dropped
+        if let Err(e) = self.context.check_err() {
+            self.fail(said("giving something back", &e));
         }
-        match self.context.bind_to_thread().and_then(|()| f()) {
-            Ok(v) => Some(v),
-            Err(e) => {
-                let _ = self.failure.set(refused(what, &e).to_string().replacen("device: ", "", 1));
-                None
-            }
-        }
+        if self.failure.get().is_some() { None } else { self.anyway(what, f) }
+    }
+    /// Does something whatever went wrong before: waits, wipes, gives back. A failure is kept.
+    pub fn anyway<T>(
+        &self,
+        what: &str,
+        f: impl FnOnce() -> std::result::Result<T, DriverError>,
+    ) -> Option<T> {
+        bind(&self.context).and_then(|()| f()).map_err(|e| self.fail(said(what, &e))).ok()
+    }
+    /// A size as kernels take it. One that they cannot take fails the device before anything is computed with it.
+    pub fn size(&self, n: usize) -> u32 {
+        u32::try_from(n).unwrap_or_else(|_| {
+            self.fail(format!(
+                "{n} elements at once are more than the kernels count; run fewer images at once"
+            ));
+            0
+        })
     }
 
     /// Runs a kernel on the compute stream: `threads` of them at least, or as many as the device holds at once.
     pub fn run(&self, name: &'static str, threads: usize, args: &[&dyn Arg]) {
-        let per = if compile::has_table(name) { AES_BLOCKS } else { BLOCKS };
-        let blocks = (threads.div_ceil(THREADS as usize) as u64).clamp(1, u64::from(self.processors * per));
-        self.run_on(name, (blocks as u32, 1, 1), 0, args);
+        // kernels divide by sizes and rows in 32 bits
+        let blocks = self.size(threads).div_ceil(THREADS).clamp(1, self.kernels[name].blocks);
+        self.run_on(name, (blocks, 1, 1), 0, args);
     }
     /// The same on a grid of blocks, with so many bytes of dynamic shared memory.
     pub fn run_on(&self, name: &'static str, grid: (u32, u32, u32), shared: u32, args: &[&dyn Arg]) {
         let mut args: Vec<*mut c_void> =
             args.iter().map(|a| (*a as *const dyn Arg).cast_mut().cast()).collect();
-        self.try_to(name, || {
-            let kernel = self.kernels[name].cu_function();
-            // SAFETY: kernels are called by the methods of this module alone, which pass the types that their source names,
-            // pointers into live buffers of the lengths that go with them, and what a launch reads is copied by it.
-            unsafe {
-                cudarc::driver::result::launch_kernel(
-                    kernel,
-                    grid,
-                    (THREADS, 1, 1),
-                    shared,
-                    self.compute.cu_stream(),
-                    &mut args,
-                )
-            }
+        let (kernel, stream) = (self.kernels[name].function.cu_function(), self.compute.cu_stream());
+        // SAFETY: kernels are called by the methods of this module alone, which pass the types that their source names,
+        // pointers into live buffers of the lengths that go with them, and what a launch reads is copied by it.
+        self.try_to(name, || unsafe {
+            result::launch_kernel(kernel, grid, (THREADS, 1, 1), shared, stream, &mut args)
         });
     }
 
@@ -196,25 +188,30 @@ impl Device {
     pub fn mark(&self, stream: &CudaStream) -> Option<CudaEvent> {
         self.try_to("marking a stream", || stream.record_event(None))
     }
-    /// Keeps something until a copy that reads from it is done.
-    pub fn hold(&self, until: CudaEvent, what: Box<dyn Send>) {
-        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        reading.retain(|(event, _)| !event.is_complete());
-        if reading.len() >= HELD {
-            let _ = reading[0].0.synchronize();
-        }
-        reading.push((until, what));
-    }
 }
 
 impl Drop for Device {
     fn drop(&mut self) {
         // what is under way reads and writes memory that goes away now
-        let _ = self.context.bind_to_thread();
         for stream in [&self.feed, &self.compute, &self.out] {
-            let _ = stream.synchronize();
+            self.wait_for(stream);
         }
     }
+}
+
+/// Whether the kernels can run on a device.
+fn usable(version: (i32, i32), stages: u32, pools: bool) -> Result<()> {
+    let [(major, minor), (least, beyond)] = [version, OLDEST];
+    if version < OLDEST {
+        let remedy = "use an A100, an RTX 30 or anything newer, or use --device cpu";
+        let why = format!("the device is of version {major}.{minor}, {least}.{beyond} is needed; {remedy}");
+        return Err(Error::Device(why));
+    }
+    if stages < 2 || !pools {
+        let what = if pools { "too little shared memory" } else { "no memory pools" };
+        return Err(Error::Device(format!("the device has {what}; use another one, or --device cpu")));
+    }
+    Ok(())
 }
 
 /// Freed memory stays with the process: taking it from the device and giving it back is slow and waits for everything.
@@ -223,7 +220,24 @@ fn keep_memory(context: &CudaContext) -> std::result::Result<(), DriverError> {
     let kept = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
     // SAFETY: the attribute is a u64, read during the call.
     unsafe {
-        let pool = cudarc::driver::result::device::get_default_mem_pool(context.cu_device())?;
+        let pool = result::device::get_default_mem_pool(context.cu_device())?;
         sys::cuMemPoolSetAttribute(pool, kept, (&raw mut all).cast()).result()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_that_cannot_run_the_kernels_are_refused() {
+        assert!(usable((9, 0), 4, true).is_ok());
+        assert!(usable((8, 6), 2, true).is_ok());
+        for (version, stages, pools, why) in
+            [((7, 5), 4, true, "7.5"), ((9, 0), 1, true, "shared memory"), ((9, 0), 4, false, "pools")]
+        {
+            let said = usable(version, stages, pools).unwrap_err().to_string();
+            assert!(said.contains(why) && said.contains("--device cpu"), "{said}");
+        }
     }
 }

@@ -1,25 +1,20 @@
-//! Memory on the device and pinned memory on the host, and what moves between them.
+//! Memory on the device, and what lies in it.
 //!
-//! Device memory is taken and given back in the order of streams, so neither waits. Bytes go in through pinned buffers on the
-//! `feed` stream and come out on the `out` stream, each ordered against the kernels by events.
+//! It is taken and given back in the order of streams, so neither waits. What is filled from outside is filled on a stream
+//! of its own; kernels wait for that by an event, once.
 
-use super::device::{Device, refused};
-use crate::backend;
-use crate::{Result, Ring, TileBytes};
-use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result, sys};
-use rayon::prelude::*;
+use super::device::Device;
+use super::transfer::{Packet, Rows, Way};
+use crate::Ring;
+use cudarc::driver::{CudaEvent, CudaStream, result, sys};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Kernels may read this far behind the end of what they are given.
 const SLACK: usize = 16;
-/// Bytes that the driver takes out of ordinary memory at once, without waiting.
+/// So few bytes are copied on the stream of the kernels.
 const SMALL: usize = 1 << 16;
-/// Bytes that go to the device in one copy.
-const PIECE: usize = 4 << 20;
-/// Fewer bytes are copied by one thread.
-const SHARED: usize = 1 << 20;
 
 /// Some memory of the device; given back when the kernels asked for until then are done.
 pub struct Block {
@@ -28,8 +23,17 @@ pub struct Block {
     bytes: usize,
     /// Whether it is to be overwritten with zeros first.
     wipe: AtomicBool,
-    /// Until when it is filled from outside, if kernels have not been told to wait for that yet.
-    filled: Mutex<Option<CudaEvent>>,
+    filled: Mutex<Filled>,
+}
+
+/// Whether copies from outside are still to be waited for.
+enum Filled {
+    /// No, or kernels asked for from now on wait already.
+    Done,
+    /// Until this event.
+    Until(CudaEvent),
+    /// For ever: the device cannot say when they are done.
+    Lost,
 }
 
 impl Block {
@@ -37,44 +41,67 @@ impl Block {
     pub fn new(dev: &Arc<Device>, bytes: usize) -> Arc<Self> {
         Block::on(dev, &dev.compute, bytes)
     }
+    /// Memory for what comes from outside: [`Block::set_filled`] says that all of it was asked for.
+    pub fn fed(dev: &Arc<Device>, bytes: usize) -> Arc<Self> {
+        Block::on(dev, &dev.feed, bytes)
+    }
     fn on(dev: &Arc<Device>, stream: &CudaStream, bytes: usize) -> Arc<Self> {
         let what = || format!("taking {bytes} bytes of device memory");
         // SAFETY: nothing is read before it is written.
         let ptr = dev.try_to(&what(), || unsafe { result::malloc_async(stream.cu_stream(), bytes + SLACK) });
-        let (wipe, filled) = (AtomicBool::new(false), Mutex::new(None));
+        let (wipe, filled) = (AtomicBool::new(false), Mutex::new(Filled::Done));
         Arc::new(Block { dev: dev.clone(), ptr: ptr.unwrap_or(0), bytes, wipe, filled })
     }
-    /// Memory filled with these bytes, pieces one behind the other at multiples of `stride`.
+    /// Memory filled with these bytes, at these places.
     pub fn filled(dev: &Arc<Device>, bytes: usize, pieces: &[(usize, &[u8])]) -> Arc<Self> {
         if bytes <= SMALL {
             let block = Block::new(dev, bytes);
-            for (at, piece) in pieces {
-                // SAFETY: within the block; ordinary memory is read before the call returns.
-                dev.try_to("copying to the device", || unsafe {
-                    result::memcpy_htod_async(block.ptr + *at as u64, piece, dev.compute.cu_stream())
-                });
-            }
+            dev.feed(Way::Compute, &block, pieces);
             return block;
         }
-        let block = Block::on(dev, &dev.feed, bytes);
-        for run in runs(pieces) {
-            dev.feed_run(&block, run);
-        }
+        let block = Block::fed(dev, bytes);
+        dev.feed(Way::Feed, &block, pieces);
         block.set_filled();
         block
     }
-    fn set_filled(&self) {
-        *self.filled.lock().unwrap_or_else(PoisonError::into_inner) = self.dev.mark(&self.dev.feed);
+    /// All copies to it were asked for.
+    pub fn set_filled(&self) {
+        let filled = match self.dev.mark(&self.dev.feed) {
+            Some(event) => Filled::Until(event),
+            None if self.dev.wait_for(&self.dev.feed).is_some() => Filled::Done,
+            None => Filled::Lost,
+        };
+        *self.filled.lock().unwrap_or_else(PoisonError::into_inner) = filled;
     }
-    /// Has kernels asked for from now on wait until it is filled.
-    fn settle(&self) {
-        if let Some(event) = self.filled.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            self.dev.try_to("waiting for a copy", || self.dev.compute.wait(&event));
-        }
+    /// Has kernels asked for from now on wait until it is filled, whatever went wrong before; whether they do.
+    fn settle(&self) -> bool {
+        let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = match &*filled {
+            Filled::Done => return true,
+            Filled::Until(event) => event,
+            Filled::Lost => return false,
+        };
+        let (stream, order) = (self.dev.compute.cu_stream(), sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT);
+        // SAFETY: stream and event are there.
+        let wait = || unsafe { result::stream::wait_event(stream, event.cu_event(), order) };
+        let waits = self.dev.anyway("waiting for a copy", wait);
+        *filled = match waits.or_else(|| self.dev.wait_for(&self.dev.feed)) {
+            Some(()) => Filled::Done,
+            None => Filled::Lost,
+        };
+        matches!(*filled, Filled::Done)
+    }
+    /// The device it is on.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.dev
     }
     /// Its address, for kernels asked for after this call.
     pub fn ptr(&self) -> u64 {
         self.settle();
+        self.ptr
+    }
+    /// Its address, for copies that fill it.
+    pub fn address(&self) -> u64 {
         self.ptr
     }
     /// Zeros, for good: now if nobody else looks at the block, else before it is given back.
@@ -84,302 +111,49 @@ impl Block {
             _ => self.wipe.store(true, Ordering::Relaxed),
         }
     }
-    /// Zeros.
+    /// Zeros, also on a device that has failed in another way.
     pub fn zero(&self) {
-        let ptr = self.ptr();
-        // SAFETY: the whole block.
-        self.dev.try_to("clearing memory", || unsafe {
-            result::memset_d8_async(ptr, 0, self.bytes, self.dev.compute.cu_stream())
-        });
+        if self.settle() && self.ptr != 0 && self.bytes > 0 {
+            // SAFETY: the whole block.
+            self.dev.anyway("clearing memory", || unsafe {
+                result::memset_d8_async(self.ptr, 0, self.bytes, self.dev.compute.cu_stream())
+            });
+        }
     }
     /// Copies bytes of another block.
     pub fn copy(&self, at: usize, from: u64, bytes: usize) {
         let to = self.ptr() + at as u64;
-        // SAFETY: callers stay within both blocks.
-        self.dev.try_to("copying on the device", || unsafe {
-            result::memcpy_dtod_async(to, from, bytes, self.dev.compute.cu_stream())
-        });
+        if bytes > 0 {
+            // SAFETY: callers stay within both blocks.
+            self.dev.try_to("copying on the device", || unsafe {
+                result::memcpy_dtod_async(to, from, bytes, self.dev.compute.cu_stream())
+            });
+        }
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.settle();
+        // what may still be written to is nobody else's
+        if self.ptr == 0 || !self.settle() {
+            return;
+        }
         if self.wipe.load(Ordering::Relaxed) {
             self.zero();
         }
-        if self.ptr != 0 && self.dev.context.bind_to_thread().is_ok() {
-            // SAFETY: nobody has the address any more but kernels asked for before; also on a device that has failed.
-            let _ = unsafe { result::free_async(self.ptr, self.dev.compute.cu_stream()) };
-        }
-    }
-}
-
-/// Pieces that follow each other, as far as one copy takes them.
-fn runs<'p, 'b>(pieces: &'p [(usize, &'b [u8])]) -> Vec<&'p [(usize, &'b [u8])]> {
-    let (mut out, mut from, mut bytes) = (vec![], 0, 0);
-    for (i, (at, piece)) in pieces.iter().enumerate() {
-        let follows = i == from || at - pieces[from].0 == bytes;
-        if i > from && (!follows || bytes + piece.len() > PIECE) {
-            out.push(&pieces[from..i]);
-            (from, bytes) = (i, 0);
-        }
-        bytes += piece.len();
-    }
-    if from < pieces.len() {
-        out.push(&pieces[from..]);
-    }
-    out
-}
-
-impl Device {
-    /// Brings bytes that follow each other to a block.
-    fn feed_run(self: &Arc<Self>, block: &Block, run: &[(usize, &[u8])]) {
-        let (Some((first, _)), len) = (run.first(), run.iter().map(|(_, p)| p.len()).sum()) else { return };
-        let Some(mut buffer) = self.try_to("taking pinned memory", || self.pinned.take(len)) else { return };
-        let mut rest = buffer.bytes(len);
-        let mut parts = Vec::with_capacity(run.len());
-        for (_, piece) in run {
-            let (part, behind) = rest.split_at_mut(piece.len());
-            parts.push((part, *piece));
-            rest = behind;
-        }
-        let copy = |(to, from): (&mut [u8], &[u8])| to.copy_from_slice(from);
-        if len < SHARED {
-            parts.into_iter().for_each(copy);
-        } else {
-            let halves = |(to, from): (_, _)| chunks(to, from);
-            parts.into_par_iter().flat_map_iter(halves).for_each(copy);
-        }
-        let to = block.ptr + *first as u64;
-        // SAFETY: within the block; the buffer is held until the copy is done.
-        self.try_to("copying to the device", || unsafe {
-            result::memcpy_htod_async(to, buffer.bytes(len), self.feed.cu_stream())
+        // SAFETY: nobody has the address any more but kernels asked for before.
+        self.dev.anyway("giving memory back", || unsafe {
+            result::free_async(self.ptr, self.dev.compute.cu_stream())
         });
-        if let Some(event) = self.mark(&self.feed) {
-            self.hold(event, Box::new(buffer));
-        }
-    }
-
-    /// Key tiles in one block, `stride` bytes apart: straight from where they lie if that is pinned, else through buffers.
-    pub fn feed_tiles(self: &Arc<Self>, tiles: Vec<TileBytes>, stride: usize) -> Arc<Block> {
-        let bytes: Vec<(usize, &[u8])> =
-            tiles.iter().enumerate().map(|(i, t)| (i * stride, t.as_ref().as_ref())).collect();
-        let total = bytes.last().map_or(0, |(at, b)| at + b.len());
-        if !bytes.iter().all(|(_, b)| is_pinned(b)) {
-            return Block::filled(self, total, &bytes);
-        }
-        let block = Block::on(self, &self.feed, total);
-        for (at, piece) in &bytes {
-            // SAFETY: within the block; the tiles are held until the copies are done.
-            self.try_to("copying keys to the device", || unsafe {
-                result::memcpy_htod_async(block.ptr + *at as u64, piece, self.feed.cu_stream())
-            });
-        }
-        block.set_filled();
-        if let Some(event) = self.mark(&self.feed) {
-            self.hold(event, Box::new(tiles));
-        }
-        block
-    }
-}
-
-/// Parts of a copy that threads share.
-fn chunks<'a>(to: &'a mut [u8], from: &'a [u8]) -> impl Iterator<Item = (&'a mut [u8], &'a [u8])> {
-    to.chunks_mut(SHARED / 4).zip(from.chunks(SHARED / 4))
-}
-
-/// Pinned buffers, used again and again.
-pub struct Pinned {
-    context: Arc<CudaContext>,
-    free: Arc<Mutex<Vec<Pages>>>,
-}
-
-/// Page-locked memory, wiped when it goes.
-struct Pages {
-    context: Arc<CudaContext>,
-    ptr: *mut u8,
-    len: usize,
-}
-// SAFETY: memory of the process; whoever has the pages has them alone.
-unsafe impl Send for Pages {}
-// SAFETY: shared references only read.
-unsafe impl Sync for Pages {}
-
-impl Pages {
-    fn new(context: &Arc<CudaContext>, len: usize) -> std::result::Result<Self, cudarc::driver::DriverError> {
-        context.bind_to_thread()?;
-        // cached by the CPU, which reads what comes out
-        // SAFETY: written before it is read: zeroed here.
-        let ptr = unsafe { result::malloc_host(len, sys::CU_MEMHOSTALLOC_PORTABLE) }?.cast::<u8>();
-        // SAFETY: `len` bytes.
-        unsafe { ptr.write_bytes(0, len) };
-        Ok(Pages { context: context.clone(), ptr, len })
-    }
-}
-
-impl Drop for Pages {
-    fn drop(&mut self) {
-        // SAFETY: nobody uses the pages any more.
-        unsafe {
-            zeroize::Zeroize::zeroize(std::slice::from_raw_parts_mut(self.ptr, self.len));
-            if self.context.bind_to_thread().is_ok() {
-                let _ = result::free_host(self.ptr.cast());
-            }
-        }
-    }
-}
-
-/// A pinned buffer; goes back to the others when dropped.
-pub struct Buffer {
-    pages: Option<Pages>,
-    home: Arc<Mutex<Vec<Pages>>>,
-}
-
-impl Pinned {
-    /// None yet.
-    pub fn new(context: Arc<CudaContext>) -> Self {
-        Pinned { context, free: Arc::default() }
-    }
-    /// At least `len` bytes.
-    fn take(&self, len: usize) -> std::result::Result<Buffer, cudarc::driver::DriverError> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = (0..free.len()).filter(|&i| free[i].len >= len).min_by_key(|&i| free[i].len);
-        let pages = match fits {
-            Some(i) => free.swap_remove(i),
-            None => Pages::new(&self.context, len.max(SMALL).next_power_of_two())?,
-        };
-        Ok(Buffer { pages: Some(pages), home: self.free.clone() })
-    }
-}
-
-impl Buffer {
-    /// The first `len` bytes.
-    fn bytes(&mut self, len: usize) -> &mut [u8] {
-        let Some(pages) = &mut self.pages else { return &mut [] };
-        // SAFETY: as long as the pages are.
-        unsafe { std::slice::from_raw_parts_mut(pages.ptr, len.min(pages.len)) }
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.home.lock().unwrap_or_else(PoisonError::into_inner).extend(self.pages.take());
-    }
-}
-
-/// Where pinned memory of [`PinnedTile`]s lies: address and length.
-static PINNED: RwLock<std::collections::BTreeMap<usize, usize>> =
-    RwLock::new(std::collections::BTreeMap::new());
-
-fn is_pinned(bytes: &[u8]) -> bool {
-    let at = bytes.as_ptr() as usize;
-    let pinned = PINNED.read().unwrap_or_else(PoisonError::into_inner);
-    pinned.range(..=at).next_back().is_some_and(|(from, len)| at + bytes.len() <= from + len)
-}
-
-/// Key bytes in pinned memory, which a device reads without the CPU's help.
-pub struct PinnedTile(Pages);
-
-impl PinnedTile {
-    /// A copy of these bytes.
-    ///
-    /// # Errors
-    /// [`crate::Error::Device`] if the memory cannot be had.
-    pub fn copy(context: &Arc<CudaContext>, bytes: &[u8]) -> Result<Self> {
-        let pages =
-            Pages::new(context, bytes.len().max(1)).map_err(|e| refused("taking pinned memory", &e))?;
-        // SAFETY: as many bytes, of the pages' own.
-        unsafe { pages.ptr.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        PINNED.write().unwrap_or_else(PoisonError::into_inner).insert(pages.ptr as usize, bytes.len());
-        Ok(PinnedTile(pages))
-    }
-}
-
-impl AsRef<[u8]> for PinnedTile {
-    fn as_ref(&self) -> &[u8] {
-        let pinned = PINNED.read().unwrap_or_else(PoisonError::into_inner);
-        let len = pinned.get(&(self.0.ptr as usize)).copied().unwrap_or(0);
-        // SAFETY: as long as the pages are.
-        unsafe { std::slice::from_raw_parts(self.0.ptr, len) }
-    }
-}
-
-impl Drop for PinnedTile {
-    fn drop(&mut self) {
-        PINNED.write().unwrap_or_else(PoisonError::into_inner).remove(&(self.0.ptr as usize));
-    }
-}
-
-/// Bytes on their way to the host.
-pub struct Packet {
-    dev: Arc<Device>,
-    /// Read until the event.
-    from: Option<Arc<Block>>,
-    to: Option<Buffer>,
-    done: Option<CudaEvent>,
-    len: usize,
-    rows: Option<Rows>,
-}
-
-/// Rows of bytes of which only the first `each` are wanted.
-struct Rows {
-    count: usize,
-    stride: usize,
-    each: usize,
-}
-
-impl Packet {
-    /// The first `len` bytes at `ptr`, which lies in the block.
-    pub fn new(block: Arc<Block>, ptr: u64, len: usize) -> Self {
-        let dev = block.dev.clone();
-        let mut to = dev.try_to("taking pinned memory", || dev.pinned.take(len));
-        let done = dev.mark(&dev.compute).and_then(|made| {
-            let to = to.as_mut()?.bytes(len);
-            dev.try_to("copying from the device", || {
-                dev.out.wait(&made)?;
-                // SAFETY: within the block; block and buffer are held until the copy is done.
-                unsafe { result::memcpy_dtoh_async(to, ptr, dev.out.cu_stream()) }
-            })?;
-            dev.mark(&dev.out)
-        });
-        Packet { dev, from: Some(block), to, done, len, rows: None }
-    }
-    fn finish(&mut self) {
-        if let Some(done) = self.done.take() {
-            // also on a device that has failed: what is under way must not write into a buffer that is used again
-            let done = self.dev.context.bind_to_thread().and_then(|()| done.synchronize());
-            self.dev.try_to("computing", || done);
-        }
-        self.from = None;
-    }
-}
-
-impl backend::Packet for Packet {
-    fn wait(mut self) -> Result<Vec<u8>> {
-        self.finish();
-        self.dev.health()?;
-        let mut bytes = self.to.as_mut().map_or(vec![], |b| b.bytes(self.len).to_vec());
-        if let Some(Rows { count, stride, each }) = self.rows {
-            (1..count).for_each(|i| bytes.copy_within(i * stride..i * stride + each, i * each));
-            bytes.truncate(count * each);
-        }
-        Ok(bytes)
-    }
-}
-
-impl Drop for Packet {
-    fn drop(&mut self) {
-        self.finish();
     }
 }
 
 /// Ring elements on a device: a view of a block. Whoever writes into it has the block alone.
 #[derive(Clone)]
 pub struct Buf<R> {
-    pub block: Arc<Block>,
+    pub(super) block: Arc<Block>,
     at: usize,
-    pub len: usize,
+    pub(super) len: usize,
     ring: PhantomData<R>,
 }
 
@@ -421,8 +195,8 @@ pub struct Planes {
     block: Arc<Block>,
     /// Words before the first.
     at: usize,
-    pub count: usize,
-    pub len: usize,
+    pub(super) count: usize,
+    pub(super) len: usize,
 }
 
 impl Planes {
@@ -449,9 +223,7 @@ impl Planes {
     /// All of them, each packed in whole bytes.
     pub fn packet(self) -> Packet {
         let (ptr, stride, each, count) = (self.ptr(), 4 * self.stride(), self.len.div_ceil(8), self.count);
-        let mut packet = Packet::new(self.block, ptr, count * stride);
-        packet.rows = Some(Rows { count, stride, each });
-        packet
+        Packet::rows(self.block, ptr, Rows { count, stride, each })
     }
     /// Some of the vectors.
     pub fn some(&self, from: usize, count: usize) -> Self {

@@ -14,11 +14,15 @@ const TILE_N: usize = 128;
 const TILE_K: usize = 64;
 /// Most columns that are exact at once.
 const PIECE: usize = 32768 - TILE_K;
-/// Dynamic shared memory: four stages of four planes of each operand.
-const STAGES: u32 = 4 * 4 * ((TILE_M + TILE_N) * TILE_K) as u32;
+/// Dynamic shared memory of a stage: four planes of each operand.
+pub const STAGE: u32 = 4 * ((TILE_M + TILE_N) * TILE_K) as u32;
+/// Kernels that want stages.
+pub const GEMMS: [&str; 2] = ["gemm_32", "gemm_64"];
 
-/// Kernels that want more shared memory than a block has without asking.
-pub const SHARED: [(&str, u32); 2] = [("gemm_32", STAGES), ("gemm_64", STAGES)];
+/// Stages that fit into a block's shared memory: at least two are needed, four are enough.
+pub fn stages(shared: u32) -> u32 {
+    (shared / STAGE).min(4)
+}
 
 /// Fewest rows of either operand for which tiles are worth filling.
 const FEW: usize = 16;
@@ -46,12 +50,16 @@ struct Layout {
 pub fn linear<R: Ring>(dev: &Cuda<R>, [x_form, w_form]: [&Form; 2], x: &Buf<R>, w: &Buf<R>) -> Buf<R> {
     let (batch, n, k) = (x_form.shape.batch(), w_form.shape.batch(), w_form.shape.row());
     let out = dev.buf(batch * n);
+    if out.len == 0 {
+        return out;
+    }
     if batch < FEW {
-        let [batch, k, n32] = [batch, k, n].map(|v| v as u32);
+        let [batch, k, n32] = [batch, k, n].map(|v| dev.dev.size(v));
         let args: [&dyn Arg; 6] = [&out.ptr(), &x.ptr(), &w.ptr(), &batch, &k, &n32];
         dev.run("product_linear", 32 * n, &args);
         return out;
     }
+    dev.dev.size(out.len + TILE_N);
     let (a, b) = (digits(dev, x, batch, k, TILE_M), digits(dev, w, n, k, TILE_N));
     let layout = Layout { k, from: 0, span: n, image: 0, row: n, at: 0 };
     let pieces = pieces(dev, [a.rows_pad, b.rows_pad], k);
@@ -75,12 +83,17 @@ pub fn conv<R: Ring>(
         return dev.buf(0);
     };
     let Ok([oh, ow]) = window.output(h, wd) else { return dev.buf(0) };
-    let shape = [batch, c, h, wd, oc, oh, ow, groups].map(|v| v as u32);
+    let shape = [batch, c, h, wd, oc, oh, ow, groups].map(|v| dev.dev.size(v));
     let [b32, c32, h32, w32, oc32, oh32, ow32, g32] = shape;
-    let window = Window::of(window);
+    let window = Window::of(&dev.dev, window);
     let geometry =
         Conv { batch: b32, c: c32, h: h32, w: w32, oc: oc32, oh: oh32, ow: ow32, groups: g32, window };
     let (out, rows, k) = (dev.buf(batch * oc * oh * ow), oc / groups, w_form.shape.row());
+    if out.len == 0 {
+        return out;
+    }
+    // the kernels count elements, and the tiles that they lie in, in 32 bits
+    dev.dev.size(out.len + TILE_N);
     if rows < FEW {
         let args: [&dyn Arg; 4] = [&out.ptr(), &x.ptr(), &w.ptr(), &geometry];
         dev.run("product_conv", out.len, &args);
@@ -113,7 +126,7 @@ fn pad(n: usize, to: usize) -> usize {
 fn digits<R: Ring>(dev: &Cuda<R>, x: &Buf<R>, rows: usize, k: usize, tile: usize) -> Digits {
     let (rows_pad, k_pad) = (pad(rows, tile), pad(k, TILE_K));
     let planes = Block::new(&dev.dev, size_of::<R>() * rows_pad * k_pad);
-    let [r, k, rp, kp] = [rows, k, rows_pad, k_pad].map(|v| v as u32);
+    let [r, k, rp, kp] = [rows, k, rows_pad, k_pad].map(|v| dev.dev.size(v));
     let args: [&dyn Arg; 6] = [&planes.ptr(), &x.ptr(), &r, &k, &rp, &kp];
     dev.run("limbs", rows_pad * k_pad / 4, &args);
     Digits { planes, rows, rows_pad }
@@ -128,7 +141,7 @@ fn positions_digits<R: Ring>(
 ) -> Digits {
     let rows_pad = pad(count, TILE_N);
     let planes = Block::new(&dev.dev, size_of::<R>() * rows_pad * k_pad);
-    let [group, from, count32, rp, kp] = [group, from, count, rows_pad, k_pad].map(|v| v as u32);
+    let [group, from, count32, rp, kp] = [group, from, count, rows_pad, k_pad].map(|v| dev.dev.size(v));
     let args: [&dyn Arg; 8] = [&planes.ptr(), &x.ptr(), geometry, &group, &from, &count32, &rp, &kp];
     dev.run("limbs_conv", rows_pad * k_pad / 16, &args);
     Digits { planes, rows: count, rows_pad }
@@ -146,15 +159,14 @@ fn multiply<R: Ring>(dev: &Cuda<R>, out: &Buf<R>, [a, b]: [&Digits; 2], layout: 
     let k_pad = pad(layout.k, TILE_K);
     let piece = pad(k_pad.div_ceil(pieces), TILE_K);
     let [m, n, m_pad, n_pad, k, piece32] =
-        [a.rows, b.rows, a.rows_pad, b.rows_pad, k_pad, piece].map(|v| v as u32);
+        [a.rows, b.rows, a.rows_pad, b.rows_pad, k_pad, piece].map(|v| dev.dev.size(v));
     let [from, span, image, row, at] =
-        [layout.from, layout.span, layout.image, layout.row, layout.at].map(|v| v as u32);
+        [layout.from, layout.span, layout.image, layout.row, layout.at].map(|v| dev.dev.size(v));
     let add = u32::from(pieces > 1);
     let g = Gemm { m, n, m_pad, n_pad, k, piece: piece32, add, from, span, image, row, at };
-    let tiles = (a.rows_pad / TILE_M * (b.rows_pad / TILE_N)) as u32;
-    let grid = (tiles, 1, k_pad.div_ceil(piece) as u32);
+    let grid = (dev.dev.size(a.rows_pad / TILE_M * (b.rows_pad / TILE_N)), 1, k_pad.div_ceil(piece) as u32);
     let args: [&dyn Arg; 4] = [&out.ptr(), &a.planes.ptr(), &b.planes.ptr(), &g];
-    dev.dev.run_on(at_ring("gemm", R::BITS), grid, STAGES, &args);
+    dev.dev.run_on(at_ring("gemm", R::BITS), grid, dev.dev.stages * STAGE, &args);
 }
 
 #[cfg(test)]
@@ -170,5 +182,7 @@ mod tests {
         }
         assert!(text.contains("#define MATMUL_PIECE (32768 - MATMUL_K)\n"));
         assert!(text.contains("#define MATMUL_STAGES 4\n"));
+        // of a block of an A100, an RTX 30, an H100
+        assert_eq!([163 << 10, 99 << 10, 227 << 10].map(stages), [3, 2, 4]);
     }
 }

@@ -490,6 +490,104 @@ both_rings! {
     products_are_the_cpus => products(), products();
 }
 
+/// Threads that share a device get what they asked for each.
+#[test]
+fn threads_share_a_device() {
+    let Some(dev) = gpu::<u64>() else { return };
+    let work = |seed: u8| {
+        let (x, y) = (noise::<u64>(20_000, seed), noise::<u64>(20_000, seed + 100));
+        for _ in 0..5 {
+            let (a, b) = (dev.upload(&x), dev.upload(&y));
+            let sum = dev.lin(&[(3, &a), (1, &b)], 64);
+            let wanted: Vec<u64> =
+                x.iter().zip(&y).map(|(x, y)| x.wrapping_mul(3).wrapping_add(*y)).collect();
+            assert!(dev.download(&sum) == wanted && dev.download(&a) == x, "thread {seed}");
+        }
+    };
+    std::thread::scope(|scope| {
+        (0..4).for_each(|seed| drop(scope.spawn(move || work(seed))));
+    });
+    dev.finish().unwrap();
+}
+
+/// The measure of AES takes any number of threads, more than the device holds at once too.
+#[test]
+fn the_ceiling_takes_any_number_of_threads() {
+    let Some(dev) = gpu::<u32>() else { return };
+    for threads in [1, 300, 9000] {
+        dev.ceiling(Streams::from_key(&[1; 16]).field(0), 2, threads);
+    }
+    dev.finish().unwrap();
+}
+
+/// What takes several copies comes in whole.
+#[test]
+fn much_comes_in_by_pieces() {
+    let Some(dev) = gpu::<u64>() else { return };
+    let x = noise::<u64>((9 << 20) / 8 + 3, 6);
+    assert!(dev.download(&dev.upload(&x)) == x);
+    dev.finish().unwrap();
+}
+
+/// What is under way is done although its handle is gone; a second device does not disturb it.
+#[test]
+fn packets_outlive_their_handle() {
+    if gpu::<u32>().is_none() {
+        return;
+    }
+    let (dev, last) = (Cuda::<u32>::open(0).unwrap(), Cuda::<u32>::open(count().unwrap() - 1).unwrap());
+    let x = noise::<u32>(50_000, 7);
+    let (a, b) = (dev.upload(&x), last.upload(&x));
+    let packets = [dev.pack(&a, 19), last.pack(&b, 19)];
+    drop((dev, a));
+    for packet in packets {
+        assert!(packet.wait().unwrap() == Cpu::<u32>::new().pack(&x, 19));
+    }
+    assert!(last.download(&b) == x);
+}
+
+/// Wiping takes what nobody looks at; a view is wiped when it goes.
+#[test]
+fn views_stay_when_the_whole_is_wiped() {
+    let Some(dev) = gpu::<u32>() else { return };
+    let x = noise::<u32>(100, 8);
+    let mut whole = dev.upload(&x);
+    let (view, packet) = (dev.slice(&whole, 40, 20), dev.pack(&whole, 32));
+    dev.wipe(&mut whole);
+    drop(whole);
+    assert_eq!(dev.download(&view), x[40..60]);
+    assert_eq!(packet.wait().unwrap(), Cpu::<u32>::new().pack(&x, 32));
+    let mut view = view;
+    dev.wipe(&mut view);
+    assert_eq!(dev.download(&view), [0; 20]);
+    dev.finish().unwrap();
+}
+
+/// What kernels cannot count is refused, never cut off.
+#[test]
+fn sizes_beyond_32_bits_are_refused() {
+    if gpu::<u32>().is_none() {
+        return;
+    }
+    let dev = Cuda::<u32>::open(0).unwrap();
+    assert_eq!(dev.dev.size(u32::MAX as usize), u32::MAX);
+    dev.health().unwrap();
+    let x = dev.upload(&[1, 2, 3]);
+    dev.dev.size(1 << 32);
+    let why = dev.pack(&x, 7).wait().unwrap_err().to_string();
+    assert!(why.contains("4294967296") && why.contains("fewer images"), "{why}");
+    // half-tree keys behind another field: kernels would read across words
+    let dev = Cuda::<u32>::open(0).unwrap();
+    let s = slots((0, 37, 37));
+    let tiles = Tiles::new(&[7, 128 * 3], s.elements);
+    let (keys, streams) = (dev.load(tiles.of(&s), &tiles.fields, &s), Streams::from_key(&[1; 16]));
+    let words = Stored { keys: &keys, at: tiles.at(1) };
+    let trees = Trees { origin: ORIGIN, site: AT, predicate: 1 };
+    let x = dev.upload(&noise(37, 1));
+    dev.dpf_bits(&trees, 9, Roots::new(streams.field(4), PartyId::P0, 0), words, &x, &s);
+    assert!(dev.health().unwrap_err().to_string().contains("come first"));
+}
+
 /// A device that refuses or fails says so where something would leave it, and nothing panics.
 #[test]
 fn a_device_that_is_not_there_is_an_error() {
