@@ -28,12 +28,14 @@ use super::{
     Backend, Cpu, Digit, Field, Fields, Grain, Merge, Merging, Packed, Product, Slots, Stored, Term, Trees,
 };
 use crate::prg::{Roots, Rounds, Stream, Streams};
+use crate::record::packed_len;
 use crate::{Error, Form, Local, Result, Ring, TILE, TileBytes};
 use arg::{Key, Operand, Operands, Sum, Sums, Where, Window, Word};
 use device::{Arg, Device};
 use memory::Block;
 use std::collections::HashMap;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A GPU, for one ring.
@@ -47,8 +49,17 @@ pub struct Cuda<R> {
 /// Indices of gathers on the device, as long as the plan's own are there.
 type Places = Mutex<HashMap<usize, (Weak<[usize]>, Arc<Block>)>>;
 
-/// Key tiles on a device, one behind the other.
-pub struct Keys(Arc<Block>);
+/// Fields of at least so many bits are words of half-trees: they come first in a tile, are most of it, and go after the
+/// comparison.
+const TREES: u32 = 256;
+
+/// Key tiles on a device, in two parts: half-tree words, tile behind tile, and what is behind them in each.
+pub struct Keys {
+    trees: Option<Arc<Block>>,
+    rest: Arc<Block>,
+    /// Bytes of half-tree words in a full tile, and in a short last one.
+    ends: [usize; 2],
+}
 
 impl<R: Ring> Cuda<R> {
     /// Device number `ordinal`.
@@ -119,14 +130,18 @@ impl<R: Ring> Cuda<R> {
         (self.upload_bytes(&p.bytes[first..end]), (p.at % 8) as u64)
     }
     /// A tile's field as kernels find it.
-    fn place(&self, s: &Stored<Keys>) -> arg::Stored {
-        arg::Stored {
-            bytes: s.keys.0.ptr(),
-            stride: s.at.stride as u64,
-            full: s.at.full as u64,
-            last: s.at.last as u64,
-            width: s.at.width,
+    fn place(&self, Stored { keys, at }: &Stored<Keys>) -> arg::Stored {
+        let [full, last] = keys.ends;
+        let (block, stride, from) = match at.full < full {
+            true => (keys.trees.as_ref(), full, [0, 0]),
+            false => (Some(&keys.rest), at.stride - full, [full, last]),
+        };
+        let bytes = block.map_or(0, |b| b.ptr());
+        if block.is_none() {
+            self.dev.fail("half-tree words are asked for after the comparison; please report this".into());
         }
+        let [full, last] = [at.full - from[0], at.last - from[1]].map(|v| v as u64);
+        arg::Stored { bytes, stride: stride as u64, full, last, width: at.width }
     }
     /// A field of `width` bits as kernels find it; what the party has as a stream is expanded first.
     fn table(&self, field: Field<Keys>, width: u32, slots: &Slots) -> (arg::Stored, Option<Buf<u32>>) {
@@ -394,9 +409,23 @@ impl<R: Ring> Backend for Cuda<R> {
         out
     }
 
-    fn load(&self, tiles: Vec<TileBytes>, _: &[u32], _: &Slots) -> Keys {
-        let stride = tiles.first().map_or(0, |t| t.as_ref().as_ref().len());
-        Keys(self.dev.feed_tiles(tiles, stride))
+    fn load(&self, tiles: Vec<TileBytes>, fields: &[u32], slots: &Slots) -> Keys {
+        let first = &fields[..fields.iter().take_while(|&&w| w >= TREES).count()];
+        let bytes = |fields: &[u32], len| fields.iter().map(|&w| packed_len(w, len)).sum::<usize>();
+        let end = |tile: usize| bytes(first, TILE.min(slots.elements - tile * TILE));
+        let ends: Vec<usize> = slots.tiles().map(end).collect();
+        let trees: Vec<Range<usize>> = ends.iter().map(|&end| 0..end).collect();
+        let rest: Vec<Range<usize>> =
+            ends.iter().zip(&tiles).map(|(&end, tile)| end..tile.as_ref().as_ref().len()).collect();
+        let stride = bytes(first, TILE);
+        Keys {
+            trees: (stride > 0).then(|| self.dev.feed_tiles(&tiles, &trees, stride)),
+            rest: self.dev.feed_tiles(&tiles, &rest, bytes(fields, TILE) - stride),
+            ends: [stride, bytes(first, slots.elements % TILE)],
+        }
+    }
+    fn compared(&self, keys: &mut Keys) {
+        keys.trees = None;
     }
     fn word(&self, field: Field<Keys>, slots: &Slots, bits: u32) -> Buf<R> {
         match field {
@@ -445,7 +474,7 @@ impl<R: Ring> Backend for Cuda<R> {
     }
 
     fn dpf_keys(&self, trees: &Trees, w: u32, roots: [Roots; 2], alpha: &Buf<R>, slots: &Slots) -> Packet {
-        let len = crate::record::packed_len(128 * (w - 6), slots.len());
+        let len = packed_len(128 * (w - 6), slots.len());
         let (out, hashes) = (Block::new(&self.dev, len), self.hashes(trees, slots));
         let [k0, k1] = roots.map(|r| Key::of(r.stream().rounds()));
         let (field, at) = (roots[0].stream().number(), Where::of(&self.dev, slots));

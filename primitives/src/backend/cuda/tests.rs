@@ -256,6 +256,28 @@ fn stored<R: Ring>() {
     dev.finish().unwrap();
 }
 
+/// Words behind those of half-trees outlive them.
+fn behind_trees<R: Ring>() {
+    let Some(dev) = gpu::<R>() else { return };
+    let cpu = Cpu::<R>::new();
+    for run in RUNS {
+        let s = slots(run);
+        let tiles = Tiles::new(&[256, 384, 20, 1, 7], s.elements);
+        let mut keys = dev.load(tiles.of(&s), &tiles.fields, &s);
+        dev.compared(&mut keys);
+        for (i, bits) in [(2, 20), (4, 7)] {
+            let wanted: Vec<R> = tile_by_tile(&s, |s, _| {
+                let keys = tiles.of(s);
+                cpu.word(Field::Stored(Stored { keys: &keys, at: tiles.at(i) }), s, bits)
+            })
+            .concat();
+            let got = dev.word(Field::Stored(Stored { keys: &keys, at: tiles.at(i) }), &s, bits);
+            assert_eq!(dev.download(&got), wanted, "{run:?}, field {i}");
+        }
+    }
+    dev.finish().unwrap();
+}
+
 fn messages<R: Ring>() {
     let Some(dev) = gpu::<R>() else { return };
     let cpu = Cpu::<R>::new();
@@ -483,6 +505,7 @@ both_rings! {
     words_are_the_cpus => words(), words();
     streams_are_the_cpus => streams(), streams();
     stored_fields_are_the_cpus => stored(), stored();
+    words_behind_half_trees_stay => behind_trees(), behind_trees();
     messages_are_the_cpus => messages(), messages();
     point_functions_are_the_cpus => point_functions(&[8, 9, 19, 31]), point_functions(&[8, 32, 63]);
     digits_are_the_cpus => digits(), digits();

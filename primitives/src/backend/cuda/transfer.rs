@@ -12,6 +12,7 @@ use crate::{Result, TileBytes};
 use cudarc::driver::{CudaEvent, CudaStream, DriverError, result};
 use rayon::prelude::*;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Bytes that go to the device in one copy.
@@ -135,10 +136,17 @@ impl Device {
         self.try_to("copying to the device", || unsafe { result::memcpy_htod_async(to, from, stream) });
     }
 
-    /// Key tiles in one block, `stride` bytes apart: straight from where they lie if that is pinned, else through buffers.
-    pub fn feed_tiles(self: &Arc<Self>, tiles: Vec<TileBytes>, stride: usize) -> Arc<Block> {
-        let bytes: Vec<(usize, &[u8])> =
-            tiles.iter().enumerate().map(|(i, t)| (i * stride, t.as_ref().as_ref())).collect();
+    /// Parts of key tiles in one block, `stride` bytes apart: straight from where they lie if that is pinned, else through
+    /// buffers.
+    pub fn feed_tiles(
+        self: &Arc<Self>,
+        tiles: &[TileBytes],
+        parts: &[Range<usize>],
+        stride: usize,
+    ) -> Arc<Block> {
+        let places = (0..).step_by(stride.max(1));
+        let part = |((tile, part), at): ((_, &Range<usize>), usize)| (at, &bytes_of(tile)[part.clone()]);
+        let bytes: Vec<(usize, &[u8])> = tiles.iter().zip(parts).zip(places).map(part).collect();
         let total = bytes.last().map_or(0, |(at, b)| at + b.len());
         if !bytes.iter().all(|(_, b)| is_pinned(b)) {
             return Block::filled(self, total, &bytes);
@@ -146,9 +154,13 @@ impl Device {
         let block = Block::fed(self, total);
         bytes.iter().for_each(|(at, piece)| self.copy_in(Way::Feed, &block, *at, piece));
         block.set_filled();
-        self.hold(Way::Feed, 0, Box::new(tiles));
+        self.hold(Way::Feed, 0, Box::new(tiles.to_vec()));
         block
     }
+}
+
+fn bytes_of(tile: &TileBytes) -> &[u8] {
+    tile.as_ref().as_ref()
 }
 
 /// Parts of a copy that threads share.
