@@ -11,6 +11,7 @@ mod driver;
 #[cfg(test)]
 mod faults;
 mod host;
+mod measure;
 mod memory;
 #[cfg(test)]
 mod missing;
@@ -21,6 +22,7 @@ mod transfer;
 
 pub use driver::{count, name};
 pub use host::PinnedTile;
+pub use measure::About;
 pub use memory::{Buf, Planes};
 pub use transfer::Packet;
 
@@ -98,14 +100,6 @@ impl<R: Ring> Cuda<R> {
         }
         self.dev.health()
     }
-    /// Encrypts `blocks` independent blocks on each of `threads` threads, rounded up to whole blocks of threads: what AES
-    /// kernels are measured against.
-    pub fn ceiling(&self, stream: Stream, blocks: u32, threads: usize) {
-        let grid = threads.div_ceil(device::THREADS as usize);
-        let out = Planes::new(&self.dev, 1, grid * device::THREADS as usize * 32);
-        let args: [&dyn Arg; 3] = [&out.ptr(), &blocks, &Key::of(stream.rounds())];
-        self.dev.run_on("aes_ceiling", (self.dev.size(grid), 1, 1), 0, &args);
-    }
 
     /// Runs a kernel of words.
     fn run(&self, name: &str, threads: usize, args: &[&dyn Arg]) {
@@ -157,13 +151,30 @@ impl<R: Ring> Cuda<R> {
         (place, Some(all))
     }
     /// The same device at another ring.
-    fn at<S: Ring>(&self) -> Cuda<S> {
+    pub fn at<S: Ring>(&self) -> Cuda<S> {
         Cuda { dev: self.dev.clone(), places: self.places.clone(), ring: PhantomData }
     }
     /// The hash keys of the tiles of some slots.
     fn hashes(&self, trees: &Trees, slots: &Slots) -> Arc<Block> {
         let keys: Vec<u32> = slots.tiles().flat_map(|t| Key::of(trees.hash(t).rounds()).0).collect();
         self.upload_plain(&keys)
+    }
+    /// Half-tree keys, and how many bytes they take.
+    fn dpf_words(
+        &self,
+        trees: &Trees,
+        w: u32,
+        roots: [Roots; 2],
+        alpha: &Buf<R>,
+        slots: &Slots,
+    ) -> (Arc<Block>, usize) {
+        let len = packed_len(128 * (w - 6), slots.len());
+        let (out, hashes) = (Block::new(&self.dev, len), self.hashes(trees, slots));
+        let [k0, k1] = roots.map(|r| Key::of(r.stream().rounds()));
+        let (field, at) = (roots[0].stream().number(), Where::of(&self.dev, slots));
+        let args: [&dyn Arg; 8] = [&out.ptr(), &alpha.ptr(), &w, &k0, &k1, &field, &at, &hashes.ptr()];
+        self.run("dpf_generate", slots.len(), &args);
+        (out, len)
     }
     fn logic(&self, a: &Planes, b: &Planes, op: u32) -> Planes {
         let out = self.vectors(a.count, a.len);
@@ -474,12 +485,7 @@ impl<R: Ring> Backend for Cuda<R> {
     }
 
     fn dpf_keys(&self, trees: &Trees, w: u32, roots: [Roots; 2], alpha: &Buf<R>, slots: &Slots) -> Packet {
-        let len = packed_len(128 * (w - 6), slots.len());
-        let (out, hashes) = (Block::new(&self.dev, len), self.hashes(trees, slots));
-        let [k0, k1] = roots.map(|r| Key::of(r.stream().rounds()));
-        let (field, at) = (roots[0].stream().number(), Where::of(&self.dev, slots));
-        let args: [&dyn Arg; 8] = [&out.ptr(), &alpha.ptr(), &w, &k0, &k1, &field, &at, &hashes.ptr()];
-        self.run("dpf_generate", slots.len(), &args);
+        let (out, len) = self.dpf_words(trees, w, roots, alpha, slots);
         let ptr = out.ptr();
         Packet::new(out, ptr, len)
     }

@@ -13,6 +13,7 @@ use cudarc::driver::{
 };
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Threads of a block.
@@ -33,6 +34,8 @@ pub struct Device {
     pub processors: u32,
     /// Stages of the products, as the kernels were compiled.
     pub stages: u32,
+    /// Kernels asked for so far.
+    pub launches: AtomicU64,
     kernels: HashMap<&'static str, Kernel>,
     failure: OnceLock<String>,
     /// What copies that are still under way read from.
@@ -121,6 +124,7 @@ impl Device {
             pinned: Pinned::new(context.clone()),
             processors,
             stages,
+            launches: AtomicU64::new(0),
             kernels,
             failure: OnceLock::new(),
             reading: Readings::default(),
@@ -166,16 +170,21 @@ impl Device {
         })
     }
 
+    /// Blocks that a launch of this kernel asks for at most.
+    pub fn most(&self, name: &'static str) -> u32 {
+        self.kernels[name].blocks
+    }
     /// Runs a kernel on the compute stream: `threads` of them at least, or as many as the device holds at once.
     pub fn run(&self, name: &'static str, threads: usize, args: &[&dyn Arg]) {
         // kernels divide by sizes and rows in 32 bits
-        let blocks = self.size(threads).div_ceil(THREADS).clamp(1, self.kernels[name].blocks);
+        let blocks = self.size(threads).div_ceil(THREADS).clamp(1, self.most(name));
         self.run_on(name, (blocks, 1, 1), 0, args);
     }
     /// The same on a grid of blocks, with so many bytes of dynamic shared memory.
     pub fn run_on(&self, name: &'static str, grid: (u32, u32, u32), shared: u32, args: &[&dyn Arg]) {
         let mut args: Vec<*mut c_void> =
             args.iter().map(|a| (*a as *const dyn Arg).cast_mut().cast()).collect();
+        self.launches.fetch_add(1, Ordering::Relaxed);
         let (kernel, stream) = (self.kernels[name].function.cu_function(), self.compute.cu_stream());
         // SAFETY: kernels are called by the methods of this module alone, which pass the types that their source names,
         // pointers into live buffers of the lengths that go with them, and what a launch reads is copied by it.

@@ -49,14 +49,11 @@ struct Layout {
 /// `x [batch, k]` times the transpose of `w [n, k]`.
 pub fn linear<R: Ring>(dev: &Cuda<R>, [x_form, w_form]: [&Form; 2], x: &Buf<R>, w: &Buf<R>) -> Buf<R> {
     let (batch, n, k) = (x_form.shape.batch(), w_form.shape.batch(), w_form.shape.row());
+    if batch < FEW {
+        return plain_linear(dev, [x_form, w_form], x, w);
+    }
     let out = dev.buf(batch * n);
     if out.len == 0 {
-        return out;
-    }
-    if batch < FEW {
-        let [batch, k, n32] = [batch, k, n].map(|v| dev.dev.size(v));
-        let args: [&dyn Arg; 6] = [&out.ptr(), &x.ptr(), &w.ptr(), &batch, &k, &n32];
-        dev.run("product_linear", 32 * n, &args);
         return out;
     }
     dev.dev.size(out.len + TILE_N);
@@ -67,6 +64,18 @@ pub fn linear<R: Ring>(dev: &Cuda<R>, [x_form, w_form]: [&Form; 2], x: &Buf<R>, 
         out.block.zero();
     }
     multiply(dev, &out, [&a, &b], &layout, pieces);
+    out
+}
+
+/// The same in plain integers, whatever the shape.
+pub fn plain_linear<R: Ring>(dev: &Cuda<R>, [x_form, w_form]: [&Form; 2], x: &Buf<R>, w: &Buf<R>) -> Buf<R> {
+    let (batch, n, k) = (x_form.shape.batch(), w_form.shape.batch(), w_form.shape.row());
+    let out = dev.buf(batch * n);
+    if out.len > 0 {
+        let [batch, k, n32] = [batch, k, n].map(|v| dev.dev.size(v));
+        let args: [&dyn Arg; 6] = [&out.ptr(), &x.ptr(), &w.ptr(), &batch, &k, &n32];
+        dev.run("product_linear", 32 * n, &args);
+    }
     out
 }
 
