@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 use twoply_bench::alone::Compared;
 use twoply_bench::gate::{Dealt, Operand};
-use twoply_bench::values;
+use twoply_bench::memory::in_memory;
+use twoply_bench::{cpu, values};
 use twoply_primitives::backend::Packed;
 use twoply_primitives::compare::{Scheme, Widths};
 use twoply_primitives::gate::{Conv2d, Linear, MaxPool, Relu, ReluFloor};
@@ -30,8 +31,9 @@ fn both<R: Ring, G: Gate + Clone>(
     operands: &[Operand],
     count: usize,
 ) {
-    let dealt =
-        LazyLock::new(|| Dealt::<R, G>::new(gate.clone(), operands).expect("a gate that can be dealt"));
+    let dealt = LazyLock::new(|| {
+        Dealt::new(cpu::<R>(), gate.clone(), operands, &in_memory).expect("a gate that can be dealt")
+    });
     let mut group = c.benchmark_group(format!("{} u{}", G::NAME, R::BITS));
     group.throughput(Throughput::Elements(count as u64));
     group.bench_function(BenchmarkId::new("deal", name), |b| b.iter(|| dealt.deal().expect("dealt")));
@@ -48,7 +50,8 @@ fn alone<R: Ring, G: Gate + Clone>(
     count: usize,
 ) {
     let dealt = LazyLock::new(|| {
-        Dealt::<R, G>::new(gate.clone(), std::slice::from_ref(&operand)).expect("a gate that can be dealt")
+        Dealt::new(cpu::<R>(), gate.clone(), std::slice::from_ref(&operand), &in_memory)
+            .expect("a gate that can be dealt")
     });
     let mut group = c.benchmark_group(format!("{} u{} alone", G::NAME, R::BITS));
     group.throughput(Throughput::Elements(count as u64));
@@ -105,15 +108,16 @@ fn comparisons<R: Ring>(c: &mut Criterion<CpuTime>, widths: &[u32]) {
         let mut group = c.benchmark_group(format!("{scheme} u{}", R::BITS));
         group.throughput(Throughput::Elements((TILES * TILE) as u64));
         for &w in widths {
-            let (alpha, x) = (values::<R>(TILES * TILE, w - 1, w), values::<R>(TILES * TILE + 1, w - 1, w));
-            let compared = Compared::new(scheme.at(Widths { w, low: None }), alpha)
+            let (alpha, x) =
+                (values::<R>(TILES * TILE, w - 1, w), values::<R>(TILES * TILE + 1, w - 1, w)[1..].to_vec());
+            let compared = Compared::new(cpu::<R>(), scheme.at(Widths { w, low: None }), &alpha, &in_memory)
                 .expect("a comparison that can be dealt");
             group.bench_function(BenchmarkId::new("deal", w), |b| {
                 one_thread(|| b.iter(|| compared.deal().expect("dealt")))
             });
             for me in PartyId::BOTH {
                 group.bench_function(BenchmarkId::new(me.to_string(), w), |b| {
-                    one_thread(|| b.iter(|| compared.evaluate(me, &x[1..]).expect("evaluated")))
+                    one_thread(|| b.iter(|| compared.evaluate(me, &x).expect("evaluated")))
                 });
             }
         }
@@ -123,8 +127,7 @@ fn comparisons<R: Ring>(c: &mut Criterion<CpuTime>, widths: &[u32]) {
 
 /// Element-wise work on a tile in the cache.
 fn words<R: Ring>(c: &mut Criterion<CpuTime>, widths: &[u32]) {
-    let (dev, x, y) =
-        (twoply_bench::cpu::<R>(), values::<R>(TILE, 30, R::BITS), values::<R>(TILE, 20, R::BITS));
+    let (dev, x, y) = (cpu::<R>(), values::<R>(TILE, 30, R::BITS), values::<R>(TILE, 20, R::BITS));
     let mut group = c.benchmark_group(format!("words u{}", R::BITS));
     group.throughput(Throughput::Elements(TILE as u64));
     for &width in widths {

@@ -3,6 +3,8 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::cell::LazyCell;
 use std::time::Duration;
+use twoply_bench::cpu;
+use twoply_bench::memory::in_memory;
 use twoply_bench::network::{Dealt, of_zoo};
 use twoply_nn::{Graph, Options, Weights};
 use twoply_primitives::compare::Scheme;
@@ -15,7 +17,8 @@ fn network(c: &mut Criterion, name: &str, model: &(Graph, Weights)) {
         for batch in BATCHES {
             let options = Options { compare, ..Options::default() };
             let dealt = LazyCell::new(|| {
-                Dealt::<u32>::new(model.clone(), options.clone(), batch).expect("a network that can be dealt")
+                Dealt::new(cpu::<u32>(), model.clone(), options.clone(), batch, &in_memory)
+                    .expect("a network that can be dealt")
             });
             group.throughput(Throughput::Elements(batch as u64));
             group.bench_function(BenchmarkId::new(format!("deal {compare}"), batch), |b| {

@@ -1,12 +1,12 @@
 //! One party alone, with a peer that says what it hears: the party's own work, without a second thread.
 
-use crate::memory::Memory;
-use crate::{ORIGIN, cpu, seeds};
+use crate::memory::{Dealt, Discard, Home, Memory};
+use crate::{ORIGIN, seeds};
 use std::sync::Arc;
 use twoply_primitives::channel::Channel;
 use twoply_primitives::compare::{AnyComparison, Comparison};
 use twoply_primitives::session::Setup;
-use twoply_primitives::{Cost, Cpu, Deal, NoClock, Part, PartyId, Result, Ring, Session};
+use twoply_primitives::{Backend, Cost, Deal, NoClock, Part, PartyId, Result, Session};
 
 /// Returns every message to its sender, as if the peer's share were the same. What is opened is garbage of the right
 /// length, which takes as long as anything else.
@@ -24,32 +24,34 @@ impl Channel for Echo {
 }
 
 /// A comparison of `len` elements, dealt once.
-pub struct Compared<R> {
+pub struct Compared<B: Backend> {
+    dev: B,
     how: AnyComparison,
     part: Part,
-    alpha: Vec<R>,
+    alpha: B::Buf,
     memory: Arc<Memory>,
 }
 
-impl<R: Ring> Compared<R> {
-    /// Deals keys for `alpha`.
-    pub fn new(how: AnyComparison, alpha: Vec<R>) -> Result<Self> {
-        let part = Part { elements: alpha.len(), fields: Comparison::<Cpu<R>>::fields(&how) };
+impl<B: Backend> Compared<B> {
+    /// Deals keys for `alpha` and brings them home.
+    pub fn new(dev: B, how: AnyComparison, alpha: &[B::Ring], home: Home) -> Result<Self> {
+        let part = Part { elements: alpha.len(), fields: Comparison::<B>::fields(&how) };
         let cost = Cost { parts: vec![part.clone()], ..Cost::default() };
-        let mut memory = Memory::new([&cost].into_iter());
-        let mut deal = Deal::new(cpu::<R>(), seeds(), ORIGIN, 1, &mut memory);
+        let mut dealt = Dealt::new([&cost].into_iter());
+        let alpha = dev.upload(alpha);
+        let mut deal = Deal::new(dev.clone(), seeds(), ORIGIN, 1, &mut dealt);
         deal.tiles("compare", 0, &part, |t| how.deal(t, &t.part_of(&alpha)))?;
-        Ok(Compared { how, part, alpha, memory: Arc::new(memory) })
+        Ok(Compared { dev, how, part, alpha, memory: dealt.at_home(home)? })
     }
     /// The dealer's work again; tiles are thrown away.
     pub fn deal(&self) -> Result<()> {
-        let mut sink = crate::memory::Discard;
-        let mut deal = Deal::new(cpu::<R>(), seeds(), ORIGIN, 1, &mut sink);
+        let mut sink = Discard;
+        let mut deal = Deal::new(self.dev.clone(), seeds(), ORIGIN, 1, &mut sink);
         deal.tiles("compare", 0, &self.part, |t| self.how.deal(t, &t.part_of(&self.alpha)))
     }
     /// One party's answers on `x`, message and merge included, the exchange left out.
-    pub fn evaluate(&self, me: PartyId, x: &[R]) -> Result<()> {
-        let (dev, mut peer) = (cpu::<R>(), Echo::default());
+    pub fn evaluate(&self, me: PartyId, x: &B::Buf) -> Result<()> {
+        let (dev, mut peer) = (self.dev.clone(), Echo::default());
         let session = Session::new(Setup {
             me,
             dev,
@@ -60,10 +62,14 @@ impl<R: Ring> Compared<R> {
             keys: self.memory.half(me),
             clock: Arc::new(NoClock),
         });
-        for (key, range) in session.keys("compare", 0, &self.part.fields, x.len())? {
-            let (message, pending) = self.how.begin(key, &x[range].to_vec())?;
+        for (key, range) in session.keys("compare", 0, &self.part.fields, self.part.elements)? {
+            let (message, pending) = self.how.begin(key, &self.dev.slice(x, range.start, range.len()))?;
             self.how.finish(pending, message.as_ref())?;
         }
         Ok(())
+    }
+    /// Bytes that a party stores.
+    pub fn key_bytes(&self, me: PartyId) -> usize {
+        self.memory.bytes(me)
     }
 }

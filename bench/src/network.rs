@@ -1,7 +1,7 @@
 //! Whole networks in one process: a dealer, two parties on threads and the data owner between them.
 
-use crate::memory::{Discard, Memory};
-use crate::{ORIGIN, cpu, seeds};
+use crate::memory::{self, Discard, Home, Memory};
+use crate::{ORIGIN, seeds};
 use std::sync::Arc;
 use std::thread;
 use twoply_nn::roles::{self, Answer};
@@ -9,7 +9,7 @@ use twoply_nn::zoo::{self, Seeded};
 use twoply_nn::{Graph, Options, Plan, Program, Result, Weights};
 use twoply_primitives::channel::{Loopback, pair};
 use twoply_primitives::session::{GateStats, Setup};
-use twoply_primitives::{Channel, Cpu, Deal, KeySink, Mask, Masked, PartyId, Ring, Session, WallClock};
+use twoply_primitives::{Backend, Channel, Deal, KeySink, Mask, Masked, PartyId, Session, WallClock};
 
 /// A small network of the zoo, with made-up weights.
 ///
@@ -20,37 +20,49 @@ pub fn of_zoo(name: &str) -> (Graph, Weights) {
     made.map(|m| (m.graph, m.weights)).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// A network dealt into memory for one batch.
-pub struct Dealt<R: Ring> {
+/// Made-up images of a network, none like another.
+pub fn pixels(graph: &Graph, batch: usize) -> Vec<f32> {
+    let len = batch * graph.input.shape.iter().product::<usize>();
+    (0..len).map(|i| (i * 7919 % 1009) as f32 / 1009.0).collect()
+}
+
+/// A network dealt for one batch.
+pub struct Dealt<B: Backend> {
+    dev: B,
     plan: Plan,
     program: Program,
     batch: usize,
-    masks: Vec<Mask<Cpu<R>>>,
-    weights: [Vec<Masked<Cpu<R>>>; 2],
+    masks: Vec<Mask<B>>,
+    weights: [Vec<Masked<B>>; 2],
     memory: Arc<Memory>,
-    input: Vec<R>,
+    input: Vec<B::Ring>,
 }
 
-impl<R: Ring> Dealt<R> {
-    /// Plans, deals and provisions.
-    pub fn new((graph, weights): (Graph, Weights), options: Options, batch: usize) -> Result<Self> {
+impl<B: Backend> Dealt<B> {
+    /// Plans, deals and provisions; keys are brought home.
+    pub fn new(
+        dev: B,
+        (graph, weights): (Graph, Weights),
+        options: Options,
+        batch: usize,
+        home: Home,
+    ) -> Result<Self> {
         let plan = Plan::new(graph, options, None)?;
         let (program, set, seeds) = (plan.program()?, ORIGIN.set, seeds());
-        let masks = roles::weight_masks(&cpu::<R>(), &program, set, &seeds);
+        let masks = roles::weight_masks(&dev, &program, set, &seeds);
         let gates = plan.gates(batch)?;
-        let mut memory = Memory::new(gates.iter().map(|g| &g.cost));
-        deal(&program, &masks, batch, &mut memory)?;
+        let mut dealt = memory::Dealt::new(gates.iter().map(|g| &g.cost));
+        deal(&dev, &program, &masks, batch, &mut dealt)?;
         let keys = [0, 1].map(|p| roles::weight_keys(&program, set, &seeds[p]));
-        let packed = roles::mask_weights::<R>(&program, &weights, [&keys[0], &keys[1]])?;
-        let side = |p: usize| roles::masked_weights(&cpu(), &program, set, &seeds[p], &packed);
+        let packed = roles::mask_weights::<B::Ring>(&program, &weights, [&keys[0], &keys[1]])?;
+        let side = |p: usize| roles::masked_weights(&dev, &program, set, &seeds[p], &packed);
         let weights = [side(0)?, side(1)?];
-        let pixels: Vec<f32> = (0..batch * 784).map(|i| (i * 7919 % 1009) as f32 / 1009.0).collect();
-        let input = program.encode_input(&pixels)?;
-        Ok(Dealt { plan, program, batch, masks, weights, memory: Arc::new(memory), input })
+        let input = program.encode_input(&pixels(&plan.graph, batch))?;
+        Ok(Dealt { dev, plan, program, batch, masks, weights, memory: dealt.at_home(home)?, input })
     }
     /// The dealer's work; tiles are thrown away.
     pub fn deal(&self) -> Result<()> {
-        deal(&self.program, &self.masks, self.batch, &mut Discard)
+        deal(&self.dev, &self.program, &self.masks, self.batch, &mut Discard)
     }
     /// One run: both parties on threads, the data owner here. The answer, and what P0 counted.
     pub fn run(&self) -> Result<(Answer, Vec<GateStats>)> {
@@ -67,7 +79,7 @@ impl<R: Ring> Dealt<R> {
     fn party(&self, me: PartyId, mut peer: Loopback, mut owner: Loopback) -> Result<Vec<GateStats>> {
         let session = Session::new(Setup {
             me,
-            dev: cpu::<R>(),
+            dev: self.dev.clone(),
             seed: seeds()[me.index()].clone(),
             origin: ORIGIN,
             images: 0..self.batch,
@@ -91,32 +103,34 @@ impl<R: Ring> Dealt<R> {
         for p in [a, b] {
             shares.push(p.recv(len)?);
         }
-        roles::join::<R>(&self.plan, &self.program, [&shares[0], &shares[1]], self.batch)
+        roles::join::<B::Ring>(&self.plan, &self.program, [&shares[0], &shares[1]], self.batch)
     }
 }
 
-fn deal<R: Ring>(
+fn deal<B: Backend>(
+    dev: &B,
     program: &Program,
-    masks: &[Mask<Cpu<R>>],
+    masks: &[Mask<B>],
     batch: usize,
     sink: &mut dyn KeySink,
 ) -> Result<()> {
-    let mut deal = Deal::new(cpu::<R>(), seeds(), ORIGIN, batch, sink);
+    let mut deal = Deal::new(dev.clone(), seeds(), ORIGIN, batch, sink);
     program.run(&mut deal, masks, batch)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::in_memory;
     use twoply_nn::Evaluator;
 
     /// What is timed is a correct run.
     #[test]
     fn the_timed_networks_compute_what_the_float_evaluator_does() {
         for model in ["network-1", "lenet"].map(of_zoo) {
-            let pixels: Vec<f32> = (0..2 * 784).map(|i| (i * 7919 % 1009) as f32 / 1009.0).collect();
-            let want = Evaluator::new(&model.0, &model.1).unwrap().run(&pixels).unwrap();
-            let dealt = Dealt::<u32>::new(model.clone(), Options::default(), 2).unwrap();
+            let want = Evaluator::new(&model.0, &model.1).unwrap().run(&pixels(&model.0, 2)).unwrap();
+            let (dev, options) = (crate::cpu::<u32>(), Options::default());
+            let dealt = Dealt::new(dev, model.clone(), options, 2, &in_memory).unwrap();
             dealt.deal().unwrap();
             let Answer::Logits(got) = dealt.run().unwrap().0 else { panic!("labels") };
             assert!(want.concat().iter().any(|v| *v > 0.01), "not all zero");

@@ -5,6 +5,7 @@ use super::timing::{Timed, in_turns};
 use crate::alone::Compared;
 use crate::baseline::Baseline;
 use crate::gate::{Dealt, Operand};
+use crate::memory::in_memory;
 use crate::{ORIGIN, cpu, values};
 use rayon::prelude::*;
 use std::hint::black_box;
@@ -173,7 +174,7 @@ fn digits<R: Ring>(w: u32, out: &mut Vec<Row>) -> Result<()> {
     let how = Scheme::Digits.at(Widths { w, low: None });
     let fields = Comparison::<Cpu<R>>::fields(&how);
     let stored = fields.map(|f| f.iter().sum::<u32>() as f64 / 8.0);
-    let compared = Compared::<R>::new(how, values(TILE, w - 1, w))?;
+    let compared = Compared::new(cpu::<R>(), how, &values::<R>(TILE, w - 1, w), &in_memory)?;
     let x = values::<R>(TILE + 1, w - 1, w)[1..].to_vec();
     let one = pool(1);
     let mut failed = Ok(());
@@ -209,11 +210,18 @@ fn digits<R: Ring>(w: u32, out: &mut Vec<Row>) -> Result<()> {
 fn gates(out: &mut Vec<Row>) -> Result<()> {
     let (w, len) = (31, 16 * TILE);
     for scheme in [Scheme::Dpf, Scheme::Digits] {
-        let dealt = Dealt::<u32, _>::new(
+        let dealt = Dealt::new(
+            cpu::<u32>(),
             Relu { scheme, shift: 0, out: 32 },
             &[Operand::Wire(Form::new([16, TILE], 32))],
+            &in_memory,
         )?;
-        let compared = Compared::<u32>::new(scheme.at(Widths { w, low: None }), values(len, w - 1, w))?;
+        let compared = Compared::new(
+            cpu::<u32>(),
+            scheme.at(Widths { w, low: None }),
+            &values::<u32>(len, w - 1, w),
+            &in_memory,
+        )?;
         let x = values::<u32>(len + 1, w - 1, w)[1..].to_vec();
         for me in PartyId::BOTH {
             let got = pool(1).install(|| {

@@ -1,6 +1,8 @@
 //! Whole networks in one process: where the online time goes.
 
 use super::Row;
+use crate::cpu;
+use crate::memory::in_memory;
 use crate::network::{Dealt, of_zoo};
 use std::time::{Duration, Instant};
 use twoply_nn::Options;
@@ -18,7 +20,8 @@ pub fn rows(out: &mut Vec<Row>, say: &mut dyn FnMut(&str)) -> Result<()> {
                 say(&format!("{name}, {compare}, batch {batch}"));
                 let options = Options { compare, ..Options::default() };
                 let fail = |e: twoply_nn::Error| Error::shape("network", e.to_string());
-                let dealt = Dealt::<u32>::new(model.clone(), options, batch).map_err(fail)?;
+                let dealt =
+                    Dealt::new(cpu::<u32>(), model.clone(), options, batch, &in_memory).map_err(fail)?;
                 let mut times: Vec<[Duration; 3]> = vec![];
                 for _ in 0..=RUNS {
                     let begin = Instant::now();
