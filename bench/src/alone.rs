@@ -6,7 +6,7 @@ use std::sync::Arc;
 use twoply_primitives::channel::Channel;
 use twoply_primitives::compare::{AnyComparison, Comparison};
 use twoply_primitives::session::Setup;
-use twoply_primitives::{Backend, Cost, Deal, NoClock, Part, PartyId, Result, Session};
+use twoply_primitives::{Backend, Cost, Deal, KeySource, NoClock, Part, PartyId, Result, Session};
 
 /// Returns every message to its sender, as if the peer's share were the same. What is opened is garbage of the right
 /// length, which takes as long as anything else.
@@ -67,6 +67,14 @@ impl<B: Backend> Compared<B> {
             self.how.finish(pending, message.as_ref())?;
         }
         Ok(())
+    }
+    /// Its part of the deal.
+    pub fn part(&self) -> &Part {
+        &self.part
+    }
+    /// A party's keys.
+    pub fn keys(&self, me: PartyId) -> Arc<dyn KeySource> {
+        self.memory.half(me)
     }
     /// Bytes that a party stores.
     pub fn key_bytes(&self, me: PartyId) -> usize {

@@ -20,11 +20,11 @@ pub struct Case {
 
 impl Case {
     /// `m x k x n`: `x [m, k]` times the transpose of `w [n, k]`.
-    fn dense(name: &'static str, [m, k, n]: [usize; 3]) -> Case {
+    pub fn dense(name: &'static str, [m, k, n]: [usize; 3]) -> Case {
         Case { name, shape: format!("{m}x{k}x{n}"), product: Product::Linear, x: vec![m, k], w: vec![n, k] }
     }
     /// `batch` square images of `from` channels to `to` channels.
-    fn conv(name: &'static str, batch: usize, [from, size, to]: [usize; 3], window: Window) -> Case {
+    pub fn conv(name: &'static str, batch: usize, [from, size, to]: [usize; 3], window: Window) -> Case {
         let ([k, _], [stride, _]) = (window.kernel, window.stride);
         let shape = format!("{batch}x{from}x{size}x{size} to {to}, {k}x{k}/{stride}");
         let (x, w) = (vec![batch, from, size, size], vec![to, from, k, k]);

@@ -1,9 +1,11 @@
-//! `cargo run --release -p twoply-bench -- --table primitives`: figures of this machine, each beside its bound.
+//! `cargo run --release -p twoply-bench -- --table primitives`: figures of this machine, each beside its bound; `--table gpu` of a GPU.
 
 use clap::{Parser, ValueEnum};
+use serde::Serialize;
 use std::io::Write;
 use std::process::ExitCode;
 use twoply_bench::table;
+use twoply_primitives::backend::{Choice, Device};
 
 /// Measures this machine and prints one table. What is being measured goes to standard error.
 #[derive(Parser)]
@@ -11,6 +13,12 @@ struct Args {
     /// Which table.
     #[arg(long, value_enum)]
     table: Which,
+    /// The device of the table `gpu`: cuda:N.
+    #[arg(long, value_name = "DEVICE", default_value = "cuda:0")]
+    device: Choice,
+    /// The table `gpu` with everything tiny and once: to see that it runs.
+    #[arg(long)]
+    quick: bool,
     /// Text for people, or JSON.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -20,12 +28,23 @@ struct Args {
 enum Which {
     /// AES, comparisons, gates, ring products, and networks in one process.
     Primitives,
+    /// A GPU beside its bounds: AES, comparisons, products, layers, and networks in one process.
+    Gpu,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Text,
     Json,
+}
+
+impl Format {
+    fn of(self, table: &impl Serialize, text: String) -> serde_json::Result<String> {
+        match self {
+            Format::Text => Ok(text),
+            Format::Json => Ok(serde_json::to_string_pretty(table)? + "\n"),
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -40,12 +59,27 @@ fn main() -> ExitCode {
 
 fn print(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let mut say = |what: &str| _ = writeln!(std::io::stderr(), "{what}");
-    let table = match args.table {
-        Which::Primitives => table::primitives(&mut say)?,
-    };
-    let text = match args.format {
-        Format::Text => table.text(),
-        Format::Json => serde_json::to_string_pretty(&table)? + "\n",
+    let text = match args.table {
+        Which::Primitives => {
+            let table = table::primitives(&mut say)?;
+            args.format.of(&table, table.text())?
+        }
+        Which::Gpu => gpu(args, &mut say)?,
     };
     Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+#[cfg(feature = "cuda")]
+fn gpu(args: &Args, say: &mut dyn FnMut(&str)) -> Result<String, Box<dyn std::error::Error>> {
+    let Device::Cuda(ordinal) = args.device.resolve()? else {
+        return Err("this table is of a GPU, and there is none: nothing was measured".into());
+    };
+    let table = table::gpu::table(ordinal, args.quick, say)?;
+    Ok(args.format.of(&table, table.text())?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu(args: &Args, _: &mut dyn FnMut(&str)) -> Result<String, Box<dyn std::error::Error>> {
+    let _: Device = args.device.resolve()?;
+    Err("this program was built without CUDA: build it with `--features cuda`".into())
 }

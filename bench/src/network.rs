@@ -1,12 +1,13 @@
 //! Whole networks in one process: a dealer, two parties on threads and the data owner between them.
 
 use crate::memory::{self, Discard, Home, Memory};
-use crate::{ORIGIN, seeds};
+use crate::{ORIGIN, seeds, values};
 use std::sync::Arc;
 use std::thread;
+use twoply_nn::engine::PlannedGate;
 use twoply_nn::roles::{self, Answer};
 use twoply_nn::zoo::{self, Seeded};
-use twoply_nn::{Graph, Options, Plan, Program, Result, Weights};
+use twoply_nn::{Graph, Op, Options, Plan, Program, Result, Weights};
 use twoply_primitives::channel::{Loopback, pair};
 use twoply_primitives::session::{GateStats, Setup};
 use twoply_primitives::{Backend, Channel, Deal, KeySink, Mask, Masked, PartyId, Session, WallClock};
@@ -18,6 +19,28 @@ use twoply_primitives::{Backend, Channel, Deal, KeySink, Mask, Masked, PartyId, 
 pub fn of_zoo(name: &str) -> (Graph, Weights) {
     let made = zoo::named(name).and_then(|entry| entry.build(&mut Seeded::default()));
     made.map(|m| (m.graph, m.weights)).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The same network on larger images: the first fully connected layer, behind a flattening, gets made-up weights that fit.
+///
+/// # Panics
+/// If the network is not of this kind, which would be a fault of this crate.
+pub fn enlarged((mut graph, mut weights): (Graph, Weights), input: [usize; 3]) -> (Graph, Weights) {
+    let flattening = graph.nodes.iter().position(|n| matches!(n.op, Op::Reshape(_)));
+    let at = flattening.unwrap_or_else(|| panic!("{}: nothing is flattened", graph.name));
+    graph.input.shape = input.to_vec();
+    let before = Graph { nodes: graph.nodes[..at].to_vec(), ..graph.clone() }.shapes();
+    let row = before.unwrap_or_else(|e| panic!("{e}")).last().map_or(0, |s| s.iter().product());
+    graph.nodes[at].op = Op::Reshape(vec![row]);
+    if let Some(&Op::Linear { weight, .. }) = graph.nodes.get(at + 1).map(|n| &n.op) {
+        let param = &mut graph.params[weight];
+        param.shape[1] = row;
+        // uniform, of the variance that keeps activations near 1
+        let most = (3.6 / row as f32).sqrt() / (1u32 << 30) as f32;
+        let len = param.shape.iter().product();
+        weights.0[weight] = values::<u32>(len, 30, 32).iter().map(|&v| v as i32 as f32 * most).collect();
+    }
+    (graph, weights)
 }
 
 /// Made-up images of a network, none like another.
@@ -63,6 +86,13 @@ impl<B: Backend> Dealt<B> {
     /// The dealer's work; tiles are thrown away.
     pub fn deal(&self) -> Result<()> {
         deal(&self.dev, &self.program, &self.masks, self.batch, &mut Discard)
+    }
+    /// What it costs, gate by gate.
+    ///
+    /// # Errors
+    /// None that planning did not have.
+    pub fn gates(&self) -> Result<Vec<PlannedGate>> {
+        self.plan.gates(self.batch)
     }
     /// One run: both parties on threads, the data owner here. The answer, and what P0 counted.
     pub fn run(&self) -> Result<(Answer, Vec<GateStats>)> {

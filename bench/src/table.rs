@@ -1,6 +1,8 @@
 //! Tables of figures, each row measured beside what bounds it, so that a ratio is of one run and one moment.
 
 mod comparisons;
+#[cfg(feature = "cuda")]
+pub mod gpu;
 mod networks;
 mod products;
 mod timing;
