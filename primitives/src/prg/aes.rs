@@ -69,7 +69,7 @@ impl Rounds {
         for i in 1..11 {
             let last = all[i - 1];
             let mut word = substituted(((last >> 96) as u32).rotate_right(8)) ^ constant;
-            constant = constant << 1 ^ (constant >> 7) * 0x11b;
+            constant = (constant << 1) ^ ((constant >> 7) * 0x11b);
             all[i] = (0..4).fold(0, |round, c| {
                 word ^= (last >> (32 * c)) as u32;
                 round | (word as u128) << (32 * c)
