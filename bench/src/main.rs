@@ -3,6 +3,7 @@
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use twoply_bench::table;
 use twoply_primitives::backend::{Choice, Device};
@@ -19,6 +20,9 @@ struct Args {
     /// The table `gpu` with everything tiny and once: to see that it runs.
     #[arg(long)]
     quick: bool,
+    /// Also writes the table as JSON into this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// Text for people, or JSON.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -38,12 +42,14 @@ enum Format {
     Json,
 }
 
-impl Format {
-    fn of(self, table: &impl Serialize, text: String) -> serde_json::Result<String> {
-        match self {
-            Format::Text => Ok(text),
-            Format::Json => Ok(serde_json::to_string_pretty(table)? + "\n"),
+impl Args {
+    /// What is printed of a table.
+    fn print(&self, table: &impl Serialize, text: String) -> std::io::Result<String> {
+        let json = serde_json::to_string_pretty(table)? + "\n";
+        if let Some(file) = &self.json {
+            std::fs::write(file, &json)?;
         }
+        Ok(if self.format == Format::Json { json } else { text })
     }
 }
 
@@ -62,7 +68,7 @@ fn print(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
     let text = match args.table {
         Which::Primitives => {
             let table = table::primitives(&mut say)?;
-            args.format.of(&table, table.text())?
+            args.print(&table, table.text())?
         }
         Which::Gpu => gpu(args, &mut say)?,
     };
@@ -75,7 +81,7 @@ fn gpu(args: &Args, say: &mut dyn FnMut(&str)) -> Result<String, Box<dyn std::er
         return Err("this table is of a GPU, and there is none: nothing was measured".into());
     };
     let table = table::gpu::table(ordinal, args.quick, say)?;
-    Ok(args.format.of(&table, table.text())?)
+    Ok(args.print(&table, table.text())?)
 }
 
 #[cfg(not(feature = "cuda"))]

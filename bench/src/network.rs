@@ -169,4 +169,13 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_network_on_larger_images_is_still_one() {
+        let (graph, weights) = enlarged(of_zoo("lenet"), [1, 36, 44]);
+        weights.check(&graph).unwrap();
+        assert_eq!(graph.shapes().unwrap().last().unwrap(), &[10]);
+        let out = Evaluator::new(&graph, &weights).unwrap().run(&pixels(&graph, 1)).unwrap();
+        assert!(out[0].iter().any(|v| *v > 0.01 && *v < 10.0), "{out:?}");
+    }
 }

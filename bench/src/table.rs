@@ -111,7 +111,7 @@ impl Table {
         let part = |title: &[&str], pick: fn(&Row) -> Option<Vec<String>>| {
             let mut lines = vec![title.iter().map(|t| t.to_string()).collect::<Vec<_>>()];
             lines.extend(self.rows.iter().filter_map(pick));
-            format!("\n{}", aligned(&lines))
+            format!("\n{}", aligned(&lines, &[0]))
         };
         let title =
             ["comparison", "n", "w", "threads", "ns", "of AES ceiling", "times fss-rs", "key bytes P0 / P1"];
@@ -158,8 +158,8 @@ fn network_cells(r: &Row) -> Option<Vec<String>> {
     Some(vec![name.clone(), n.to_string(), batch.to_string(), ms(online_ms), ms(compute_ms), ms(wait_ms)])
 }
 
-/// Columns: the first to the left, all others to the right.
-fn aligned(lines: &[Vec<String>]) -> String {
+/// Columns: these to the left, all others to the right.
+fn aligned(lines: &[Vec<String>], left: &[usize]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
     let width = |c: usize| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -167,7 +167,7 @@ fn aligned(lines: &[Vec<String>]) -> String {
     for line in lines {
         for (c, cell) in line.iter().enumerate() {
             let pad = " ".repeat(widths[c] - cell.chars().count());
-            out += &if c == 0 { format!("{cell}{pad}") } else { format!("  {pad}{cell}") };
+            out += &if left.contains(&c) { format!("{cell}{pad}  ") } else { format!("{pad}{cell}  ") };
         }
         out.truncate(out.trim_end().len());
         out.push('\n');

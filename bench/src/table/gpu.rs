@@ -125,15 +125,21 @@ pub fn table(ordinal: usize, quick: bool, say: &mut dyn FnMut(&str)) -> Result<T
     layers::rows(&mut bench)?;
     networks::rows(&mut bench)?;
     let Bench { about, rows, .. } = bench;
-    let emulated = about.name.starts_with("Emulated");
-    Ok(Table { device: described(&about), emulated, quick, machine: machine(), cores: cores(), rows })
+    let (device, emulated) = (described(&about), emulated(&about));
+    Ok(Table { device, emulated, quick, machine: machine(), cores: cores(), rows })
+}
+
+/// Whether it is the stand-in of `tests/cuda`, which says so in its name.
+fn emulated(a: &About) -> bool {
+    a.name.starts_with("Emulated")
 }
 
 fn described(a: &About) -> String {
     let clock = a.clock.map_or(String::new(), |mhz| format!(" at up to {mhz} MHz"));
     let gib = a.memory as f64 / f64::from(1 << 30);
+    let worth = if emulated(a) { "; emulated: figures mean nothing" } else { "" };
     format!(
-        "{}, {} multiprocessors{clock}, {gib:.0} GiB, driver for CUDA {}.{}",
+        "{}, {} multiprocessors{clock}, {gib:.0} GiB, driver for CUDA {}.{}{worth}",
         a.name, a.processors, a.driver.0, a.driver.1
     )
 }
@@ -184,6 +190,8 @@ impl Bench<'_> {
         bound: Option<Bound>,
     ) -> &mut Row {
         let (name, case) = (name.to_string(), case.to_string());
+        // at once: whoever stops a long run keeps what there is
+        (self.say)(&format!("  {name}, {case}: {} {unit}", figure(value)));
         let at = self.rows.len();
         self.rows.push(Row { name, case, value, unit, bound, beside: None, note: None });
         &mut self.rows[at]
@@ -194,9 +202,6 @@ impl Table {
     /// For people.
     pub fn text(&self) -> String {
         let mut out = format!("{}\n", self.device);
-        if self.emulated {
-            out += "emulated: figures mean nothing\n";
-        }
         if self.quick {
             out += "quick: tiny sizes, each measured once\n";
         }
@@ -204,7 +209,7 @@ impl Table {
         let title = ["", "case", "figure", "", "at most", "reached", "by", "beside", ""];
         let mut lines = vec![title.map(String::from).to_vec()];
         lines.extend(self.rows.iter().map(cells));
-        out + &aligned(&lines)
+        out + &aligned(&lines, &[0, 1, 3, 6, 8])
     }
 }
 
@@ -237,18 +242,29 @@ fn figure(v: f64) -> String {
 mod tests {
     use super::*;
 
+    fn about(name: &str) -> About {
+        let (name, capability) = (name.into(), (9, 0));
+        About { name, capability, processors: 2, clock: Some(1980), memory: 8 << 30, driver: (13, 0) }
+    }
+
     #[test]
     fn figures_of_a_stand_in_look_like_nothing_else() {
         let bound = Some(Bound { name: "AES", value: 4.0, reached: 0.5 });
         let (name, case) = ("dpf evaluate".into(), "u32".into());
         let row = Row { name, case, value: 2.0, unit: "G/s", bound, beside: None, note: None };
-        let (device, machine) = ("Emulated GPU 0".into(), "a CPU".into());
-        let mut table = Table { device, emulated: true, quick: false, machine, cores: 2, rows: vec![row] };
-        let text = table.text();
-        assert_eq!(text.lines().nth(1), Some("emulated: figures mean nothing"));
-        assert!(text.contains("50 %") && text.contains("AES"), "{text}");
-        table.emulated = false;
-        assert!(!table.text().contains("emulated"));
+        for (name, stands_in) in [("Emulated GPU 0", true), ("NVIDIA H100 80GB HBM3", false)] {
+            let (device, emulated) = (described(&about(name)), emulated(&about(name)));
+            let (machine, rows) = ("a CPU".into(), vec![row.clone()]);
+            let text = Table { device, emulated, quick: false, machine, cores: 2, rows }.text();
+            let head = text.lines().next().unwrap();
+            assert!(
+                head.starts_with(&format!("{name}, 2 multiprocessors at up to 1980 MHz, 8 GiB")),
+                "{head}"
+            );
+            assert_eq!(head.ends_with("emulated: figures mean nothing"), stands_in);
+            assert_eq!(emulated, stands_in);
+            assert!(text.contains("50 %") && text.contains("AES"), "{text}");
+        }
     }
 
     #[test]

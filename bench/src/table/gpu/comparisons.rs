@@ -76,7 +76,8 @@ impl<R: Ring> Case<'_, R> {
         b.row(name, &self.name("keys on the device"), EACH, (n, seconds), self.all(work));
         self.streamed(b, name, &compared, work, "keys in pinned memory")?;
         drop(compared);
-        self.streamed(b, name, &self.dealt(how(), &in_file)?, work, "keys in a file")?;
+        let compared = self.dealt(how(), &in_file)?;
+        self.streamed(b, name, &compared, work, "keys in a file")?;
 
         let (name, alpha) = ("dpf generate", self.dev.upload(self.alpha));
         let work = Work { aes: 2.0 * blocks + 2.0, memory: key, ..Work::default() };
@@ -85,7 +86,7 @@ impl<R: Ring> Case<'_, R> {
             Ok(())
         })?;
         b.row(name, &self.name("keys stay on the device"), EACH, (n, seconds), self.all(work));
-        self.dealing(b, name, how(), Work { out: key, ..work })
+        self.dealing(b, name, &compared, Work { out: key, ..work })
     }
 
     fn digits(&self, b: &mut Bench) -> Result<()> {
@@ -114,9 +115,10 @@ impl<R: Ring> Case<'_, R> {
         }
         self.streamed(b, name, &compared, mine[1], "P1, keys in pinned memory")?;
         drop(compared);
-        self.streamed(b, name, &self.dealt(how(), &in_file)?, mine[1], "P1, keys in a file")?;
+        let compared = self.dealt(how(), &in_file)?;
+        self.streamed(b, name, &compared, mine[1], "P1, keys in a file")?;
         let work = Work { aes: 2.0 * masks + expanded, out: key, memory: 0.0, ..Work::default() };
-        self.dealing(b, "digits deal", how(), work)
+        self.dealing(b, "digits deal", &compared, work)
     }
 
     /// P1's evaluation with its keys on their way, and how fast they come.
@@ -141,8 +143,7 @@ impl<R: Ring> Case<'_, R> {
     }
 
     /// The dealer's whole work on one part, tiles in the host's memory; they are thrown away.
-    fn dealing(&self, b: &mut Bench, name: &str, how: AnyComparison, one: Work) -> Result<()> {
-        let compared = self.dealt(how, &|_| Ok(std::sync::Arc::new([])))?;
+    fn dealing(&self, b: &mut Bench, name: &str, compared: &Compared<Cuda<R>>, one: Work) -> Result<()> {
         let seconds = b.time(|| compared.deal())?;
         let case = self.name("tiles to the host");
         b.row(name, &case, EACH, (self.elements as f64, seconds), self.all(one));

@@ -95,8 +95,9 @@ fn agreeing(answer: &Answer, plain: &[Vec<f32>]) -> Result<usize> {
         let of = |f: fn(f32, f32) -> f32| f64::from(row.iter().copied().reduce(f).unwrap_or(f32::NAN));
         let (best, least) = (of(f32::max), of(f32::min));
         let mine = row.get(label).copied().map_or(f64::NAN, f64::from);
-        // not a number is never near
-        if !(best - mine <= NEAR * (best - least)) {
+        // what is not a number is not near
+        let near = best - mine <= NEAR * (best - least);
+        if !near {
             let why = format!("image {image} is {label}: plain logit {mine}, the best is {best}");
             return Err(Error::shape("network", why));
         }

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# bench/gpu.sh: everything that wants a real GPU, in one call of less than ten minutes: tests of the kernels and gates on
+# the device, NVIDIA's sanitizer on some of them, the table of figures, and one inference by real processes.
+# What came of it goes to $OUT, else to ./gpu-report. Without a GPU it says so, measures nothing and ends with 77.
+#
+# bench/gpu.sh --prepare DIR: builds what is run into DIR, for a machine that has no Rust. There:
+#     TWOPLY_PREBUILT=DIR bench/gpu.sh
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+features=(--release --features cuda)
+tests=(twoply-primitives twoply-nn)
+binaries=(twoply:twoply-party twoply-bench:twoply-bench)
+
+# Builds all that is run, stripped, into the folder $1.
+prepare() {
+    local dir=$1 package binary made
+    mkdir -p "$dir" || return
+    for package in "${tests[@]}"; do
+        made=$(cargo test -q "${features[@]}" -p "$package" --lib --no-run --message-format=json |
+            grep -oP '"executable":"\K[^"]+') || return
+        strip -o "$dir/$package-tests" "$made" || return
+    done
+    for binary in "${binaries[@]}"; do
+        made=$(cargo build -q "${features[@]}" -p "${binary#*:}" --bin "${binary%:*}" --message-format=json |
+            grep -oP '"executable":"\K[^"]+') || return
+        strip -o "$dir/${binary%:*}" "$made" || return
+    done
+    commit > "$dir/commit"
+}
+
+# What the sources are.
+commit() {
+    git describe --always --dirty --abbrev=12 2> /dev/null || echo unknown
+}
+
+if [[ ${1-} == --prepare ]]; then
+    prepare "${2:?a folder}" || exit
+    du -sh "$2"
+    exit
+fi
+if ! command -v nvidia-smi > /dev/null || ! nvidia-smi -L 2> /dev/null | grep -q '^GPU'; then
+    echo "no GPU here: nothing was measured"
+    exit 77
+fi
+
+out=${OUT:-gpu-report}
+mkdir -p "$out" || exit
+if [[ -n ${TWOPLY_PREBUILT-} ]]; then
+    built=$TWOPLY_PREBUILT
+else
+    built=target/gpu
+    prepare "$built" || exit
+fi
+
+# The compiler of kernels, where the loader does not find it by itself.
+if ! ldconfig -p | grep -q 'libnvrtc\.so'; then
+    lib=$(find / -xdev -name 'libnvrtc.so*' -printf '%h\n' -quit 2> /dev/null)
+    [[ -z $lib ]] || export LD_LIBRARY_PATH=$lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+fi
+export TWOPLY_NEED_CUDA=1 RUST_BACKTRACE=1
+
+failed=0
+# Runs the rest for at most $2 seconds, with what it says in the file $1.log; a line about it goes to the summary.
+step() {
+    local name=$1 limit=$2 code=0 began=$SECONDS
+    shift 2
+    timeout "$limit" "$@" > "$out/$name.log" 2>&1 || code=$?
+    case $code in
+        0) echo "$name: passed, $((SECONDS - began)) s" ;;
+        124) echo "$name: stopped after $limit s, see $name.log" && failed=1 ;;
+        *) echo "$name: FAILED with $code, see $name.log" && failed=1 ;;
+    esac | tee -a "$out/summary.txt"
+    # the pipe's left side is another shell
+    ((code == 0)) || failed=1
+}
+
+{
+    echo "commit $(cat "$built/commit" 2> /dev/null || commit)"
+    nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,pcie.link.gen.max,pcie.link.width.max,persistence_mode \
+        --format=csv
+    grep -m1 'model name' /proc/cpuinfo
+    echo "$(nproc) cores, $(date -u +%FT%TZ)"
+} | tee "$out/summary.txt"
+
+primitives=$built/twoply-primitives-tests
+step tests 90 "$primitives" backend::cuda gate::
+# networks on a device, as far as there are such tests
+if "$built/twoply-nn-tests" --list 2> /dev/null | grep -q 'device'; then
+    step tests-nn 60 "$built/twoply-nn-tests" device
+fi
+if sanitizer=$(command -v compute-sanitizer); then
+    step memcheck 90 "$sanitizer" --tool memcheck --error-exitcode 9 "$primitives" backend::cuda
+    step racecheck 60 "$sanitizer" --tool racecheck --error-exitcode 9 "$primitives" \
+        backend::cuda::tests::products backend::cuda::tests::streams
+else
+    echo "memcheck, racecheck: compute-sanitizer is not installed" | tee -a "$out/summary.txt"
+fi
+step table 280 bash -c '"$1" --table gpu --json "$2.json" > "$2.txt"' - "$built/twoply-bench" "$out/table"
+step demo 40 "$built/twoply" demo --zoo lenet --limit 16 --device cuda:0
+nvidia-smi > "$out/nvidia-smi.txt"
+cat "$out/table.txt"
+cat "$out/summary.txt"
+exit "$failed"
