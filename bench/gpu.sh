@@ -55,26 +55,31 @@ fi
 
 # The compiler of kernels, where the loader does not find it by itself.
 if ! ldconfig -p | grep -q 'libnvrtc\.so'; then
-    lib=$(find / -xdev -name 'libnvrtc.so*' -printf '%h\n' -quit 2> /dev/null)
+    lib=$(find /usr /opt -name 'libnvrtc.so*' -printf '%h\n' -quit 2> /dev/null)
     [[ -z $lib ]] || export LD_LIBRARY_PATH=$lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 fi
 export TWOPLY_NEED_CUDA=1 RUST_BACKTRACE=1
 
 failed=0
-# Runs the rest for at most $2 seconds, with what it says in the file $1.log; a line about it goes to the summary.
+# One line of the summary.
+say() {
+    echo "$*" | tee -a "$out/summary.txt"
+}
+# Runs the rest for at most $2 seconds; what it says goes to the log, how it ended to the summary.
 step() {
     local name=$1 limit=$2 code=0 began=$SECONDS
     shift 2
-    timeout "$limit" "$@" > "$out/$name.log" 2>&1 || code=$?
+    echo "== $name: $*" >> "$out/log.txt"
+    timeout "$limit" "$@" >> "$out/log.txt" 2>&1 || code=$?
     case $code in
-        0) echo "$name: passed, $((SECONDS - began)) s" ;;
-        124) echo "$name: stopped after $limit s, see $name.log" && failed=1 ;;
-        *) echo "$name: FAILED with $code, see $name.log" && failed=1 ;;
-    esac | tee -a "$out/summary.txt"
-    # the pipe's left side is another shell
+        0) say "$name: passed, $((SECONDS - began)) s" ;;
+        124) say "$name: stopped after $limit s" ;;
+        *) say "$name: FAILED with $code, see log.txt" ;;
+    esac
     ((code == 0)) || failed=1
 }
 
+: > "$out/log.txt"
 {
     echo "commit $(cat "$built/commit" 2> /dev/null || commit)"
     nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,pcie.link.gen.max,pcie.link.width.max,persistence_mode \
@@ -85,20 +90,19 @@ step() {
 
 primitives=$built/twoply-primitives-tests
 step tests 90 "$primitives" backend::cuda gate::
-# networks on a device, as far as there are such tests
 if "$built/twoply-nn-tests" --list 2> /dev/null | grep -q 'device'; then
-    step tests-nn 60 "$built/twoply-nn-tests" device
+    step "tests of networks" 30 "$built/twoply-nn-tests" device
+else
+    say "tests of networks: none is of a device"
 fi
 if sanitizer=$(command -v compute-sanitizer); then
-    step memcheck 90 "$sanitizer" --tool memcheck --error-exitcode 9 "$primitives" backend::cuda
-    step racecheck 60 "$sanitizer" --tool racecheck --error-exitcode 9 "$primitives" \
+    step memcheck 75 "$sanitizer" --tool memcheck --error-exitcode 9 "$primitives" backend::cuda
+    step racecheck 45 "$sanitizer" --tool racecheck --error-exitcode 9 "$primitives" \
         backend::cuda::tests::products backend::cuda::tests::streams
 else
-    echo "memcheck, racecheck: compute-sanitizer is not installed" | tee -a "$out/summary.txt"
+    say "memcheck, racecheck: not run, compute-sanitizer is not installed"
 fi
 step table 280 bash -c '"$1" --table gpu --json "$2.json" > "$2.txt"' - "$built/twoply-bench" "$out/table"
 step demo 40 "$built/twoply" demo --zoo lenet --limit 16 --device cuda:0
-nvidia-smi > "$out/nvidia-smi.txt"
-cat "$out/table.txt"
-cat "$out/summary.txt"
+cat "$out/table.txt" "$out/summary.txt"
 exit "$failed"

@@ -42,50 +42,55 @@ enum Format {
     Json,
 }
 
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
 impl Args {
-    /// What is printed of a table.
-    fn print(&self, table: &impl Serialize, text: String) -> std::io::Result<String> {
+    fn print(&self, table: &impl Serialize, text: String) -> Outcome {
         let json = serde_json::to_string_pretty(table)? + "\n";
         if let Some(file) = &self.json {
             std::fs::write(file, &json)?;
         }
-        Ok(if self.format == Format::Json { json } else { text })
+        let text = if self.format == Format::Json { json } else { text };
+        Ok(std::io::stdout().write_all(text.as_bytes())?)
     }
 }
 
 fn main() -> ExitCode {
-    match print(&Args::parse()) {
+    let args = Args::parse();
+    let mut say = |what: &str| _ = writeln!(std::io::stderr(), "{what}");
+    let done = match args.table {
+        Which::Primitives => primitives(&args, &mut say),
+        Which::Gpu => gpu(&args, &mut say),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            let _ = writeln!(std::io::stderr(), "twoply-bench: {e}");
+            say(&format!("twoply-bench: {e}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn print(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
-    let mut say = |what: &str| _ = writeln!(std::io::stderr(), "{what}");
-    let text = match args.table {
-        Which::Primitives => {
-            let table = table::primitives(&mut say)?;
-            args.print(&table, table.text())?
-        }
-        Which::Gpu => gpu(args, &mut say)?,
-    };
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
+fn primitives(args: &Args, say: &mut dyn FnMut(&str)) -> Outcome {
+    let table = table::primitives(say)?;
+    args.print(&table, table.text())
 }
 
 #[cfg(feature = "cuda")]
-fn gpu(args: &Args, say: &mut dyn FnMut(&str)) -> Result<String, Box<dyn std::error::Error>> {
+fn gpu(args: &Args, say: &mut dyn FnMut(&str)) -> Outcome {
     let Device::Cuda(ordinal) = args.device.resolve()? else {
         return Err("this table is of a GPU, and there is none: nothing was measured".into());
     };
     let table = table::gpu::table(ordinal, args.quick, say)?;
-    Ok(args.print(&table, table.text())?)
+    args.print(&table, table.text())?;
+    match table.faults.first() {
+        Some(fault) => Err(format!("wrong: {fault}").into()),
+        None => Ok(()),
+    }
 }
 
 #[cfg(not(feature = "cuda"))]
-fn gpu(args: &Args, _: &mut dyn FnMut(&str)) -> Result<String, Box<dyn std::error::Error>> {
+fn gpu(args: &Args, _: &mut dyn FnMut(&str)) -> Outcome {
     let _: Device = args.device.resolve()?;
     Err("this program was built without CUDA: build it with `--features cuda`".into())
 }

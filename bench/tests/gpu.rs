@@ -36,6 +36,8 @@ fn the_quick_table_has_all_its_rows() {
     assert_eq!(head.ends_with("emulated: figures mean nothing"), stands_in, "{head}");
     assert_eq!(table["emulated"], stands_in);
 
+    assert_eq!(table["faults"], serde_json::json!([]));
+
     let rows = table["rows"].as_array().unwrap();
     for row in rows {
         let positive = |v: &serde_json::Value| v.as_f64().is_some_and(|v| v > 0.0 && v.is_finite());
@@ -65,7 +67,7 @@ fn the_quick_table_has_all_its_rows() {
     // what is measured against something else says against what
     let unbound = rows.iter().filter(|r| r["bound"].is_null()).count();
     assert_eq!(unbound, if stands_in { 4 } else { 3 }, "{text}");
-    let agree = |r: &serde_json::Value| r["note"].as_str().unwrap().starts_with("labels as plain 2 of 2");
+    let agree = |r: &serde_json::Value| r["note"].as_str().unwrap().starts_with("labels as plain: 2 of 2");
     assert!(rows.iter().filter(|r| r["name"] == "Network-1").all(agree), "{text}");
 }
 

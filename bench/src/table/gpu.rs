@@ -75,6 +75,8 @@ pub struct Table {
     pub cores: usize,
     /// Rows.
     pub rows: Vec<Row>,
+    /// What computed something else than it should.
+    pub faults: Vec<String>,
 }
 
 /// What a row's figure is in.
@@ -107,26 +109,27 @@ struct Bench<'a> {
     quick: bool,
     limits: Limits,
     rows: Vec<Row>,
+    faults: Vec<String>,
     say: &'a mut dyn FnMut(&str),
 }
 
 /// Measures device number `ordinal`; `quick` takes everything tiny and once. `say` hears what is being measured.
 ///
 /// # Errors
-/// The device's, or that a network computes something else than it should.
+/// The device's.
 pub fn table(ordinal: usize, quick: bool, say: &mut dyn FnMut(&str)) -> Result<Table> {
     let dev = Cuda::<u32>::open(ordinal)?;
     let about = dev.about()?;
     let limits = Limits::nominal(&about);
-    let mut bench = Bench { dev, about, quick, limits, rows: vec![], say };
+    let mut bench = Bench { dev, about, quick, limits, rows: vec![], faults: vec![], say };
     limits::rows(&mut bench)?;
     comparisons::rows(&mut bench)?;
     products::rows(&mut bench)?;
     layers::rows(&mut bench)?;
     networks::rows(&mut bench)?;
-    let Bench { about, rows, .. } = bench;
+    let Bench { about, rows, faults, .. } = bench;
     let (device, emulated) = (described(&about), emulated(&about));
-    Ok(Table { device, emulated, quick, machine: machine(), cores: cores(), rows })
+    Ok(Table { device, emulated, quick, machine: machine(), cores: cores(), rows, faults })
 }
 
 /// Whether it is the stand-in of `tests/cuda`, which says so in its name.
@@ -209,6 +212,9 @@ impl Table {
         let title = ["", "case", "figure", "", "at most", "reached", "by", "beside", ""];
         let mut lines = vec![title.map(String::from).to_vec()];
         lines.extend(self.rows.iter().map(cells));
+        for fault in &self.faults {
+            out += &format!("WRONG: {fault}\n");
+        }
         out + &aligned(&lines, &[0, 1, 3, 6, 8])
     }
 }
@@ -255,7 +261,8 @@ mod tests {
         for (name, stands_in) in [("Emulated GPU 0", true), ("NVIDIA H100 80GB HBM3", false)] {
             let (device, emulated) = (described(&about(name)), emulated(&about(name)));
             let (machine, rows) = ("a CPU".into(), vec![row.clone()]);
-            let text = Table { device, emulated, quick: false, machine, cores: 2, rows }.text();
+            let text =
+                Table { device, emulated, quick: false, machine, cores: 2, rows, faults: vec![] }.text();
             let head = text.lines().next().unwrap();
             assert!(
                 head.starts_with(&format!("{name}, 2 multiprocessors at up to 1980 MHz, 8 GiB")),
