@@ -26,20 +26,22 @@ pub fn of_zoo(name: &str) -> (Graph, Weights) {
 /// # Panics
 /// If the network is not of this kind, which would be a fault of this crate.
 pub fn enlarged((mut graph, mut weights): (Graph, Weights), input: [usize; 3]) -> (Graph, Weights) {
-    let flattening = graph.nodes.iter().position(|n| matches!(n.op, Op::Reshape(_)));
-    let at = flattening.unwrap_or_else(|| panic!("{}: nothing is flattened", graph.name));
+    let flattening = graph.nodes.windows(2).enumerate().find_map(|(i, two)| match (&two[0].op, &two[1].op) {
+        (Op::Reshape(_), &Op::Linear { weight, .. }) => Some((i, weight)),
+        _ => None,
+    });
+    let (at, weight) = flattening.unwrap_or_else(|| panic!("{}: nothing is flattened", graph.name));
     graph.input.shape = input.to_vec();
-    let before = Graph { nodes: graph.nodes[..at].to_vec(), ..graph.clone() }.shapes();
+    let (nodes, params) = (graph.nodes[..at].to_vec(), graph.params[..weight].to_vec());
+    let before = Graph { nodes, params, ..graph.clone() }.shapes();
     let row = before.unwrap_or_else(|e| panic!("{e}")).last().map_or(0, |s| s.iter().product());
     graph.nodes[at].op = Op::Reshape(vec![row]);
-    if let Some(&Op::Linear { weight, .. }) = graph.nodes.get(at + 1).map(|n| &n.op) {
-        let param = &mut graph.params[weight];
-        param.shape[1] = row;
-        // uniform, of the variance that keeps activations near 1
-        let most = (3.6 / row as f32).sqrt() / (1u32 << 30) as f32;
-        let len = param.shape.iter().product();
-        weights.0[weight] = values::<u32>(len, 30, 32).iter().map(|&v| v as i32 as f32 * most).collect();
-    }
+    let shape = &mut graph.params[weight].shape;
+    shape[1] = row;
+    // uniform, of the variance that keeps activations near 1
+    let most = (3.6 / row as f32).sqrt() / (1u32 << 30) as f32;
+    let made = values::<u32>(shape.iter().product(), 30, 32);
+    weights.0[weight] = made.iter().map(|&v| v as i32 as f32 * most).collect();
     (graph, weights)
 }
 
