@@ -1,4 +1,4 @@
-//! `cargo run --release -p twoply-bench -- --table primitives`: figures of this machine, each beside its bound; `--table gpu` of a GPU.
+//! `twoply-bench --table primitives`: figures of this machine, each beside its bound; `--table gpu`: the same of a GPU.
 
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
