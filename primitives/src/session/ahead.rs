@@ -27,6 +27,9 @@ pub struct Upcoming {
 /// Groups of tiles that were asked for, by part and elements of the segment.
 type Group = (Site, Range<usize>);
 
+/// Keys on the device, or why there are none, and their bytes.
+type Loaded<B> = (Result<<B as Backend>::Keys>, usize);
+
 /// Keys that come in by themselves.
 pub(crate) struct Ahead<B: Backend> {
     coming: Mutex<Coming<B>>,
@@ -37,7 +40,7 @@ pub(crate) struct Ahead<B: Backend> {
 struct Coming<B: Backend> {
     /// What was not taken yet, in order.
     groups: VecDeque<Group>,
-    ready: Receiver<(Result<B::Keys>, usize)>,
+    ready: Receiver<Loaded<B>>,
 }
 
 impl<B: Backend> Ahead<B> {
@@ -97,7 +100,7 @@ fn bring<B: Backend>(
     keys: &dyn KeySource,
     me: usize,
     parts: &[(Upcoming, Vec<Range<usize>>)],
-    (budget, ready): (&Budget, &Sender<(Result<B::Keys>, usize)>),
+    (budget, ready): (&Budget, &Sender<Loaded<B>>),
 ) {
     for (part, groups) in parts {
         let shelf = Shelf { keys, site: part.site, name: part.name, me, fields: &part.fields[me] };

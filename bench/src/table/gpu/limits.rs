@@ -3,9 +3,10 @@
 use super::{Bench, Bound, Unit};
 use crate::values;
 use std::sync::Arc;
+use twoply_primitives::backend::Slots;
 use twoply_primitives::backend::cuda::About;
 use twoply_primitives::prg::Streams;
-use twoply_primitives::{Backend, Result};
+use twoply_primitives::{Backend, Result, TILE};
 
 /// Per second; none where it is not known.
 #[derive(Default)]
@@ -87,8 +88,10 @@ pub fn rows(b: &mut Bench) -> Result<()> {
     let len = 4.0 * words as f64;
 
     let pinned = Arc::new(dev.pin(&vec![7; 4 * words])?);
+    // one tile of one field that is as wide as that takes
+    let (field, slots) = ([(32 * words / TILE) as u32], Slots { range: 0..TILE, elements: TILE });
     let seconds = b.time(|| {
-        drop(dev.load(vec![pinned.clone()]));
+        drop(dev.load(vec![pinned.clone()], &field, &slots));
         Ok(())
     })?;
     b.limits.into = Some(len / seconds);

@@ -50,7 +50,7 @@ impl<R: Ring> Resident<R> {
         let group = |slots: Slots| {
             let tiles = if fields.is_empty() { 0..0 } else { slots.tiles() };
             let tiles = tiles.map(|t| source.tile("compare", AT, t)).collect::<Result<_>>()?;
-            let (keys, x) = (dev.load(tiles), dev.upload(&x[slots.range.clone()]));
+            let (keys, x) = (dev.load(tiles, &fields, &slots), dev.upload(&x[slots.range.clone()]));
             Ok(Group { slots, keys, x })
         };
         let groups = groups::<R>(compared.part().elements).into_iter().map(group).collect::<Result<_>>()?;

@@ -17,13 +17,14 @@ const KEPT: usize = 1 << 23;
 
 /// The trees of windows on images, newest last. They depend on shapes alone, are asked for again and again (a run, its
 /// bill, its masks), and a large image's takes longer to build than to use; a device keeps indices by their address.
-static TREES: Mutex<Vec<(Window, [usize; 3], Arc<Tree>)>> = Mutex::new(vec![]);
+static TREES: Mutex<Vec<Kept>> = Mutex::new(vec![]);
+
+/// A tree, with the window and the image it is of.
+type Kept = (Window, [usize; 3], Arc<Tree>);
 
 /// The tree of `window` on images of `[c, h, w]`, with `[oh, ow]` positions.
 pub fn of(window: Window, image: [usize; 3], out: [usize; 2]) -> Result<Arc<Tree>> {
-    let kept = |trees: &[(Window, [usize; 3], Arc<Tree>)]| {
-        trees.iter().find(|t| (t.0, t.1) == (window, image)).map(|t| t.2.clone())
-    };
+    let kept = |trees: &[Kept]| trees.iter().find(|t| (t.0, t.1) == (window, image)).map(|t| t.2.clone());
     let lock = || TREES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(tree) = kept(&lock()) {
         return Ok(tree);
