@@ -77,10 +77,6 @@ impl<B: Backend, G: Gate> Dealt<B, G> {
     pub fn alone(&self, me: PartyId) -> Result<()> {
         self.party(me, Echo::default())
     }
-    /// The device.
-    pub fn dev(&self) -> &B {
-        &self.dev
-    }
     /// What it costs.
     pub fn cost(&self) -> &Cost {
         &self.cost
