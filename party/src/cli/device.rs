@@ -17,7 +17,11 @@ pub(super) struct On {
 /// 13 when a device is named that is not there.
 pub(super) fn resolve(choice: Choice) -> Result<Device, Failure> {
     let device = choice.resolve().map_err(|e| Failure::from(e).during(Phase::Start))?;
-    match (choice, Device::all_cuda()) {
+    match (choice, Device::Cuda(0).check()) {
+        // one that is there and of no use is worth a word
+        (Choice::Auto, Err(why)) if Device::all_cuda().is_ok_and(|all| !all.is_empty()) => {
+            tracing::warn!("the CPU computes: {why}");
+        }
         (Choice::Auto, Err(why)) => tracing::info!("the CPU computes: {why}"),
         _ => tracing::info!("{} computes", device.describe()),
     }

@@ -20,6 +20,7 @@ mod product;
 pub(crate) mod tests;
 mod transfer;
 
+pub use device::check;
 pub use driver::{count, name};
 pub use host::PinnedTile;
 pub use measure::About;

@@ -26,6 +26,9 @@ pub mod cuda {
     pub(super) fn name(_: usize) -> Result<String> {
         Err(missing())
     }
+    pub(super) fn check(_: usize) -> Result<()> {
+        Err(missing())
+    }
 }
 
 /// A device that computes.
@@ -42,7 +45,7 @@ pub enum Device {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Choice {
-    /// The first CUDA device where there is one, else the CPU.
+    /// The first CUDA device where there is one that can be used, else the CPU.
     #[default]
     Auto,
     /// This one.
@@ -56,7 +59,7 @@ impl Choice {
     /// [`Error::Device`] if a device is named that is not there.
     pub fn resolve(self) -> Result<Device> {
         match self {
-            Choice::Auto if matches!(cuda::count(), Ok(1..)) => Ok(Device::Cuda(0)),
+            Choice::Auto if Device::Cuda(0).check().is_ok() => Ok(Device::Cuda(0)),
             Choice::Auto => Ok(Device::Cpu),
             Choice::Is(Device::Cuda(ordinal)) => there(ordinal, cuda::count()?),
             Choice::Is(Device::Cpu) => Ok(Device::Cpu),
@@ -84,6 +87,17 @@ impl Device {
     /// [`Error::Device`] saying why there can be none: this program was built without, or there is no driver.
     pub fn all_cuda() -> Result<Vec<Device>> {
         Ok((0..cuda::count()?).map(Device::Cuda).collect())
+    }
+
+    /// Whether this program can compute on it here, as far as that is known without opening it.
+    ///
+    /// # Errors
+    /// [`Error::Device`] saying why not: built without, no driver, no such device, one too old, no compiler of kernels.
+    pub fn check(self) -> Result<()> {
+        match self {
+            Device::Cpu => Ok(()),
+            Device::Cuda(ordinal) => cuda::check(ordinal),
+        }
     }
 
     /// Its name and, of a CUDA device, its model.

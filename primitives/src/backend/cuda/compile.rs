@@ -62,6 +62,19 @@ pub fn source() -> String {
     FILES.concat()
 }
 
+/// Whether there is a compiler.
+///
+/// # Errors
+/// [`Error::Device`] if not.
+pub fn there() -> Result<()> {
+    // SAFETY: opens the library if it is there; its initialisation is NVIDIA's own.
+    if unsafe { sys::is_culib_present() } {
+        return Ok(());
+    }
+    let remedy = "install the CUDA 13 runtime compiler, or use --device cpu";
+    Err(Error::Device(format!("no CUDA compiler on this machine (libnvrtc.so); {remedy}")))
+}
+
 /// The kernels on a device of some version, their products in so many stages.
 ///
 /// # Errors
@@ -74,13 +87,6 @@ pub fn module(context: &Arc<CudaContext>, version: (i32, i32), stages: u32) -> R
 /// The kernels in the code of a version of devices, from the disk if they were compiled before. Code, not PTX: a driver takes
 /// PTX of no compiler newer than itself, and would compile it once more.
 fn image((major, minor): (i32, i32), stages: u32) -> Result<Vec<u8>> {
-    // SAFETY: opens the library if it is there; its initialisation is NVIDIA's own.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(Error::Device(
-            "no CUDA compiler on this machine (libnvrtc.so); install the CUDA 13 runtime compiler, or use --device cpu"
-                .into(),
-        ));
-    }
     let options = [
         format!("--gpu-architecture=sm_{major}{minor}"),
         "--std=c++17".into(),

@@ -67,17 +67,45 @@ pub fn bind(context: &CudaContext) -> std::result::Result<(), DriverError> {
     Ok(())
 }
 
+/// Whether this program can compute on device number `ordinal`, as far as that is known without opening it.
+///
+/// # Errors
+/// [`Error::Device`] with cause and remedy: no driver, no such device, one that is too old, no compiler.
+pub fn check(ordinal: usize) -> Result<()> {
+    use sys::CUdevice_attribute::*;
+    let there = driver::count()?;
+    if ordinal >= there {
+        let why = format!("there is no device {ordinal}: {there} found; see `twoply doctor`");
+        return Err(Error::Device(why));
+    }
+    guarded(|| {
+        let read = || {
+            let device = result::device::get(ordinal as i32)?;
+            // SAFETY: reads what a device is.
+            let of = |what| unsafe { result::device::get_attribute(device, what) };
+            Ok((
+                (
+                    of(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+                    of(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+                ),
+                of(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+                of(CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED)? > 0,
+            ))
+        };
+        let (version, shared, pools) =
+            read().map_err(|e: DriverError| refused("asking what the device is", &e))?;
+        usable(version, product::stages(shared as u32), pools)?;
+        compile::there()
+    })
+}
+
 impl Device {
     /// Opens device number `ordinal` with its kernels compiled.
     ///
     /// # Errors
     /// [`Error::Device`] with cause and remedy.
     pub fn open(ordinal: usize) -> Result<Self> {
-        let there = driver::count()?;
-        if ordinal >= there {
-            let why = format!("there is no device {ordinal}: {there} found; see `twoply doctor`");
-            return Err(Error::Device(why));
-        }
+        check(ordinal)?;
         guarded(|| {
             let preparing = |e: DriverError| refused("preparing the device", &e);
             let context = CudaContext::new(ordinal).map_err(|e| refused("opening the device", &e))?;
@@ -86,7 +114,6 @@ impl Device {
             let version = context.compute_capability().map_err(preparing)?;
             let shared = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
             let stages = product::stages(context.attribute(shared).map_err(preparing)? as u32);
-            usable(version, stages, context.has_async_alloc())?;
             let module = compile::module(&context, version, stages)?;
             Device::prepare(context, &module, stages).map_err(preparing)
         })
