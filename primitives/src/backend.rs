@@ -75,7 +75,8 @@ pub struct Grain {
     pub threads: bool,
     /// Elements of a result that are added up at once while it is opened.
     pub opened: usize,
-    /// Bytes of keys that may be on the device before a gate asks for them; 0 where they need not travel.
+    /// Bytes of keys that may be on the device before a gate asks for them; 0 where they need not travel, and where threads
+    /// ask for keys in any order.
     pub ahead: usize,
 }
 
@@ -104,6 +105,15 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Whether everything that was asked of the device so far went well; waits for none of it.
     fn health(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// Waits for everything that was asked of the device, and says whether it went well.
+    fn settle(&self) -> Result<()> {
+        self.health()
+    }
+    /// Bytes of keys that may come to this device ahead of the gates, at most [`Grain::ahead`].
+    fn ahead(&self) -> usize {
+        Self::GRAIN.ahead
     }
 
     /// Copies to the device.

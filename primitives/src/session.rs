@@ -224,7 +224,13 @@ impl<'a, B: Backend> Session<'a, B> {
     /// is not among them when they need it.
     pub fn foresee(&mut self, parts: impl FnOnce() -> Result<Vec<Upcoming>>) -> Result<()> {
         if B::GRAIN.ahead > 0 {
-            self.ahead = Some(Ahead::new(&self.dev, &self.keys, self.me.index(), &self.images, parts()?));
+            self.ahead = Some(Ahead::new(
+                &self.dev,
+                &self.keys,
+                self.me.index(),
+                &self.images,
+                (parts()?, self.dev.ahead()),
+            ));
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 # Tests of the GPU backend on a machine without a GPU: the kernels compiled for the CPU, behind a stand-in for the driver
 # that the unmodified bindings load; then the same text through NVIDIA's own compilers, where they can be had.
 #
-#   --full     networks too: random graphs, LeNet and others in every ring, comparison and rounding (10 minutes)
+#   --full     networks too: random graphs, LeNet and others in every ring, comparison and rounding, and the table of
+#              figures at small sizes (15 minutes)
 #   --device   on the driver and the device that are there, instead of the stand-in
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -18,6 +19,7 @@ if [[ " $* " != *" --device "* ]]; then
 fi
 cargo test --locked -p twoply-primitives --features cuda --lib
 if [[ " $* " == *" --full "* ]]; then
+    cargo test --locked -p twoply-bench --features cuda --test gpu
     TWOPLY_TEST_DEVICE=cuda:0 cargo test --locked -p twoply-nn --features cuda --test two_parties --test networks
 fi
 cargo run --release --locked --features cuda -- demo --quiet --device cuda:0 --limit 40

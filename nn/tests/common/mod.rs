@@ -127,7 +127,9 @@ fn party<R: Ring>(
     runs: Vec<usize>,
 ) -> JoinHandle<Vec<Coins>> {
     thread::spawn(move || {
-        let played: Result<Vec<Coins>, Error> = with_device!(device(), R, dev => Ok(play(dev, me, &plan, dir, &packed, [&mut peer, &mut owner], runs)));
+        let played: Result<Vec<Coins>, Error> = with_device!(device(), R, dev => {
+            Ok(play(dev, me, &plan, dir, &packed, [&mut peer, &mut owner], runs))
+        });
         played.unwrap()
     })
 }

@@ -6,7 +6,7 @@ use twoply_primitives::backend::{Choice, Device};
 /// What to compute on.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct On {
-    /// What to compute on: auto, cpu, or cuda:N; auto takes cuda:0 where there is one, else the CPU
+    /// What to compute on: auto, cpu, or cuda:N; auto takes cuda:0 if this program can compute on it, else the CPU
     #[arg(long, value_name = "DEVICE", env = "TWOPLY_DEVICE", default_value = "auto")]
     pub device: Choice,
 }
@@ -17,13 +17,17 @@ pub(super) struct On {
 /// 13 when a device is named that is not there.
 pub(super) fn resolve(choice: Choice) -> Result<Device, Failure> {
     let device = choice.resolve().map_err(|e| Failure::from(e).during(Phase::Start))?;
-    match (choice, Device::Cuda(0).check()) {
+    let refused = match (choice, device) {
+        (Choice::Auto, Device::Cpu) => Device::Cuda(0).check().err(),
+        _ => None,
+    };
+    match refused {
         // one that is there and of no use is worth a word
-        (Choice::Auto, Err(why)) if Device::all_cuda().is_ok_and(|all| !all.is_empty()) => {
+        Some(why) if Device::all_cuda().is_ok_and(|all| !all.is_empty()) => {
             tracing::warn!("the CPU computes: {why}");
         }
-        (Choice::Auto, Err(why)) => tracing::info!("the CPU computes: {why}"),
-        _ => tracing::info!("{} computes", device.describe()),
+        Some(why) => tracing::info!("the CPU computes: {why}"),
+        None => tracing::info!("{} computes", device.describe()),
     }
     Ok(device)
 }

@@ -68,7 +68,7 @@ pub struct Args {
     /// How long the other party may take to appear [default: 60]
     #[arg(long, value_name = "SECONDS")]
     patience: Option<u64>,
-    /// What to compute on: auto, cpu, or cuda:N; auto takes cuda:0 where there is one, else the CPU [default: auto]
+    /// What to compute on: auto, cpu, or cuda:N; auto takes cuda:0 if this program can compute on it, else the CPU [default: auto]
     #[arg(long, value_name = "DEVICE")]
     device: Option<Choice>,
     /// Threads for computing [default: one per core]

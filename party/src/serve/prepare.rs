@@ -165,6 +165,10 @@ impl<B: Backend> Larder<B> {
         };
         let mut first = true;
         let done = roles::prepare(&party.program, &weights.wires, own, |gate, k| {
+            // a device that goes on by itself must not hold up a run with what is asked for here
+            if dev.settle().is_err() {
+                return false;
+            }
             let mut shelf = self.shelf();
             if shelf.serving {
                 return false;
@@ -182,6 +186,6 @@ impl<B: Backend> Larder<B> {
         });
         self.shelf().seconds += began.elapsed().as_secs_f64();
         done?;
-        Ok(())
+        Ok(dev.settle()?)
     }
 }

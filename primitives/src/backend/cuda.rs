@@ -73,7 +73,7 @@ impl<R: Ring> Cuda<R> {
         let dev = Cuda { dev: Arc::new(Device::open(ordinal)?), places: Arc::default(), ring: PhantomData };
         driver::guarded(|| dev.trial()).map(|()| dev)
     }
-    /// Has the device take, compute and give back what is known: whatever is wrong with it shows here.
+    /// Has the device take, compute and give back what is known: a device that does not work at all shows here.
     fn trial(&self) -> Result<()> {
         let (streams, len) = (Streams::from_key(&[1; 16]), 1000);
         let wanted = Cpu::<R>::new().expand(streams.field(1), 3, len, R::BITS);
@@ -200,13 +200,20 @@ impl<R: Ring> Cuda<R> {
         });
         kept.1.clone()
     }
-    fn gather(&self, index: &Arc<[usize]>, out: &Form, forms: &[&Form], x: &[&Buf<R>]) -> Buf<R> {
-        let z = self.buf(out.len());
-        let operand = |(f, x): (&&Form, &&Buf<R>)| Operand { x: x.ptr(), row: self.dev.size(f.shape.row()) };
-        let operands: Vec<Operand> = forms.iter().zip(x).map(operand).collect();
-        let (place, row, batch) =
-            (self.indices(index), self.dev.size(index.len()), self.dev.size(out.shape.batch()));
-        let mask = Word(R::ones(out.bits));
+    /// `x` are operands with the elements of an image.
+    fn gather(&self, index: &Arc<[usize]>, batch: usize, bits: u32, x: &[(&Buf<R>, usize)]) -> Buf<R> {
+        if let Some((first, rest @ [_, ..])) = x.split_at_checked(arg::MOST) {
+            // more than a launch takes: the first are put together, image by image
+            let row = first.iter().map(|x| x.1).sum();
+            let whole = self.gather(&(0..row).collect(), batch, R::BITS, first);
+            let all: Vec<_> = [(&whole, row)].into_iter().chain(rest.iter().copied()).collect();
+            return self.gather(index, batch, bits, &all);
+        }
+        let z = self.buf(batch * index.len());
+        let operand = |&(x, row): &(&Buf<R>, usize)| Operand { x: x.ptr(), row: self.dev.size(row) };
+        let operands: Vec<Operand> = x.iter().map(operand).collect();
+        let (place, [row, batch]) = (self.indices(index), [index.len(), batch].map(|v| self.dev.size(v)));
+        let mask = Word(R::ones(bits));
         self.run("gather", z.len, &[&z.ptr(), &place.ptr(), &row, &batch, &Operands::new(&operands), &mask]);
         z
     }
@@ -225,6 +232,13 @@ impl<R: Ring> Backend for Cuda<R> {
 
     fn health(&self) -> Result<()> {
         self.dev.health()
+    }
+    fn settle(&self) -> Result<()> {
+        self.finish()
+    }
+    fn ahead(&self) -> usize {
+        // what is computed goes first: parties, and a dealer, may share a device
+        Self::GRAIN.ahead.min(self.dev.memory / 16)
     }
 
     fn upload(&self, v: &[R]) -> Buf<R> {
@@ -271,11 +285,13 @@ impl<R: Ring> Backend for Cuda<R> {
     }
     fn expand_each(&self, keys: &[[u8; 16]], row: usize, bits: u32) -> Buf<R> {
         let out = self.buf(keys.len() * row);
-        let rounds: Vec<u32> = keys.iter().flat_map(|k| Key::of(Rounds::of(k)).0).collect();
+        let rounds: zeroize::Zeroizing<Vec<u32>> =
+            keys.iter().flat_map(|k| Key::of(Rounds::of(k)).0).collect::<Vec<_>>().into();
         let rounds = self.upload_plain(&rounds);
         let threads = keys.len() * (row * size_of::<R>()).div_ceil(16);
         let (row, count) = (self.dev.size(row), self.dev.size(keys.len()));
         self.run("expand_each", threads, &[&out.ptr(), &row, &count, &bits, &rounds.ptr()]);
+        rounds.wipe();
         out
     }
     fn local(&self, f: &Local, out: &Form, forms: &[&Form], x: &[&Buf<R>]) -> Buf<R> {
@@ -291,7 +307,10 @@ impl<R: Ring> Backend for Cuda<R> {
             }
             Local::Reshape(_) => x[0].clone(),
             Local::Reduce(_) => self.add_up(out.len(), &[term(one, x[0])], mask),
-            Local::Gather(index) => self.gather(index, out, forms, x),
+            Local::Gather(index) => {
+                let x: Vec<_> = x.iter().zip(forms).map(|(x, f)| (*x, f.shape.row())).collect();
+                self.gather(index, out.shape.batch(), out.bits, &x)
+            }
             Local::SumPool(w) => {
                 let (&[b, c, h, wd], &[.., oh, ow]) = (&forms[0].shape.0[..], &out.shape.0[..]) else {
                     return self.upload(&[]);

@@ -2,7 +2,7 @@
 //!
 //! Errors have the form `cause; remedy`.
 
-use crate::{Error, Result};
+use crate::Result;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -45,7 +45,7 @@ pub enum Device {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Choice {
-    /// The first CUDA device where there is one that can be used, else the CPU.
+    /// `cuda:0` if this program can compute on it, else the CPU.
     #[default]
     Auto,
     /// This one.
@@ -61,20 +61,9 @@ impl Choice {
         match self {
             Choice::Auto if Device::Cuda(0).check().is_ok() => Ok(Device::Cuda(0)),
             Choice::Auto => Ok(Device::Cpu),
-            Choice::Is(Device::Cuda(ordinal)) => there(ordinal, cuda::count()?),
-            Choice::Is(Device::Cpu) => Ok(Device::Cpu),
+            Choice::Is(device) => device.check().map(|()| device),
         }
     }
-}
-
-/// The device of this number, of so many.
-fn there(ordinal: usize, devices: usize) -> Result<Device> {
-    let device = Device::Cuda(ordinal);
-    let missing = || {
-        let remedy = "`twoply doctor` lists them; or compute on the CPU with `--device cpu`";
-        Error::Device(format!("no {device} among the {devices} CUDA devices of this machine; {remedy}"))
-    };
-    (ordinal < devices).then_some(device).ok_or_else(missing)
 }
 
 impl Device {
@@ -209,6 +198,7 @@ macro_rules! with_device {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     #[test]
     fn texts_become_choices_and_back() {
@@ -242,15 +232,10 @@ mod tests {
     #[test]
     fn a_device_is_there_or_it_is_said_why_not() {
         assert_eq!(Choice::Is(Device::Cpu).resolve().unwrap(), Device::Cpu);
-        assert_eq!(there(1, 2).unwrap(), Device::Cuda(1));
-        for (ordinal, devices) in [(0, 0), (2, 2), (usize::MAX, 8)] {
-            let Err(Error::Device(why)) = there(ordinal, devices) else { panic!("{ordinal} of {devices}") };
-            assert!(why.contains(&format!("cuda:{ordinal}")) && why.contains("; "), "{why}");
-        }
         let far = Choice::Is(Device::Cuda(usize::MAX)).resolve();
         assert!(matches!(far, Err(Error::Device(why)) if why.contains("; ")));
         let first = Choice::Auto.resolve().unwrap();
-        assert_eq!(first, Device::all_cuda().ok().and_then(|all| all.first().copied()).unwrap_or_default());
+        assert_eq!(first == Device::Cuda(0), Device::Cuda(0).check().is_ok());
         assert_eq!(first.describe().split(' ').next(), Some(&*first.to_string()));
     }
 

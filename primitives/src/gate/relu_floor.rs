@@ -115,7 +115,7 @@ impl Gate for ReluFloor {
 }
 
 impl ReluFloor {
-    /// One tile's share, masked by `mask`.
+    /// One group's share, masked by `mask`.
     fn tile<B: Backend>(&self, x: &B::Buf, mut d: Decided<B>, mask: &B::Buf) -> Result<B::Buf> {
         let (dev, n, one) = (d.key.dev().clone(), B::Ring::BITS, B::Ring::ONE);
         let (sign, borrow) = (d.sign(), d.borrow());

@@ -44,7 +44,7 @@ impl Truncate {
         };
         Part { elements: x.len(), fields }
     }
-    /// One tile's share of `t`, less the borrow if one was opened, masked by `mask`.
+    /// One group's share of `t`, less the borrow if one was opened, masked by `mask`.
     fn rounded<B: Backend>(
         &self,
         key: &mut TileKey<B>,

@@ -3,6 +3,9 @@
 //! A thread walks the parts of the run in the order in which gates will use them and has the device take their tiles,
 //! within a budget of bytes. Only devices that keys have to travel to ask for it ([`crate::backend::Grain::ahead`]).
 
+#[cfg(all(test, feature = "cuda"))]
+mod tests;
+
 use super::tile::{Shelf, groups};
 use crate::{Backend, KeySource, Result, Site};
 use std::collections::VecDeque;
@@ -44,14 +47,20 @@ struct Coming<B: Backend> {
 }
 
 impl<B: Backend> Ahead<B> {
-    /// Begins to load what party number `me` stores of these parts for these images.
+    /// Begins to load what party number `me` stores of these parts for these images, at most `most` bytes ahead.
     pub fn new(
         dev: &B,
         keys: &Arc<dyn KeySource>,
         me: usize,
         images: &Range<usize>,
-        parts: Vec<Upcoming>,
+        (parts, most): (Vec<Upcoming>, usize),
     ) -> Self {
+        const {
+            assert!(
+                B::GRAIN.ahead == 0 || !B::GRAIN.threads,
+                "keys come in the order in which they are asked for"
+            )
+        };
         let run = |p: &Upcoming| images.start * p.per_image..images.end * p.per_image;
         let parts: Vec<(Upcoming, Vec<Range<usize>>)> = parts
             .into_iter()
@@ -65,7 +74,7 @@ impl<B: Backend> Ahead<B> {
         let groups = parts.iter().flat_map(group).collect();
         let (budget, (send, ready)) = (Arc::new(Budget::default()), channel());
         let (dev, keys, of) = (dev.clone(), keys.clone(), budget.clone());
-        let work = move || bring(&dev, keys.as_ref(), me, &parts, (&of, &send));
+        let work = move || bring(&dev, keys.as_ref(), (me, most), &parts, (&of, &send));
         // without the thread gates load their keys themselves
         let thread = std::thread::Builder::new().name("keys ahead".into()).spawn(work).ok();
         Ahead { coming: Mutex::new(Coming { groups, ready }), budget, thread }
@@ -98,7 +107,7 @@ impl<B: Backend> Drop for Ahead<B> {
 fn bring<B: Backend>(
     dev: &B,
     keys: &dyn KeySource,
-    me: usize,
+    (me, most): (usize, usize),
     parts: &[(Upcoming, Vec<Range<usize>>)],
     (budget, ready): (&Budget, &Sender<Loaded<B>>),
 ) {
@@ -108,7 +117,7 @@ fn bring<B: Backend>(
             let tiles = shelf.slots(range.clone()).and_then(|slots| Ok((shelf.tiles(&slots)?, slots)));
             let size = |t: &crate::TileBytes| t.as_ref().as_ref().len();
             let bytes = tiles.as_ref().map_or(0, |(t, _)| t.iter().map(size).sum());
-            if !budget.take(bytes, B::GRAIN.ahead)
+            if !budget.take(bytes, most)
                 || ready.send((tiles.map(|(t, slots)| dev.load(t, &part.fields[me], &slots)), bytes)).is_err()
             {
                 return;

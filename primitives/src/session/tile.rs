@@ -1,6 +1,6 @@
-//! A party's key for the slots of one tile that a run uses.
+//! A party's key for some neighbouring slots of a part: those of one tile or of several that a device takes as one.
 //!
-//! A tile's key is consumed by the comparison it was dealt for:
+//! A key is consumed by the comparison it was dealt for:
 //! ```compile_fail
 //! use twoply_primitives::{Backend, compare::Comparison, session::TileKey};
 //! fn twice<B: Backend, C: Comparison<B>>(c: &C, key: TileKey<B>, x: &B::Buf) {
@@ -167,7 +167,10 @@ impl<B: Backend> TileKey<B> {
     fn next(&mut self, width: u32, count: usize) -> Result<Place> {
         let fields = self.fields.get(self.read..self.read + count).unwrap_or_default();
         if fields.len() < count || count == 0 || fields.iter().any(|&w| w != width) {
-            return Err(Error::Keys(format!("tile of gate {} ends early", self.site.gate)));
+            return Err(Error::Keys(format!(
+                "the keys of gate {} have fewer fields than it reads",
+                self.site.gate
+            )));
         }
         let place = Place::new(&self.fields, self.read, self.slots.elements);
         self.read += count;

@@ -55,8 +55,20 @@ fn cuda(here: &mut Findings) {
     match Device::all_cuda().map_err(Failure::from) {
         Ok(all) if all.is_empty() => here.ok("cuda", "built in, 0 devices: the CPU computes"),
         Ok(all) => {
-            let names: Vec<String> = all.iter().map(|device| device.describe()).collect();
-            here.ok("cuda", format!("built in, {} devices: {}", all.len(), names.join(", ")));
+            for device in all {
+                let name = device.describe();
+                match device.check().map_err(Failure::from) {
+                    Ok(()) => here.ok("cuda", format!("built in, {name}")),
+                    Err(failure) => {
+                        let (why, remedy) = (&failure.content().what, &failure.content().remedy);
+                        here.warn(
+                            "cuda",
+                            format!("built in, {name}, {why}"),
+                            format!("runs, on the CPU; {remedy}"),
+                        );
+                    }
+                }
+            }
         }
         Err(failure) => {
             let (why, remedy) = (&failure.content().what, &failure.content().remedy);

@@ -1,12 +1,15 @@
-//! Comparisons and stored fields of one tile: what [`crate::Backend`] asks of keys, from the kernels beside this file.
+//! Comparisons and stored fields of one tile: what [`crate::Backend`] asks of keys, from the kernels beside this file. The
+//! CPU's groups are single tiles ([`Backend::GRAIN`]).
 
 use super::digits;
 use crate::backend::{Cpu, Digit, Field, Fields, Isa, Merge, Merging, Packed, Slots, Stored};
 use crate::bits::{Bits, Planes, clear_past, read_bits};
 use crate::prg::{Stream, Streams};
-use crate::{Ring, TileBytes};
+use crate::{Backend, Ring, TileBytes};
 
 type Tiles = Vec<TileBytes>;
+
+const _: () = assert!(Cpu::<u32>::GRAIN.tiles == 1, "a group is a tile");
 
 /// The bytes of a stored field, from its first in the tile on.
 pub fn bytes<'a>(stored: &Stored<'a, Tiles>, slots: &Slots) -> &'a [u8] {

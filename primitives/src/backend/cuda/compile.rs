@@ -31,7 +31,7 @@ macro_rules! of_rings {
         /// A kernel's name at a ring of `n` bits.
         pub fn at_ring(name: &str, n: u32) -> &'static str {
             match (name, n) {
-                $(($name, 32) => concat!($name, "_32"), ($name, _) => concat!($name, "_64"),)*
+                $(($name, 32) => concat!($name, "_32"), ($name, 64) => concat!($name, "_64"),)*
                 _ => unreachable!("no kernel {name}"),
             }
         }
@@ -155,7 +155,7 @@ fn not_compiled(why: &str) -> Error {
     Error::Device(format!("compiling the kernels: {why}; {remedy}"))
 }
 
-/// Code behind its digest, so that half a file is none.
+/// Code behind its digest, so that half a file is none; against who can write there it is no protection.
 fn seal(image: &[u8]) -> Vec<u8> {
     [blake3::hash(image).as_bytes(), image].concat()
 }
@@ -175,7 +175,26 @@ fn compiler() -> String {
 /// Where compiled kernels are kept: this user's cache, if there is one.
 fn cache() -> Option<PathBuf> {
     let of = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    Some(of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")))?.join("twoply"))
+    let dir = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")))?.join("twoply");
+    std::fs::create_dir_all(&dir).ok()?;
+    private(&dir).then_some(dir)
+}
+
+/// Whether nobody else can write to a folder: what lies there is run.
+fn private(dir: &std::path::Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let mine = |path: &std::path::Path| std::fs::metadata(path).map(|m| m.uid());
+        let mode = std::fs::metadata(dir).map(|m| m.permissions().mode());
+        // files of this process have its owner
+        mode.is_ok_and(|mode| mode & 0o022 == 0) && mine(dir).ok() == mine("/proc/self".as_ref()).ok()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = dir;
+        true
+    }
 }
 
 /// Written beside and moved, so that nobody reads half of it. Without it the next start compiles again.
@@ -184,7 +203,6 @@ fn keep(path: &std::path::Path, image: &[u8]) {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let beside = path.with_extension(format!("{}-{number}.new", std::process::id()));
     let write = || {
-        std::fs::create_dir_all(path.parent().unwrap_or(path))?;
         std::fs::write(&beside, image)?;
         std::fs::rename(&beside, path)
     };

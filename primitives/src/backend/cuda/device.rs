@@ -32,6 +32,8 @@ pub struct Device {
     pub pinned: Pinned,
     /// Multiprocessors.
     pub processors: u32,
+    /// Bytes of its memory.
+    pub memory: usize,
     /// Stages of the products, as the kernels were compiled.
     pub stages: u32,
     /// Kernels asked for so far.
@@ -75,7 +77,8 @@ pub fn check(ordinal: usize) -> Result<()> {
     use sys::CUdevice_attribute::*;
     let there = driver::count()?;
     if ordinal >= there {
-        let why = format!("there is no device {ordinal}: {there} found; see `twoply doctor`");
+        let remedy = "`twoply doctor` lists them; or compute on the CPU with `--device cpu`";
+        let why = format!("no cuda:{ordinal} among the {there} CUDA devices of this machine; {remedy}");
         return Err(Error::Device(why));
     }
     guarded(|| {
@@ -150,6 +153,7 @@ impl Device {
             out: context.new_stream()?,
             pinned: Pinned::new(context.clone()),
             processors,
+            memory: context.total_mem()?,
             stages,
             launches: AtomicU64::new(0),
             kernels,

@@ -5,7 +5,7 @@ use cudarc::driver::{CudaContext, DriverError, result, sys};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Its functions that the bindings look up when they are first called, and panic without.
-const NEEDED: [&str; 37] = [
+const NEEDED: [&str; 38] = [
     "cuCtxGetCurrent",
     "cuCtxSetCurrent",
     "cuCtxSynchronize",
@@ -16,6 +16,7 @@ const NEEDED: [&str; 37] = [
     "cuDeviceGetName",
     "cuDevicePrimaryCtxRelease_v2",
     "cuDevicePrimaryCtxRetain",
+    "cuDeviceTotalMem_v2",
     "cuEventCreate",
     "cuEventDestroy_v2",
     "cuEventQuery",
@@ -68,7 +69,7 @@ pub fn name(ordinal: usize) -> Result<String> {
     guarded(|| {
         let name = || {
             result::init()?;
-            result::device::get_name(result::device::get(ordinal as i32)?)
+            result::device::get_name(result::device::get(i32::try_from(ordinal).unwrap_or(i32::MAX))?)
         };
         name().map_err(|e| refused("naming a device", &e))
     })

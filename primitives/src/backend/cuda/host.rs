@@ -2,13 +2,14 @@
 
 use super::device::bind;
 use super::driver::refused;
-use super::transfer::PIECE;
 use crate::Result;
 use cudarc::driver::{CudaContext, DriverError, result, sys};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Bytes of the smallest buffer.
 const LEAST: usize = 4 << 10;
+/// Bytes of buffers that are kept while nobody uses them.
+const KEPT: usize = 512 << 20;
 
 /// Pinned buffers, used again and again.
 pub struct Pinned {
@@ -63,16 +64,16 @@ impl Pinned {
     }
     /// At least `len` bytes.
     pub fn take(&self, len: usize) -> std::result::Result<Buffer, DriverError> {
+        let size = len.max(LEAST).next_power_of_two();
         let kept = {
             let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-            let fits = (0..free.len()).filter(|&i| free[i].len >= len).min_by_key(|&i| free[i].len);
+            let fits = free.iter().position(|pages| pages.len == size);
             fits.map(|i| free.swap_remove(i))
         };
         // taking new ones is slow: nobody else waits for that
         let pages = match kept {
             Some(pages) => pages,
-            None if len > PIECE => Pages::new(&self.context, len.next_multiple_of(PIECE))?,
-            None => Pages::new(&self.context, len.max(LEAST).next_power_of_two())?,
+            None => Pages::new(&self.context, size)?,
         };
         Ok(Buffer { pages: Some(pages), home: self.free.clone() })
     }
@@ -89,7 +90,11 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.home.lock().unwrap_or_else(PoisonError::into_inner).extend(self.pages.take());
+        let Some(pages) = self.pages.take() else { return };
+        let mut home = self.home.lock().unwrap_or_else(PoisonError::into_inner);
+        if home.iter().map(|p| p.len).sum::<usize>() + pages.len <= KEPT {
+            home.push(pages);
+        }
     }
 }
 
@@ -105,7 +110,7 @@ pub fn is_pinned(bytes: &[u8]) -> bool {
 }
 
 /// Key bytes in pinned memory, which a device reads without the CPU's help.
-pub struct PinnedTile(Pages);
+pub struct PinnedTile(Pages, usize);
 
 impl PinnedTile {
     /// A copy of these bytes.
@@ -118,16 +123,14 @@ impl PinnedTile {
         // SAFETY: as many bytes, of the pages' own.
         unsafe { pages.ptr.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         PINNED.write().unwrap_or_else(PoisonError::into_inner).insert(pages.ptr as usize, bytes.len());
-        Ok(PinnedTile(pages))
+        Ok(PinnedTile(pages, bytes.len()))
     }
 }
 
 impl AsRef<[u8]> for PinnedTile {
     fn as_ref(&self) -> &[u8] {
-        let pinned = PINNED.read().unwrap_or_else(PoisonError::into_inner);
-        let len = pinned.get(&(self.0.ptr as usize)).copied().unwrap_or(0);
-        // SAFETY: as long as the pages are.
-        unsafe { std::slice::from_raw_parts(self.0.ptr, len) }
+        // SAFETY: as long as the pages are, which are at least so long.
+        unsafe { std::slice::from_raw_parts(self.0.ptr, self.1) }
     }
 }
 

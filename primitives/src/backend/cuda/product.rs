@@ -26,7 +26,7 @@ pub fn stages(shared: u32) -> u32 {
 
 /// Fewest rows of either operand for which tiles are worth filling.
 const FEW: usize = 16;
-/// Digits of the second operand in memory at once.
+/// Digits of a convolution's second operand in memory at once; a linear layer's are there altogether.
 const SCRATCH: usize = 256 << 20;
 
 /// Digits of a matrix: planes of rows, padded to whole tiles.
