@@ -59,7 +59,7 @@ if ! ldconfig -p | grep -q 'libnvrtc\.so'; then
     lib=$(find /usr /opt -name 'libnvrtc.so*' -printf '%h\n' -quit 2> /dev/null)
     [[ -z $lib ]] || export LD_LIBRARY_PATH=$lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 fi
-export TWOPLY_NEED_CUDA=1 RUST_BACKTRACE=1
+export TWOPLY_NEED_CUDA=device RUST_BACKTRACE=1
 
 failed=0
 # One line of the summary.

@@ -7,8 +7,9 @@
 #   --device   on the driver and the device that are there, instead of the stand-in
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export TWOPLY_NEED_CUDA=1
+export TWOPLY_NEED_CUDA=device
 if [[ " $* " != *" --device "* ]]; then
+    export TWOPLY_NEED_CUDA=stand-in
     library=$(tests/cuda/build.sh)
     export LD_LIBRARY_PATH=$library${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
     # what this stand-in "compiled" is no device's

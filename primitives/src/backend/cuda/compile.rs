@@ -176,7 +176,10 @@ fn compiler() -> String {
 fn cache() -> Option<PathBuf> {
     let of = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let dir = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")))?.join("twoply");
-    std::fs::create_dir_all(&dir).ok()?;
+    let mut new = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut new, 0o700);
+    new.recursive(true).create(&dir).ok()?;
     private(&dir).then_some(dir)
 }
 

@@ -49,8 +49,15 @@ impl Drop for Folder {
 /// Where the stand-in is.
 fn stand_in() -> Option<PathBuf> {
     gpu::<u32>()?;
-    let named = std::env::var_os("LD_LIBRARY_PATH")?;
-    std::env::split_paths(&named).find(|f| f.join("libcuda.so.1").exists() && f.join("table.inc").exists())
+    let named = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let here = |f: &PathBuf| f.join("libcuda.so.1").exists() && f.join("table.inc").exists();
+    let found = std::env::split_paths(&named).find(here);
+    let wanted = std::env::var("TWOPLY_NEED_CUDA").is_ok_and(|v| v != "device");
+    assert!(
+        found.is_some() || !wanted,
+        "TWOPLY_NEED_CUDA is set, and the stand-in is not in LD_LIBRARY_PATH"
+    );
+    found
 }
 
 /// Opens a device in a process with these libraries and this folder for what it keeps.
@@ -88,7 +95,7 @@ fn without_a_library_it_says_which() {
     refuses(start(&[&driver.0], &cache.0, &[]), &["libnvrtc.so", "--device cpu"]);
     let old = all.join("old");
     refuses(start(&[&old, &all], &cache.0, &[]), &["too old", "cuCtxGetCurrent"]);
-    refuses(start(&[&all], &cache.0, &[("TWOPLY_EMULATED_DEVICES", "0")]), &["no device 0", "0 found"]);
+    refuses(start(&[&all], &cache.0, &[("TWOPLY_EMULATED_DEVICES", "0")]), &["no cuda:0", "0 CUDA devices"]);
 }
 
 #[test]
