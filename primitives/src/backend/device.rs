@@ -56,7 +56,7 @@ impl Choice {
     /// The device that computes.
     ///
     /// # Errors
-    /// [`Error::Device`] if a device is named that is not there.
+    /// [`crate::Error::Device`] if a device is named that is not there.
     pub fn resolve(self) -> Result<Device> {
         match self {
             Choice::Auto if Device::Cuda(0).check().is_ok() => Ok(Device::Cuda(0)),
@@ -73,7 +73,7 @@ impl Device {
     /// The CUDA devices of this machine.
     ///
     /// # Errors
-    /// [`Error::Device`] saying why there can be none: this program was built without, or there is no driver.
+    /// [`crate::Error::Device`] saying why there can be none: this program was built without, or there is no driver.
     pub fn all_cuda() -> Result<Vec<Device>> {
         Ok((0..cuda::count()?).map(Device::Cuda).collect())
     }
@@ -81,7 +81,7 @@ impl Device {
     /// Whether this program can compute on it here, as far as that is known without opening it.
     ///
     /// # Errors
-    /// [`Error::Device`] saying why not: built without, no driver, no such device, one too old, no compiler of kernels.
+    /// [`crate::Error::Device`] saying why not: built without, no driver, no such device, one too old, no compiler of kernels.
     pub fn check(self) -> Result<()> {
         match self {
             Device::Cpu => Ok(()),
@@ -160,7 +160,7 @@ impl From<Choice> for String {
 }
 
 /// Runs an expression with `$dev` standing for `$device`, opened for the ring `$R`: the one place where a device becomes
-/// a type. The expression is a `Result` that can take over an [`Error`].
+/// a type. The expression is a `Result` that can take over a [`crate::Error`].
 #[cfg(feature = "cuda")]
 #[macro_export]
 macro_rules! with_device {
@@ -179,7 +179,7 @@ macro_rules! with_device {
 }
 
 /// Runs an expression with `$dev` standing for `$device`, opened for the ring `$R`: the one place where a device becomes
-/// a type. The expression is a `Result` that can take over an [`Error`].
+/// a type. The expression is a `Result` that can take over a [`crate::Error`].
 #[cfg(not(feature = "cuda"))]
 #[macro_export]
 macro_rules! with_device {
