@@ -19,19 +19,30 @@ pub fn run<B: Backend>(party: &Party<B>, peer: &mut Link, hooks: &Hooks) -> Resu
         if let Some(failure) = party.door_failure() {
             return Err(failure);
         }
-        let heard =
-            peer.waiting(Duration::ZERO).and_then(|heard| if heard { peer.recv_message() } else { Ok(()) });
-        match heard {
+        match heard(peer) {
             Ok(()) => {}
             Err(e) if super::left(&e) => return Ok(Ended::PeerLeft),
             Err(e) => return Err(e.into()),
         }
-        if let Some(client) = party.dequeue(TICK, |_| true)
-            && let Some(ended) = one(party, peer, client, hooks)?
-        {
+        let Some(client) = party.dequeue(TICK, |_| true) else { continue };
+        // the peer may have left while nobody asked for anything: the client waits for it to come back
+        match heard(peer) {
+            Ok(()) => {}
+            Err(e) if super::left(&e) => {
+                party.put_back(client);
+                return Ok(Ended::PeerLeft);
+            }
+            Err(e) => return Err(job::tell(client.link, e.into())),
+        }
+        if let Some(ended) = one(party, peer, client, hooks)? {
             return Ok(ended);
         }
     }
+}
+
+/// What the peer has to say between jobs: nothing, or that it is gone.
+fn heard(peer: &mut Link) -> crate::transport::Result<()> {
+    if peer.waiting(Duration::ZERO)? { peer.recv_message() } else { Ok(()) }
 }
 
 /// One job; says if the peer left before anything was reserved for it.

@@ -270,6 +270,10 @@ impl<B: Backend> Party<B> {
         lock(&self.waiting).push_back(Waiting { link, job, since: Instant::now() });
         self.bell.notify_all();
     }
+    /// A data owner that was taken from the queue waits on, before all others.
+    pub fn put_back(&self, waiting: Waiting) {
+        lock(&self.waiting).push_front(waiting);
+    }
     /// The next data owner that `wanted` describes; waits at most `within`.
     pub fn dequeue(&self, within: Duration, wanted: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
         let until = Instant::now() + within;
