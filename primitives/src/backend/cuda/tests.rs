@@ -228,6 +228,17 @@ fn streams<R: Ring>() {
     dev.finish().unwrap();
 }
 
+/// A field of so many bits, from keys that the device has.
+fn stored_word<R: Ring>(dev: &Cuda<R>, tiles: &Tiles, keys: &Keys, s: &Slots, (i, bits): (usize, u32)) {
+    let at = tiles.at(i);
+    let wanted = tile_by_tile(s, |s, _| {
+        let keys = tiles.of(s);
+        Cpu::<R>::new().word(Field::Stored(Stored { keys: &keys, at }), s, bits)
+    });
+    let got = dev.word(Field::Stored(Stored { keys, at }), s, bits);
+    assert_eq!(dev.download(&got), wanted.concat(), "{s:?}, field {i}");
+}
+
 fn stored<R: Ring>() {
     let Some(dev) = gpu::<R>() else { return };
     let cpu = Cpu::<R>::new();
@@ -235,15 +246,9 @@ fn stored<R: Ring>() {
         let s = slots(run);
         let tiles = Tiles::new(&[20, 1, 1, 1, R::BITS, 7], s.elements);
         let keys = dev.load(tiles.of(&s), &tiles.fields, &s);
-        for (i, bits) in [(0, 20), (4, R::BITS), (5, 7)] {
-            let wanted: Vec<R> = tile_by_tile(&s, |s, _| {
-                let keys = tiles.of(s);
-                cpu.word(Field::Stored(Stored { keys: &keys, at: tiles.at(i) }), s, bits)
-            })
-            .concat();
-            let got = dev.word(Field::Stored(Stored { keys: &keys, at: tiles.at(i) }), &s, bits);
-            assert_eq!(dev.download(&got), wanted, "{run:?}, field {i}");
-        }
+        [(0, 20), (4, R::BITS), (5, 7)]
+            .into_iter()
+            .for_each(|field| stored_word(&dev, &tiles, &keys, &s, field));
         let got = dev.bit_fields(Fields::Stored(Stored { keys: &keys, at: tiles.at(1) }, 3), &s);
         let parts = tile_by_tile(&s, |s, _| {
             let keys = tiles.of(s);
@@ -259,21 +264,12 @@ fn stored<R: Ring>() {
 /// Words behind those of half-trees outlive them.
 fn behind_trees<R: Ring>() {
     let Some(dev) = gpu::<R>() else { return };
-    let cpu = Cpu::<R>::new();
     for run in RUNS {
         let s = slots(run);
         let tiles = Tiles::new(&[256, 384, 20, 1, 7], s.elements);
         let mut keys = dev.load(tiles.of(&s), &tiles.fields, &s);
         dev.compared(&mut keys);
-        for (i, bits) in [(2, 20), (4, 7)] {
-            let wanted: Vec<R> = tile_by_tile(&s, |s, _| {
-                let keys = tiles.of(s);
-                cpu.word(Field::Stored(Stored { keys: &keys, at: tiles.at(i) }), s, bits)
-            })
-            .concat();
-            let got = dev.word(Field::Stored(Stored { keys: &keys, at: tiles.at(i) }), &s, bits);
-            assert_eq!(dev.download(&got), wanted, "{run:?}, field {i}");
-        }
+        [(2, 20), (4, 7)].into_iter().for_each(|field| stored_word(&dev, &tiles, &keys, &s, field));
     }
     dev.finish().unwrap();
 }
