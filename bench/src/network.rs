@@ -120,7 +120,7 @@ impl<B: Backend> Dealt<B> {
             clock: Arc::new(WallClock::default()),
         });
         let weights = &self.weights[me.index()];
-        roles::run(&self.program, weights, session, (&mut owner, [0; 16]), false).map(|ran| ran.stats)
+        roles::run(&self.program, weights, session, (&mut owner, Some([0; 16])), false).map(|ran| ran.stats)
     }
     fn owner(&self, parties: [&mut Loopback; 2]) -> Result<Answer> {
         let (mut keys, mut shares) = (vec![], vec![]);
@@ -129,7 +129,7 @@ impl<B: Backend> Dealt<B> {
             keys.push(p.recv(16 * self.batch)?.as_chunks().0.to_vec());
         }
         let packed = roles::mask_input(&self.program, &self.input, [&keys[0], &keys[1]])?;
-        let len = self.program.output(self.batch)?.0.packed_bytes() as usize;
+        let len = roles::answer_len(&self.program, self.batch)?;
         a.send(&packed)?;
         b.send(&packed)?;
         for p in [a, b] {

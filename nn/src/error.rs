@@ -55,6 +55,12 @@ pub enum Error {
         /// One sentence per layer.
         faults: Vec<String>,
     },
+    /// Shares of a result from parties that did not see the same run.
+    #[error(
+        "the two parties saw different messages of this run, so their answer is none: one of the messages was changed on \
+         the way, or one of the machines computed something else; ask again, and check both machines if it comes back"
+    )]
+    Answers,
     /// Keys, key files or the ledger refused.
     #[error(transparent)]
     Keys(#[from] twoply_preprocessing::Error),

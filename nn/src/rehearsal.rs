@@ -116,7 +116,7 @@ impl<'p, B: Backend> Rehearsal<'p, B> {
         });
         // Both halves come from one deal: any name that they share will do.
         let half = [0; 16];
-        roles::run(self.program, &self.weights[me.index()], session, (&mut owner, half), true)
+        roles::run(self.program, &self.weights[me.index()], session, (&mut owner, Some(half)), true)
     }
 
     fn owner(&self, inputs: &[B::Ring], batch: usize, parties: [&mut Loopback; 2]) -> Result<Vec<B::Ring>> {
@@ -127,10 +127,9 @@ impl<'p, B: Backend> Rehearsal<'p, B> {
         let packed = roles::mask_input(self.program, inputs, [&keys[0], &keys[1]])?;
         a.send(&packed)?;
         b.send(&packed)?;
-        let form = self.program.output(batch)?.0;
-        let len = form.packed_bytes() as usize;
-        let shares = [a.recv(len)?, b.recv(len)?];
-        Ok(owner::join::<B::Ring>([&shares[0], &shares[1]], form.len(), form.bits)?)
+        let (form, len) = (self.program.output(batch)?.0, roles::answer_len(self.program, batch)?);
+        let answers = [a.recv(len)?, b.recv(len)?];
+        Ok(owner::join::<B::Ring>(roles::shares([&answers[0], &answers[1]])?, form.len(), form.bits)?)
     }
 }
 

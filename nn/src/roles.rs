@@ -141,12 +141,13 @@ pub struct Ran {
     pub coins: Vec<(u32, Vec<u64>)>,
 }
 
-/// Party: one run. The data owner is at the other end of `owner`; `half` names the segment's two halves.
+/// Party: one run. The data owner is at the other end of `owner`; `half` names the segment's two halves where the parties
+/// have not compared them, and the masked inputs, before.
 pub fn run<'a, B: Backend>(
     program: &Program,
     weights: &[Masked<B>],
     mut session: Session<'a, B>,
-    (owner, half): (&'a mut dyn Channel, [u8; 16]),
+    (owner, half): (&'a mut dyn Channel, Option<[u8; 16]>),
     record_coins: bool,
 ) -> Result<Ran> {
     if record_coins {
@@ -218,9 +219,28 @@ impl Answer {
     }
 }
 
-/// Data owner: the answer for `batch` images from both parties' shares.
-pub fn join<R: Ring>(plan: &Plan, program: &Program, shares: [&[u8]; 2], batch: usize) -> Result<Answer> {
-    let form = program.output(batch)?.0;
+/// Bytes behind each party's share of a result: the digest of all it saw of the run.
+pub const DIGEST: usize = 32;
+
+/// Length in bytes of what each party sends for `batch` images: its share of the result, and the digest.
+pub fn answer_len(program: &Program, batch: usize) -> Result<usize> {
+    Ok(program.output(batch)?.0.packed_bytes() as usize + DIGEST)
+}
+
+/// Data owner: both parties' shares of a result, if both saw the same run. Else one of their messages was changed, or one
+/// of them computed something else, and the sum would be noise.
+///
+/// # Errors
+/// [`Error::Answers`] when they did not.
+pub fn shares(answers: [&[u8]; 2]) -> Result<[&[u8]; 2]> {
+    let split = |a| <[u8]>::split_last_chunk::<DIGEST>(a).ok_or(Error::Answers);
+    let [(a, seen), (b, seen_too)] = [split(answers[0])?, split(answers[1])?];
+    if seen == seen_too { Ok([a, b]) } else { Err(Error::Answers) }
+}
+
+/// Data owner: the answer for `batch` images from what both parties sent.
+pub fn join<R: Ring>(plan: &Plan, program: &Program, answers: [&[u8]; 2], batch: usize) -> Result<Answer> {
+    let (shares, form) = (shares(answers)?, program.output(batch)?.0);
     read(plan, program, &owner::join::<R>(shares, form.len(), form.bits)?)
 }
 

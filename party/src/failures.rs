@@ -58,6 +58,7 @@ impl From<Network> for Failure {
         match error {
             Network::Keys(keys) => keys.into(),
             Network::Gate(inner) => gate(inner),
+            Network::Answers => worded(ExitCode::PeerFailed, &error.to_string()),
             Network::Ranges { n, f, faults } => ranges(n, f, &faults),
             Network::Import { .. } => Failure::new(ExitCode::Model, error.to_string())
                 .remedy("change the model where the list says so, and export it again"),

@@ -188,7 +188,7 @@ impl<'a, B: Backend> Session<'a, B> {
     /// Starts the clock of a gate, and enters it into the transcript: two gates of one shape in another order open the
     /// same values on both sides, so values alone do not show it.
     pub fn begin_gate(&mut self, layer: &str, gate: &'static str, outlet: Outlet) {
-        [layer, gate].into_iter().for_each(|name| self.talk.about(name));
+        [layer, gate].into_iter().for_each(|name| self.talk.about(name.as_bytes()));
         self.talk.now = GateStats { layer: layer.into(), gate, ..GateStats::default() };
         self.outlet = outlet;
         self.began = self.talk.time();
@@ -365,23 +365,34 @@ impl<'a, B: Backend> Session<'a, B> {
         let clear = self.dev.download(&clear);
         self.dev.health().map(|()| clear)
     }
-    /// Tells the peer whether this party has what it needs, and which half of which segment it runs on; hears the same.
+    /// Tells the peer whether this party has its input, which half of which segment it runs on, and the digest of the
+    /// masked input; hears the same.
     ///
-    /// A party without its input must not leave the peer waiting in the middle of a gate, and halves of different deals
-    /// must not be mixed. Control traffic, before the first gate: not part of any bill.
-    pub fn agree(&mut self, mine: std::result::Result<(), String>, half: [u8; 16]) -> Result<()> {
-        let message = |ok: bool| [&[ok as u8], &half[..]].concat();
-        let theirs = self.talk.swap(&message(mine.is_ok()))?;
+    /// A party without its input must not leave the peer waiting in the middle of a gate, halves of different deals must
+    /// not be mixed, and an owner may not give the two parties different inputs. Control traffic, before the first gate: not
+    /// part of any bill. Parties that have agreed beforehand, as over a network, call [`Session::input_is`] alone.
+    pub fn agree(&mut self, mine: std::result::Result<[u8; 32], String>, half: [u8; 16]) -> Result<()> {
+        let digest = mine.as_ref().map_or([0; 32], |digest| *digest);
+        let message = [&[mine.is_ok() as u8], &half[..], &digest[..]].concat();
+        let theirs = self.talk.swap(&message)?;
         mine.map_err(Error::Owner)?;
         if theirs[0] == 0 {
             return Err(Error::Owner("the other party did not receive it".into()));
         }
-        if theirs != message(true) {
+        if theirs[1..17] != half {
             return Err(Error::Integrity(
                 "the parties' key files of this segment come from different deals".into(),
             ));
         }
+        if theirs != message {
+            return Err(Error::Owner("it sent the two parties different masked inputs".into()));
+        }
+        self.input_is(&digest);
         Ok(())
+    }
+    /// Enters the digest of the masked input into the transcript: parties on different inputs differ from here on.
+    pub fn input_is(&mut self, digest: &[u8; 32]) {
+        self.talk.about(digest);
     }
     /// Compares transcripts with the peer.
     pub fn finish(&mut self) -> Result<()> {

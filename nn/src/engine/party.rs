@@ -19,20 +19,26 @@ pub struct Party<'a, B: Backend> {
     pub session: Session<'a, B>,
     owner: &'a mut dyn Channel,
     layer: String,
-    half: [u8; 16],
+    half: Option<[u8; 16]>,
     lost: Option<String>,
     /// Traffic with the owner so far.
     pub traffic: OwnerTraffic,
 }
 
 impl<'a, B: Backend> Party<'a, B> {
-    /// A party whose data owner is at the other end of `owner`, on the segment whose two halves are called `half`.
-    pub fn new(session: Session<'a, B>, owner: &'a mut dyn Channel, half: [u8; 16]) -> Self {
+    /// A party whose data owner is at the other end of `owner`, on the segment whose two halves are called `half`; `None`
+    /// where the parties have compared halves and masked inputs before this run.
+    pub fn new(session: Session<'a, B>, owner: &'a mut dyn Channel, half: Option<[u8; 16]>) -> Self {
         Party { session, owner, layer: String::new(), half, lost: None, traffic: OwnerTraffic::default() }
     }
     /// Why the owner could not be served, if so: the peer learns of it at the input, nobody at the output.
     pub fn lost(&self) -> Option<&str> {
         self.lost.as_deref()
+    }
+    /// A share of the result, and what this party saw of the run: the owner believes shares of equal runs only.
+    fn answer(&mut self, mut share: Vec<u8>) {
+        share.extend(self.session.transcript());
+        self.tell_owner(&share);
     }
     fn tell_owner(&mut self, bytes: &[u8]) {
         self.traffic.sent += bytes.len() as u64;
@@ -66,7 +72,12 @@ impl<B: Backend> Engine for Party<'_, B> {
         let (share, keys) = self.session.input(form);
         self.tell_owner(keys.as_flattened());
         let packed = self.owner.recv(form.packed_bytes() as usize);
-        self.session.agree(packed.as_ref().map(|_| ()).map_err(|e| e.to_string()), self.half)?;
+        let digest = packed.as_ref().map(|p| *blake3::hash(p).as_bytes()).map_err(|e| e.to_string());
+        match (self.half, digest) {
+            (Some(half), digest) => self.session.agree(digest, half)?,
+            (None, Ok(digest)) => self.session.input_is(&digest),
+            (None, Err(_)) => {}
+        }
         let packed = packed?;
         self.traffic.received += packed.len() as u64;
         let x = Masked::from_owner(&self.session.dev, form, &packed, share)?;
@@ -78,14 +89,14 @@ impl<B: Backend> Engine for Party<'_, B> {
         let share = g.eval(&mut self.session, x)?;
         let bytes = self.session.for_owner(share)?;
         self.session.end_gate();
-        self.tell_owner(&bytes);
+        self.answer(bytes);
         Ok(())
     }
     fn deliver(&mut self, x: &Masked<B>) -> Result<()> {
         self.session.begin_gate(&self.layer, "deliver", Outlet::Owner);
         let bytes = self.session.deliver(x.clone())?;
         self.session.end_gate();
-        self.tell_owner(&bytes);
+        self.answer(bytes);
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Shapes: what a program will do and what it will cost.
 
 use super::Engine;
+use crate::roles::DIGEST;
 use serde::{Deserialize, Serialize};
 use twoply_primitives::{Cost, Form, Gate, Local, Result};
 
@@ -54,7 +55,7 @@ impl Planner {
         Ok(output)
     }
     fn add(&mut self, gate: &str, with: serde_json::Value, output: Form, cost: Cost, to_owner: usize) {
-        let owner_bytes = if to_owner > 0 { output.packed_bytes() } else { 0 };
+        let owner_bytes = if to_owner > 0 { output.packed_bytes() + DIGEST as u64 } else { 0 };
         let to_owner = to_owner as u64;
         self.gates.push(PlannedGate {
             layer: self.layer.clone(),

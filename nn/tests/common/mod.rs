@@ -175,7 +175,7 @@ fn play<B: Backend>(
                 clock: Arc::new(NoClock),
             };
             let session = Session::new(setup);
-            let ran = roles::run(&program, &weights, session, (owner, half), true).unwrap();
+            let ran = roles::run(&program, &weights, session, (owner, Some(half)), true).unwrap();
             as_planned(plan, images.len(), me, &ran);
             coins.push(ran.coins);
         }
@@ -219,7 +219,7 @@ fn owner<R: Ring>(
                 owners.iter_mut().map(|o| o.recv(16 * b).unwrap().as_chunks().0.to_vec()).collect();
             let packed = roles::mask_input(program, &x, [&keys[0], &keys[1]]).unwrap();
             owners.iter_mut().for_each(|o| o.send(&packed).unwrap());
-            let len = program.output(b).unwrap().0.packed_bytes() as usize;
+            let len = roles::answer_len(program, b).unwrap();
             let shares: Vec<Vec<u8>> = owners.iter_mut().map(|o| o.recv(len).unwrap()).collect();
             let answer = roles::join::<R>(plan, program, [&shares[0], &shares[1]], b).unwrap();
             answers.push((x, b, answer));

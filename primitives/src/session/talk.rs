@@ -34,21 +34,21 @@ pub(crate) struct Round {
 
 impl<'a> Talk<'a> {
     pub fn new(me: PartyId, peer: &'a mut dyn Channel, clock: Arc<dyn Clock>, about: &[&[u8]]) -> Self {
-        let mut said = blake3::Hasher::new_derive_key("twoply 2026-11 transcript v2");
+        let mut said = blake3::Hasher::new_derive_key("twoply 2026-11 transcript v3");
         about.iter().for_each(|part| {
             said.update(part);
         });
         Talk { me, peer, clock, now: GateStats::default(), said: [said.clone(), said] }
     }
     /// Enters what is about to be talked about into both streams.
-    pub fn about(&mut self, name: &str) {
+    pub fn about(&mut self, what: &[u8]) {
         for said in &mut self.said {
-            said.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes());
+            said.update(&(what.len() as u64).to_le_bytes()).update(what);
         }
     }
     /// Hash of both streams so far.
     pub fn transcript(&self) -> [u8; 32] {
-        let mut both = blake3::Hasher::new_derive_key("twoply 2026-11 transcript of both v2");
+        let mut both = blake3::Hasher::new_derive_key("twoply 2026-11 transcript of both v3");
         self.said.iter().for_each(|said| {
             both.update(said.finalize().as_bytes());
         });
