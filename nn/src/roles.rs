@@ -7,6 +7,7 @@ use crate::engine::{Foresee, OwnerTraffic, Party, Prepare};
 use crate::plan::Reveal;
 use crate::program::Program;
 use crate::{Error, Plan, Result, Weights};
+use std::ops::Range;
 use twoply_preprocessing::{PartFile, SegmentWriter};
 use twoply_primitives::session::{Early, GateStats, Own, Upcoming};
 use twoply_primitives::{
@@ -106,6 +107,12 @@ pub fn masked_weights<B: Backend>(
 /// Length in bytes of the packed `w^` of all parameters.
 pub fn masked_weights_len(program: &Program) -> usize {
     program.params().iter().map(|f| f.packed_bytes() as usize).sum()
+}
+
+/// Party: the keys of its shares of the input masks of these images of a segment, one each, for their owner. They may leave
+/// when both parties have reserved the images.
+pub fn input_keys(seed: &Seed, origin: Origin, images: Range<u32>) -> Vec<[u8; 16]> {
+    images.map(|image| owner::input_key(seed, origin, image)).collect()
 }
 
 /// Party: the keys of its share of every parameter's mask, for the model owner.

@@ -2,7 +2,7 @@
 
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::{Fingerprint, Identity};
-use crate::jobs::{Grant, Job, Request};
+use crate::jobs::{Grant, Job, Request, Stock};
 use crate::seen::Seen;
 use crate::transport::{Accept, Detail, Dial, Endpoint, Error, Limits, Link, Reason, Role, Shape, Transport};
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl Parties {
             let [here, there] = self.links.get_disjoint_mut([at, 1 - at]).map_err(|_| missing())?;
             while here.waiting(TICK).is_ok_and(|said| !said) && Instant::now() < until {
                 if !there.is_alive()
-                    && let Err(e) = there.recv_message::<Grant>()
+                    && let Err(e) = there.hear::<Grant>()
                 {
                     return Err(self.explain(1 - at, e.into()));
                 }
@@ -105,7 +105,7 @@ impl Parties {
         }
         let other = &mut self.links[1 - at];
         let more = match other.waiting(Duration::from_millis(500)) {
-            Ok(true) => other.recv_message::<Grant>().err(),
+            Ok(true) => other.hear::<Grant>().err(),
             Ok(false) => None,
             Err(e) => Some(e),
         };
@@ -120,7 +120,7 @@ impl Parties {
         for link in &mut self.links {
             // The second party's word comes a moment after the first one's.
             if let Ok(true) = link.waiting(Duration::from_millis(500)) {
-                let _ = link.recv_message::<Grant>(); // for its fault
+                let _ = link.hear::<Grant>(); // for its fault
             }
             if let Some(Error::PeerFailed { reason: Reason::Failed(code), detail, .. }) = link.fault()
                 && REFUSALS.contains(code)
@@ -137,13 +137,32 @@ impl Parties {
                 refused.remedy("let the model owner run `twoply provision` for both parties first")
             }
             (ExitCode::KeysMissing, Detail::Short(_, left)) => refused.remedy(format!(
-                "ask for at most {left} images, or have more keys dealt and both parties started again"
+                "ask for at most {left} images, or have more keys dealt and put into both parties' key folders"
             )),
-            (ExitCode::PlanMismatch, _) => {
+            (ExitCode::PlanMismatch, Detail::Item(_)) => {
                 refused.remedy("use the plan that the parties use, the same file everywhere")
             }
+            (ExitCode::Identity, Detail::Item(item)) => refused.remedy(match item.as_str() {
+                "listed as a model owner" => {
+                    "this key may provision weights and not ask for inferences: ask with a data owner's key, or have \
+                     both parties list this one as --client too"
+                }
+                _ => {
+                    "this key may ask for inferences and not provision weights: provision with the model owner's key, or \
+                     have both parties list this one as --owner too"
+                }
+            }),
+            (ExitCode::Identity, _) => refused.remedy("have both parties list this machine's key (`twoply id`)"),
+            (ExitCode::Unreachable, Detail::Item(party)) => refused.remedy(format!(
+                "{party} was lost while it worked for you: see whether it runs, and ask again (--retry does)"
+            )),
+            (ExitCode::Budget, _) => refused.remedy("ask the parties' operators for a larger --images-per-client"),
             _ => refused,
         }
+    }
+    /// Whether both links can still be used.
+    pub fn alive(&self) -> bool {
+        self.links.iter().all(|link| link.is_alive() && link.fault().is_none())
     }
     /// Closes both links.
     pub fn close(self) {
@@ -162,7 +181,9 @@ fn missing() -> Failure {
 }
 
 /// What a party turns a request down for, before anything was done.
-const REFUSALS: [ExitCode; 6] = [
+const REFUSALS: [ExitCode; 8] = [
+    ExitCode::Unreachable,
+    ExitCode::Budget,
     ExitCode::Identity,
     ExitCode::PlanMismatch,
     ExitCode::KeysMissing,
@@ -198,6 +219,18 @@ impl<R: Ring> Client<R> {
             ring: std::marker::PhantomData,
         })
     }
+    /// For how many images both parties have keys and weights, as far as they know.
+    pub fn stock(&mut self) -> Result<u64, Failure> {
+        let plan = self.plan.digest()?.0;
+        self.parties.both(|l| Ok(l.say(&Request::Stock(plan))?))?;
+        let stocks = self.parties.both(|l| Ok(l.hear::<Stock>()?));
+        let stocks = stocks.map_err(|f| self.parties.refusal(f).during(Phase::Reserve))?;
+        Ok(stocks[0].images.min(stocks[1].images))
+    }
+    /// Goes on over other links to the same parties.
+    pub fn reconnected(&mut self, parties: Parties) {
+        self.parties = parties;
+    }
     /// The answer for some normalised images.
     pub fn infer(&mut self, inputs: &[f32]) -> Result<Answer, Failure> {
         let row = self.plan.graph.input.row();
@@ -206,7 +239,7 @@ impl<R: Ring> Client<R> {
         let images = (x.len() / row) as u32;
         let job = Job { id: crate::random()?, plan: self.plan.digest()?.0, images };
         self.answered.push(0.0);
-        self.parties.both(|l| Ok(l.send_message(&Request::Infer(job))?))?;
+        self.parties.both(|l| Ok(l.say(&Request::Infer(job))?))?;
         let (mut done, mut logits, mut labels) = (0usize, vec![], vec![]);
         while done < images as usize {
             match self.piece(&x[done * row..])? {
@@ -222,7 +255,7 @@ impl<R: Ring> Client<R> {
     /// One granted range: keys from both, masked values to both, shares from both.
     fn piece(&mut self, x: &[R]) -> Result<Answer, Failure> {
         let row = self.plan.graph.input.row();
-        let grants = self.parties.turn().and_then(|()| self.parties.both(|l| Ok(l.recv_message::<Grant>()?)));
+        let grants = self.parties.turn().and_then(|()| self.parties.both(|l| Ok(l.hear::<Grant>()?)));
         let grants = grants.map_err(|f| self.parties.refusal(f).during(Phase::Reserve))?;
         let grant = self.check(grants, x.len() / row)?;
         let batch = grant.images as usize;
@@ -231,15 +264,16 @@ impl<R: Ring> Client<R> {
         let packed = roles::mask_input(&self.program, &x[..batch * row], [&keys[0], &keys[1]])?;
         let masked = Instant::now();
         self.parties.both(|l| {
-            l.send_message(&grant)?;
+            l.say(&grant)?;
             Ok(l.send(&packed)?)
         })?;
-        let len = self.program.output(batch)?.0.packed_bytes() as usize;
-        let shares = self.parties.both(|l| Ok(l.recv(len)?)).map_err(|f| f.during(Phase::Output))?;
+        let len = roles::answer_len(&self.program, batch)?;
+        let answers = self.parties.both(|l| Ok(l.recv(len)?));
+        let answers = answers.map_err(|f| self.parties.refusal(f).during(Phase::Output))?;
         if let Some(seconds) = self.answered.last_mut() {
             *seconds += masked.elapsed().as_secs_f64();
         }
-        Ok(roles::join::<R>(&self.plan, &self.program, [&shares[0], &shares[1]], batch)?)
+        Ok(roles::join::<R>(&self.plan, &self.program, [&answers[0], &answers[1]], batch)?)
     }
 
     /// The parties must grant the same images, and never ones that were granted before: two inputs under one mask would

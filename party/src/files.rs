@@ -142,6 +142,12 @@ fn listing(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
+/// Appends a line to a private file, which is made if it is not there.
+pub fn append_private(path: &Path, line: &str) -> Result<(), Failure> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    file.and_then(|mut f| writeln!(f, "{line}")).map_err(|e| Failure::io("write", path.display(), &e))
+}
+
 /// Reads labels: IDX or NPY, also gzipped.
 ///
 /// # Errors

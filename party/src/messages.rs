@@ -5,15 +5,42 @@
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{ExitCode, Failure, Phase};
+use crate::jobs::{MOST_SETS, SetState};
 use crate::transport::{Detail, Error, Label, Link, Role};
 
 /// Version of the messages and of their order. Both sides must have the same.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
-/// What one party is about to run. Everything but `cursor` and `nonce` must agree, roles by being opposite.
+/// A control message: one of a closed list, of a known greatest length.
+pub trait Message: Serialize + DeserializeOwned {
+    /// What it is called.
+    const NAME: &'static str;
+    /// Bytes of its longest encoding.
+    const LONGEST: usize;
+}
+
+impl Link {
+    /// Sends a control message.
+    ///
+    /// # Errors
+    /// As [`Link::send_message`].
+    pub fn say<M: Message>(&mut self, message: &M) -> Result<(), Error> {
+        self.send_message(message)
+    }
+    /// Receives a control message, which must be no longer than its kind can be.
+    ///
+    /// # Errors
+    /// As [`Link::recv_message`].
+    pub fn hear<M: Message>(&mut self) -> Result<M, Error> {
+        self.recv_message_within(M::LONGEST)
+    }
+}
+
+/// What one party is about to run. Everything but `sets` must agree, roles by being opposite.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// Version of the messages.
@@ -34,16 +61,9 @@ pub struct Hello {
     pub graph: [u8; 32],
     /// Digest of the plan: gates, shapes, record layouts.
     pub plan: [u8; 32],
-    /// Digest of the masked weights, absent when there are none. Never of the weights.
-    pub weights: Option<[u8; 32]>,
-    /// Which weight mask they are under.
-    pub weight_mask: [u8; 16],
-    /// Which key set is in use.
-    pub key_set: [u8; 16],
-    /// Next image whose keys are unused.
-    pub cursor: u64,
-    /// Fresh randomness: makes every session's transcript its own.
-    pub nonce: [u8; 32],
+    /// Its key sets, with cursors and the digests of the masked weights (never of weights). Those that both name are
+    /// used, from the larger cursor on.
+    pub sets: Vec<SetState>,
 }
 
 /// A compared part of a hello.
@@ -67,12 +87,6 @@ pub enum Field {
     Graph,
     /// [`Hello::plan`].
     Plan,
-    /// [`Hello::weights`].
-    Weights,
-    /// [`Hello::weight_mask`].
-    WeightMask,
-    /// [`Hello::key_set`].
-    KeySet,
 }
 
 impl Field {
@@ -88,9 +102,6 @@ impl Field {
             Field::Truncation => "truncation",
             Field::Graph => "graph",
             Field::Plan => "plan",
-            Field::Weights => "masked weights",
-            Field::WeightMask => "weight mask",
-            Field::KeySet => "key set",
         }
     }
 
@@ -111,8 +122,6 @@ impl Field {
             }
             Field::Graph => "give both machines the same public graph file",
             Field::Plan => "plan again on both machines, with the same graph, batch and settings",
-            Field::Weights | Field::WeightMask => "provision both machines again from the same weights",
-            Field::KeySet => "give both machines the two halves of one key set",
         }
     }
 }
@@ -154,12 +163,6 @@ impl Hello {
         note(a.truncation == b.truncation, Field::Truncation, &a.truncation, &b.truncation);
         note(a.graph == b.graph, Field::Graph, &Hex(&a.graph), &Hex(&b.graph));
         note(a.plan == b.plan, Field::Plan, &Hex(&a.plan), &Hex(&b.plan));
-        // Weights and their mask differ as a consequence.
-        note(a.key_set == b.key_set, Field::KeySet, &Hex(&a.key_set), &Hex(&b.key_set));
-        // A side without weights yet waits for the model owner; every job compares again.
-        let same = a.weights == b.weights || a.weights.is_none() || b.weights.is_none();
-        note(same, Field::Weights, &optional(&a.weights), &optional(&b.weights));
-        note(a.weight_mask == b.weight_mask, Field::WeightMask, &Hex(&a.weight_mask), &Hex(&b.weight_mask));
         all
     }
 }
@@ -173,14 +176,15 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
-fn optional(digest: &Option<[u8; 32]>) -> String {
-    digest.as_ref().map_or_else(|| "none".to_owned(), |digest| Hex(digest).to_string())
-}
-
 /// The first exchange.
 #[derive(Serialize, Deserialize)]
 enum Greeting {
     V1(Hello),
+}
+
+impl Message for Greeting {
+    const NAME: &'static str = "hello";
+    const LONGEST: usize = 1 + 3 + 4 + 2 * 5 + 3 * (1 + Label::LONGEST) + 2 * 32 + 2 + 64 * MOST_SETS;
 }
 
 /// The second exchange: what each side makes of the first.
@@ -188,6 +192,11 @@ enum Greeting {
 enum Verdict {
     Agreed,
     Differs(Field),
+}
+
+impl Message for Verdict {
+    const NAME: &'static str = "verdict";
+    const LONGEST: usize = 2;
 }
 
 /// Exchanges hellos with the other party, and then verdicts. Returns the peer's hello only if both sides
@@ -202,9 +211,9 @@ pub fn hello(link: &mut Link, mine: Hello) -> Result<Hello, Failure> {
 
 fn exchange(link: &mut Link, mine: Hello) -> Result<Hello, Failure> {
     let greeting = Greeting::V1(mine);
-    link.send_message(&greeting).map_err(|e| Failure::on_link(e, link))?;
+    link.say(&greeting).map_err(|e| Failure::on_link(e, link))?;
     let Greeting::V1(mine) = greeting;
-    let Greeting::V1(theirs) = match link.recv_message() {
+    let Greeting::V1(theirs) = match link.hear() {
         Ok(greeting) => greeting,
         // Before anything else is agreed, a greeting that does not decode is another version's.
         Err(Error::Malformed { peer, .. }) => {
@@ -214,8 +223,8 @@ fn exchange(link: &mut Link, mine: Hello) -> Result<Hello, Failure> {
     };
     let first = mine.compare(&theirs).into_iter().next();
     let verdict = first.as_ref().map_or(Verdict::Agreed, |first| Verdict::Differs(first.field));
-    link.send_message(&verdict).map_err(|e| Failure::on_link(e, link))?;
-    let answer = link.recv_message::<Verdict>();
+    link.say(&verdict).map_err(|e| Failure::on_link(e, link))?;
+    let answer = link.hear::<Verdict>();
     if let Some(first) = first {
         // Both sides know by now, whatever the peer's verdict was or whether it came.
         return Err(differs(first.field, format!("both parties must agree, but {first}"), link));
@@ -241,6 +250,11 @@ fn differs(field: Field, what: String, link: &Link) -> Failure {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use twoply_primitives::KeySetId;
+
+    fn state(set: u8, cursor: u64) -> SetState {
+        SetState { key_set: KeySetId([set; 16]), cursor, dealt: 100, weights: [3; 32] }
+    }
 
     /// A hello for tests.
     pub(crate) fn sample(role: Role) -> Hello {
@@ -254,11 +268,7 @@ pub(crate) mod tests {
             truncation: "exact".into(),
             graph: [1; 32],
             plan: [2; 32],
-            weights: Some([3; 32]),
-            weight_mask: [4; 16],
-            key_set: [5; 16],
-            cursor: 6,
-            nonce: [7; 32],
+            sets: vec![state(5, 6)],
         }
     }
 
@@ -268,7 +278,7 @@ pub(crate) mod tests {
         let theirs = sample(Role::P1);
         assert_eq!(mine.compare(&theirs), []);
         type Change = fn(&mut Hello);
-        let changes: [(Field, Change); 13] = [
+        let changes: [(Field, Change); 10] = [
             (Field::Protocol, |h| h.protocol += 1),
             (Field::Software, |h| h.software = "0.2.0".into()),
             (Field::Role, |h| h.role = Role::P0),
@@ -279,9 +289,6 @@ pub(crate) mod tests {
             (Field::Truncation, |h| h.truncation = "local".into()),
             (Field::Graph, |h| h.graph[31] ^= 1),
             (Field::Plan, |h| h.plan[0] ^= 1),
-            (Field::Weights, |h| h.weights = Some([0xee; 32])),
-            (Field::WeightMask, |h| h.weight_mask[15] ^= 1),
-            (Field::KeySet, |h| h.key_set[7] ^= 1),
         ];
         for (field, change) in changes {
             let mut theirs = theirs.clone();
@@ -294,11 +301,26 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn cursor_and_nonce_may_differ() {
-        let mut theirs = sample(Role::P1);
-        theirs.cursor = 99;
-        theirs.nonce = [0; 32];
+    fn key_sets_may_differ() {
+        let theirs = Hello { sets: vec![state(4, 0), state(5, 99)], ..sample(Role::P1) };
         assert_eq!(sample(Role::P0).compare(&theirs), []);
+    }
+
+    #[test]
+    fn the_longest_hello_is_no_longer_than_its_cap() {
+        let long = |text: char| Label::new(&text.to_string().repeat(Label::LONGEST));
+        let hello = Hello {
+            protocol: u16::MAX,
+            software: long('a'),
+            ring_bits: u32::MAX,
+            fraction_bits: u32::MAX,
+            comparison: long('b'),
+            truncation: long('c'),
+            sets: vec![state(255, u64::MAX); MOST_SETS],
+            ..sample(Role::Probe)
+        };
+        let length = postcard::to_stdvec(&Greeting::V1(hello)).unwrap().len();
+        assert!((Greeting::LONGEST - 5..=Greeting::LONGEST).contains(&length), "{length}");
     }
 
     #[test]

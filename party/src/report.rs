@@ -2,6 +2,7 @@
 //!
 //! One shape for every process: what a process cannot know is null. `demo` merges the reports of all.
 
+use crate::jobs::control::Sent;
 use crate::transport::Shape;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -136,6 +137,9 @@ pub struct Report {
     pub owner_bytes: [Option<u64>; 2],
     /// Key bytes consumed.
     pub key_bytes: [Option<u64>; 2],
+    /// Control messages to the other party, by kind; in no other figure. P0's and P1's.
+    #[serde(default, skip_serializing_if = "nothing_said")]
+    pub control: [Vec<Sent>; 2],
     /// Time of the phases.
     pub seconds: Seconds,
     /// Seconds of every request, as the data owner sees them.
@@ -162,6 +166,10 @@ pub struct Report {
     pub layers: Vec<Layer>,
 }
 
+fn nothing_said(control: &[Vec<Sent>; 2]) -> bool {
+    control.iter().all(Vec::is_empty)
+}
+
 /// A party's counters over all its runs.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
@@ -171,6 +179,8 @@ pub struct Tally {
     pub online: f64,
     /// Seconds spent computing beforehand.
     pub prepared: f64,
+    /// Control messages to the other party.
+    pub control: Vec<Sent>,
     owner_bytes: u64,
     keys: KeyReading,
     gates: Vec<(Layer, u64, u64, u64, u64)>,
@@ -226,6 +236,7 @@ impl Tally {
             rounds: sum(|g| g.0.rounds),
             bytes_sent: of(sum(|g| g.2)),
             owner_bytes: of(self.owner_bytes),
+            control: if me == 0 { [self.control.clone(), vec![]] } else { [vec![], self.control.clone()] },
             key_bytes: of(sum(|g| g.1)),
             seconds: Seconds {
                 online: Some(self.online),
@@ -296,6 +307,11 @@ impl Report {
         pair(&mut self.memory.parties, &other.memory.parties);
         pair(&mut self.devices.parties, &other.devices.parties);
         pair(&mut self.key_reading, &other.key_reading);
+        for (mine, theirs) in self.control.iter_mut().zip(&other.control) {
+            if mine.is_empty() {
+                mine.clone_from(theirs);
+            }
+        }
         if self.layers.is_empty() {
             self.layers.clone_from(&other.layers);
             self.opened.clone_from(&other.opened);

@@ -1,25 +1,32 @@
-//! A party: serves inferences to the data owners it lists, one after the other, and takes weights from the model owner.
+//! A party: serves inferences to the data owners it lists, and takes weights from the model owner.
 //!
-//! P0 leads: it picks the next job and names it to P1, which waits for the same data owner. Both reserve images
-//! durably, exchange RESERVED, and only then speak to the data owner. A data owner that fails costs its images and
-//! nothing else; a peer that fails ends the process.
+//! P0 leads: it names a request and images of a key set to P1, which waits for the same data owner. Both reserve images
+//! durably, exchange RESERVED, and only then speak to the data owner; when its masked input has come to both, they run.
+//! Everything between the two parties is on one thread each, everything between a party and an owner on a thread of that
+//! owner's: a data owner that fails costs its images and holds up nobody. A peer that fails costs the images that were
+//! granted with it: the party waits for it to come back.
 
 mod door;
 mod follow;
-mod job;
 mod lead;
+mod owner;
+mod piece;
 mod prepare;
 mod probe;
 mod provision;
+mod requests;
 mod state;
+mod stock;
+mod stocks;
 
+pub use owner::MOST_IMAGES;
 pub use state::{Config, Served, Setup};
 
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::Identity;
 use crate::messages::{Hello, PROTOCOL_VERSION, hello};
-use crate::report::Tally;
-use crate::transport::{Accept, Dial, Endpoint, Error, Label, Limits, Link, Role};
+use crate::transport::{Accept, Dial, Endpoint, Error, Label, Limits, Link, Reason, Role};
+use piece::{Granted, Mismatch};
 use state::Party;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,8 +39,18 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long one call to P0 may take before P1 looks whether it shall stop.
 const CALL: Duration = Duration::from_secs(1);
 
-/// Runs a party on a device until `stop` is set or the peer fails. `ready` hears the listening address once it is open, and
-/// progress afterwards.
+/// How often a party that waits for the other one says so.
+const REMIND: Duration = Duration::from_secs(60);
+
+/// Pause after a failure, so that one that comes back at once does not fill the log.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Runs a party on a device until `stop` is set. `say` hears the listening address once it is open, and progress
+/// afterwards.
+///
+/// # Errors
+/// What keeps it from serving anybody: configuration, keys, device, this machine; or that the peer stayed away for longer
+/// than [`Config::patience`].
 pub fn serve<B: Backend>(
     setup: Setup,
     dev: B,
@@ -47,16 +64,13 @@ pub fn serve<B: Backend>(
     let limits = Limits { link: config.link, ..Limits::default() };
     let endpoint = Endpoint::bind_with(identity, role, Some(config.listen), Accept::these(listed), limits)?;
     say(&format!("{} listens on {} as {}", setup.me, endpoint.address(), endpoint.fingerprint()));
-    let party = Party::new(setup, dev)?;
+    let party = Party::new(setup, dev, say)?;
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (party, endpoint, over) = (&party, &endpoint, &over);
-        let door = scope.spawn(move || door::watch(scope, party, endpoint, over, say));
+        let door = scope.spawn(move || door::watch(scope, party, endpoint, over));
         scope.spawn(move || party.larder.work(party, over));
-        let back = |link: Link| {
-            scope.spawn(move || door::listen(party, link, over, say));
-        };
-        let result = run(party, endpoint, &Hooks { stop, say, back: &back });
+        let result = run(party, endpoint, &Hooks { stop });
         over.store(true, Ordering::SeqCst);
         party.close();
         let _ = door.join();
@@ -65,7 +79,7 @@ pub fn serve<B: Backend>(
     })?;
     let mut tally = party.tally();
     tally.prepared = party.larder.seconds();
-    let (left, burnt) = party.account()?;
+    let (left, burnt) = party.stocks.account()?;
     Ok(Served { tally, left, burnt })
 }
 
@@ -79,117 +93,214 @@ fn role_of(me: PartyId) -> Role {
 /// What the work with the peer needs from its process.
 struct Hooks<'a> {
     stop: &'a AtomicBool,
-    say: &'a (dyn Fn(&str) + Sync),
-    /// Takes a data owner's link back after a job, to await its next request.
-    back: &'a dyn Fn(Link),
 }
 
 impl Hooks<'_> {
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
-    /// Ends a data owner's link with a reason.
-    fn refuse(&self, link: Link, failure: Failure) {
-        (self.say)(&format!("{}: {}", link.name(), failure.content().what));
-        let (reason, detail) = failure.reason();
-        link.abort(reason, detail);
-    }
-}
-
-fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Result<(), Failure> {
-    while !hooks.stopped() {
-        let Some(mut peer) = meet(party, endpoint, hooks)? else { break };
-        let theirs = match hello(&mut peer, greeting(party)?) {
-            Ok(theirs) => theirs,
-            Err(_) if peer.fault().is_some_and(left) => continue,
-            Err(failure) => return Err(failure.during(Phase::Hello)),
-        };
-        party.catch_up(theirs.cursor).map_err(|f| f.during(Phase::Hello))?;
-        (hooks.say)(&format!("connected to {}", peer.name()));
-        let result = match party.me {
-            PartyId::P0 => lead::run(party, &mut peer, hooks),
-            PartyId::P1 => follow::run(party, &mut peer, hooks),
-        };
-        party.forget_reservations();
-        match result {
-            Ok(Ended::Stopped) => {
-                let _ = peer.close(Duration::from_secs(2));
-                return Ok(());
-            }
-            Ok(Ended::PeerLeft) => (hooks.say)("the peer left; waiting for it to come back"),
-            Err(failure) => {
-                let failure = Failure::on_link(failure, &peer);
-                let (reason, detail) = failure.reason();
-                peer.abort(reason, detail);
-                return Err(failure);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// How the work with one peer link ended, if not by a failure.
 enum Ended {
     /// This process was told to stop.
     Stopped,
-    /// The peer closed the link between two jobs.
-    PeerLeft,
+    /// The peer closed the link in order.
+    PeerLeft(String),
+    /// The peer has called again.
+    Replaced,
 }
 
-/// Whether the peer went away on purpose, or was never really there.
-fn left(fault: &Error) -> bool {
-    use crate::transport::Reason;
-    matches!(
-        fault,
-        Error::Closed { .. } | Error::Lost { .. } | Error::PeerFailed { reason: Reason::Interrupted, .. }
-    )
+fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Result<(), Failure> {
+    // before the two have ever worked together, a difference is a mistake in a configuration and ends this process
+    let mut known = false;
+    while !hooks.stopped() {
+        let Some(mut peer) = meet(party, endpoint, hooks, known)? else { break };
+        let result = work(party, &mut peer, hooks, &mut known);
+        party.meets(false);
+        party.stocks.alone();
+        match result {
+            Ok(Ended::Stopped) => {
+                let _ = peer.close(Duration::from_secs(2));
+                return Ok(());
+            }
+            Ok(Ended::PeerLeft(why)) => {
+                (party.say())(&format!("{} left: {why}; waiting for it to come back", party.me.peer()));
+            }
+            Ok(Ended::Replaced) => {
+                (party.say())(&format!("{} called again: its new link replaces the one before", party.me.peer()));
+                peer.abort(Reason::Interrupted, crate::transport::Detail::None);
+            }
+            Err(failure) => {
+                let failure = Failure::on_link(failure, &peer);
+                let (reason, detail) = failure.reason();
+                peer.abort(reason, detail);
+                if ends(&failure, known) {
+                    return Err(failure);
+                }
+                let content = failure.content();
+                let text = format!(
+                    "the work with {} broke off: {}; waiting for it to come back",
+                    party.me.peer(),
+                    content.what
+                );
+                (party.say())(&text);
+                if content.code != ExitCode::Unreachable {
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
-/// A link to the peer: P1 dials, P0 waits.
-fn meet<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Result<Option<Link>, Failure> {
-    let patience = party.config.patience;
-    let late = || {
-        let text = format!("{} did not come within {} s", party.me.peer(), patience.as_secs());
-        Failure::new(ExitCode::Unreachable, text)
-            .during(Phase::Connect)
-            .remedy("start the other party, and check its --peer address and this one's --listen address")
+/// Whether this party cannot go on.
+fn ends(failure: &Failure, known: bool) -> bool {
+    match failure.code() {
+        ExitCode::Device | ExitCode::System | ExitCode::Config | ExitCode::Internal => true,
+        ExitCode::PlanMismatch | ExitCode::Version | ExitCode::Identity | ExitCode::Policy => !known,
+        _ => false,
+    }
+}
+
+/// The work over one link, from the hello on.
+fn work<B: Backend>(party: &Party<B>, peer: &mut Link, hooks: &Hooks, known: &mut bool) -> Result<Ended, Failure> {
+    let theirs = hello(peer, greeting(party)?).map_err(|f| f.during(Phase::Hello));
+    let theirs = match theirs {
+        Ok(theirs) => theirs,
+        Err(failure) => return left(failure, peer),
     };
-    let until = Instant::now() + patience;
+    party.stocks.agree(&theirs.sets, party.say()).map_err(|f| f.during(Phase::Hello))?;
+    *known = true;
+    party.meets(true);
+    (party.say())(&format!("connected to {}", peer.name()));
+    if party.stocks.left() == [0, 0] {
+        (party.say())("the two parties have no key set in common that is not spent; deal keys, and put both halves in place");
+    }
+    let result = match party.me {
+        PartyId::P0 => lead::run(party, peer, hooks),
+        PartyId::P1 => follow::run(party, peer, hooks),
+    };
+    let result = result.or_else(|failure| left(failure, peer));
+    if let Err(failure) = &result {
+        let lost = Failure::on_link(failure.clone(), peer);
+        party.requests.break_off(&relayed(&lost, party.me.peer()));
+    } else {
+        let gone = Failure::new(ExitCode::PeerFailed, format!("{} left", party.me.peer()));
+        party.requests.break_off(&gone.told_as(Reason::Interrupted));
+    }
+    result
+}
+
+/// What a data owner hears when the work with the peer broke: the failure, or that the peer was lost.
+fn relayed(failure: &Failure, peer: PartyId) -> Failure {
+    match failure.code() {
+        ExitCode::Unreachable | ExitCode::PeerFailed => {
+            let item = crate::transport::Detail::Item(Label::new(&peer.to_string()));
+            failure.clone().with_detail(item).told_as(Reason::Failed(ExitCode::Unreachable))
+        }
+        _ => failure.clone(),
+    }
+}
+
+/// Whether the peer went away on purpose, or was never really there; else the failure.
+fn left(failure: Failure, peer: &Link) -> Result<Ended, Failure> {
+    match peer.fault() {
+        Some(Error::Closed { .. }) => Ok(Ended::PeerLeft("it closed the link".into())),
+        Some(Error::PeerFailed { reason: Reason::Interrupted, .. }) => Ok(Ended::PeerLeft("it was stopped".into())),
+        _ => Err(failure),
+    }
+}
+
+/// Lets go of what was granted with a peer that is gone, and names the images that are lost with it.
+fn abandon<B: Backend>(party: &Party<B>, granted: impl Iterator<Item = Granted<B>>) {
+    for granted in granted {
+        (party.say())(&granted.describe());
+        // what cannot be erased now is erased with the key set, or at the next start
+        let _ = granted.finish(party);
+    }
+}
+
+/// A granted piece that is not run, because of its owner: its images are burnt, and the owner hears why.
+fn lose<B: Backend>(party: &Party<B>, granted: Granted<B>, failure: Failure) -> Result<(), Failure> {
+    (party.say())(&granted.describe());
+    party.requests.end(granted.job, failure);
+    granted.finish(party)
+}
+
+/// A piece that the two parties have differently.
+fn mismatch<B: Backend>(party: &Party<B>, granted: Granted<B>, mismatch: Mismatch) -> Result<(), Failure> {
+    let failure = Failure::from(mismatch);
+    if mismatch == Mismatch::Halves {
+        party.stocks.condemn(granted.stock().id(), &failure.content().what, party.say());
+    }
+    lose(party, granted, failure)
+}
+
+/// A link to the peer: P1 dials, P0 waits. `None` when this process shall stop.
+fn meet<B: Backend>(
+    party: &Party<B>,
+    endpoint: &Endpoint,
+    hooks: &Hooks,
+    known: bool,
+) -> Result<Option<Link>, Failure> {
+    let began = Instant::now();
+    let (mut said, mut last) = (began, String::from("it has not called"));
     while !hooks.stopped() {
         if let Some(failure) = party.door_failure() {
-            return Err(failure);
+            if !known || !matches!(failure.code(), ExitCode::Version) {
+                return Err(failure);
+            }
         }
         let link = match party.me {
             PartyId::P0 => party.peer_link(TICK),
-            PartyId::P1 => dial(party, endpoint)?,
+            PartyId::P1 => match dial(party, endpoint) {
+                Ok(link) => Some(link),
+                Err(failure) if failure.code() == ExitCode::Unreachable => {
+                    last = failure.content().what.clone();
+                    None
+                }
+                Err(failure) if known => {
+                    if last != failure.content().what {
+                        (party.say())(&failure.content().what);
+                    }
+                    last = failure.content().what.clone();
+                    std::thread::sleep(PAUSE);
+                    None
+                }
+                Err(failure) => return Err(failure.during(Phase::Connect)),
+            },
         };
-        party.reap();
+        party.requests.reap();
         if link.is_some() {
             return Ok(link);
         }
-        if Instant::now() >= until {
-            return Err(late());
+        let waited = began.elapsed();
+        if let Some(patience) = party.config.patience.filter(|p| waited >= *p) {
+            let text = format!("{} did not come within {} s: {last}", party.me.peer(), patience.as_secs());
+            return Err(Failure::new(ExitCode::Unreachable, text).during(Phase::Connect).remedy(
+                "start the other party, and check its --peer address and this one's --listen address; without --patience \
+                 this party waits for ever",
+            ));
+        }
+        if said.elapsed() >= REMIND {
+            said = Instant::now();
+            (party.say())(&format!("waiting for {} since {} s: {last}", party.me.peer(), waited.as_secs()));
         }
     }
     Ok(None)
 }
 
-/// P1 calls P0 for a moment; nobody there yet is no failure.
-fn dial<B: Backend>(party: &Party<B>, endpoint: &Endpoint) -> Result<Option<Link>, Failure> {
+/// P1 calls P0 for a moment.
+fn dial<B: Backend>(party: &Party<B>, endpoint: &Endpoint) -> Result<Link, Failure> {
     let address = party.config.peer_address.clone().unwrap_or_default();
     let dial = Dial::new(address, party.config.peer).within(CALL).over(party.config.transport);
-    match endpoint.connect(&dial) {
-        Ok(link) => Ok(Some(link)),
-        Err(e) => match Failure::from(e) {
-            f if f.code() == ExitCode::Unreachable => Ok(None),
-            f => Err(f.during(Phase::Connect)),
-        },
-    }
+    Ok(endpoint.connect(&dial)?)
 }
 
 fn greeting<B: Backend>(party: &Party<B>) -> Result<Hello, Failure> {
+    party.stocks.look(party.say())?;
     let options = &party.plan.options;
-    let key_set = party.set.id().0;
     let rounding = serde_json::to_value(options.rounding).unwrap_or_default();
     Ok(Hello {
         protocol: PROTOCOL_VERSION,
@@ -201,15 +312,6 @@ fn greeting<B: Backend>(party: &Party<B>) -> Result<Hello, Failure> {
         truncation: Label::new(rounding.as_str().unwrap_or("unknown")),
         graph: party.plan.graph_digest(),
         plan: party.digest.0,
-        weights: party.weights_digest(),
-        weight_mask: key_set,
-        key_set,
-        cursor: party.cursor()?,
-        nonce: crate::random()?,
+        sets: party.stocks.states(),
     })
-}
-
-/// Adds what one job counted.
-fn count(tally: &mut Tally, images: usize, ran: &twoply_nn::roles::Ran, seconds: f64) {
-    tally.add_run(images, ran, seconds);
 }

@@ -131,6 +131,12 @@ impl<L: Log> Ledger<L> {
         }
     }
 
+    /// Counts spent images as used. Durable as after [`Ledger::settle`].
+    pub fn used(&mut self, images: u64) {
+        let tally = &mut self.replay.tally;
+        tally.used = tally.next.min(tally.used + images);
+    }
+
     /// Ties the weight mask to the masked weights with this digest, durably, before they leave. The same digest may
     /// be bound again; another one never: the difference of two models under one mask is public.
     pub fn bind_weights(&mut self, digest: [u8; 32]) -> Result<()> {
@@ -143,6 +149,11 @@ impl<L: Log> Ledger<L> {
 
     /// Makes the statistics durable. Leaving it out costs nothing but them.
     pub fn close(mut self) -> Result<()> {
+        self.settle_counts()
+    }
+
+    /// The same, of a ledger that goes on.
+    pub fn settle_counts(&mut self) -> Result<()> {
         let Tally { next, used, .. } = self.replay.tally;
         self.append(Entry::Spend { next, used })
     }

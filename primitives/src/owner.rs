@@ -13,6 +13,11 @@ pub fn weight_key(seed: &Seed, origin: Origin, index: u32) -> [u8; 16] {
     crate::prg::owner_key(seed, origin, index, 0)
 }
 
+/// Key of a party's share of the mask of an image's input, the first gate of every program.
+pub fn input_key(seed: &Seed, origin: Origin, image: u32) -> [u8; 16] {
+    crate::prg::owner_key(seed, origin, 0, image.into())
+}
+
 /// A mask share from its key: `len` words of `bits` bits.
 pub fn mask_share<R: Ring>(key: &[u8; 16], len: usize, bits: u32) -> Vec<R> {
     Cpu::<R>::new().expand(Streams::from_key(key).field(0), 0, len, bits)

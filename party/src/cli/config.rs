@@ -37,8 +37,10 @@ pub struct Party {
     pub owners: Option<Vec<String>>,
     /// Refuse plans that reveal more than labels.
     pub labels_only: Option<bool>,
-    /// Seconds the other party may take to appear.
+    /// Seconds the other party may stay away; not set: for ever.
     pub patience: Option<u64>,
+    /// Most images that each data owner's key may ask for.
+    pub images_per_client: Option<u64>,
     /// What to compute on.
     pub device: Option<Choice>,
     /// Threads for computing.
@@ -48,7 +50,7 @@ pub struct Party {
 }
 
 /// The keys, as in the file.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "role",
     "plan",
     "keys",
@@ -62,6 +64,7 @@ const KEYS: [&str; 16] = [
     "owners",
     "labels_only",
     "patience",
+    "images_per_client",
     "device",
     "threads",
     "insecure_test_seed",
@@ -150,6 +153,7 @@ impl Party {
             "owners" => self.owners = list(&value),
             "labels_only" => self.labels_only = Some(parse(name, &value)?),
             "patience" => self.patience = Some(parse(name, &value)?),
+            "images_per_client" => self.images_per_client = Some(parse(name, &value)?),
             "device" => self.device = Some(parse(name, &value)?),
             "threads" => self.threads = Some(parse(name, &value)?),
             "insecure_test_seed" => self.insecure_test_seed = Some(parse(name, &value)?),
@@ -189,6 +193,7 @@ impl Party {
             owners: self.owners.or(lower.owners),
             labels_only: self.labels_only.or(lower.labels_only),
             patience: self.patience.or(lower.patience),
+            images_per_client: self.images_per_client.or(lower.images_per_client),
             device: self.device.or(lower.device),
             threads: self.threads.or(lower.threads),
             insecure_test_seed: self.insecure_test_seed.or(lower.insecure_test_seed),
@@ -312,7 +317,7 @@ mod tests {
     fn every_key_has_its_variable() {
         let text = "role = 1\nplan = '1'\nkeys = '1'\nkey = '1'\nlisten = '1'\npeer = '1'\npeer_key = '1'\n\
                     transport = 'tcp'\nlink = 'wan'\n\
-                    clients = ['1']\nowners = ['1']\nlabels_only = true\npatience = 1\n\
+                    clients = ['1']\nowners = ['1']\nlabels_only = true\npatience = 1\nimages_per_client = 1\n\
                     device = 'cpu'\nthreads = 1\n\
                     insecure_test_seed = true\n";
         let file = Party::from_toml(text).unwrap();

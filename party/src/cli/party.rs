@@ -22,7 +22,8 @@ use twoply_primitives::{PartyId, with_device};
 
 /// Run one of the two parties
 ///
-/// Serves inferences to the listed clients until SIGTERM or Ctrl-C; then finishes the job at hand and prints its report.
+/// Serves inferences to the listed clients until SIGTERM, SIGHUP or Ctrl-C; then finishes the run at hand and prints its
+/// report. The other party may come, go and come back. Key sets that are put into the folder are taken while it runs.
 /// P1 calls P0. Everything may stand in a configuration file (docs/party.toml) or in TWOPLY_* variables instead; flags win.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -65,9 +66,12 @@ pub struct Args {
     /// Refuse plans that reveal more than labels
     #[arg(long)]
     labels_only: bool,
-    /// How long the other party may take to appear [default: 60]
+    /// End when the other party stays away for so long [default: wait for ever]
     #[arg(long, value_name = "SECONDS")]
     patience: Option<u64>,
+    /// Most images that each data owner's key may ask for while this process runs [default: no limit]
+    #[arg(long, value_name = "N")]
+    images_per_client: Option<u64>,
     /// What to compute on: auto, cpu, or cuda:N; auto takes cuda:0 if this program can compute on it, else the CPU [default: auto]
     #[arg(long, value_name = "DEVICE")]
     device: Option<Choice>,
@@ -100,6 +104,7 @@ impl Args {
             owners: list(&self.owners),
             labels_only: self.labels_only.then_some(true),
             patience: self.patience,
+            images_per_client: self.images_per_client,
             device: self.device,
             threads: self.threads,
             insecure_test_seed: self.insecure_test_seed.then_some(true),
@@ -128,7 +133,8 @@ struct Result_<'a> {
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let memory = Peak::watch();
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
         signal_hook::flag::register(signal, stop.clone())
             .map_err(|e| Failure::io("handle", "signals", &e).during(Phase::Start))?;
     }
@@ -184,8 +190,10 @@ fn setup(s: &Settings, record_coins: Option<PathBuf>, out: &Output) -> Result<Se
         clients: fingerprints(&s.clients)?,
         owners: fingerprints(&s.owners)?,
         labels_only: s.labels_only.unwrap_or(false),
-        patience: Duration::from_secs(s.patience.unwrap_or(60)),
+        patience: s.patience.map(Duration::from_secs),
+        images_per_client: s.images_per_client,
         record_coins,
+        record_control: None,
     };
     if me == PartyId::P1 {
         needed(config.peer_address.as_ref(), "peer")?;

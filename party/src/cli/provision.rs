@@ -12,11 +12,12 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use twoply_nn::with_ring;
+use twoply_primitives::KeySetId;
 
 /// Open the model's weights to both parties, masked; neither sees them
 ///
-/// Once per key set: the parties keep the masked weights. Doing it again with the same weights is harmless; other weights
-/// need a new deal.
+/// Once per key set, for all that both parties have, those in reserve too: the parties keep the masked weights, and need not
+/// be started again. Doing it again with the same weights is harmless; other weights need a new deal.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The plan, the same file at all machines
@@ -37,8 +38,11 @@ pub struct Args {
 
 /// The JSON result.
 #[derive(Serialize)]
-struct Provisioned {
-    key_set: String,
+struct Shown {
+    /// Key sets of which both parties hold the masked weights.
+    key_sets: Vec<String>,
+    /// Key sets that only one of the parties has: nothing was opened for them.
+    alone: Vec<String>,
 }
 
 /// Opens the weights.
@@ -55,8 +59,19 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     };
     let (places, call) = args.places.read()?;
     let mut parties = Parties::connect(identity, Role::ModelOwner, &places, call)?;
-    let set = with_ring!(plan.options.fixed.n, R => provision::<R>(&plan, &weights, &mut parties, &record)?);
+    let said = |set| out.note(format_args!("key set {set}: both parties hold the masked weights"));
+    let done = with_ring!(plan.options.fixed.n, R => {
+        provision::<R>((&plan, &weights), &mut parties, &record, said)?
+    });
     parties.close();
-    out.line(format_args!("both parties hold the masked weights of key set {set}"))?;
-    out.result_json(&Provisioned { key_set: set.to_string() })
+    for (set, party) in &done.alone {
+        out.warn(format_args!("key set {set} is at P{party} only; give its other half to the other party"));
+    }
+    match &done.key_sets[..] {
+        [set] => out.line(format_args!("both parties hold the masked weights of key set {set}"))?,
+        sets => out.line(format_args!("both parties hold the masked weights of {} key sets", sets.len()))?,
+    }
+    let names = |ids: Vec<KeySetId>| ids.iter().map(KeySetId::to_string).collect();
+    let alone = names(done.alone.iter().map(|(id, _)| *id).collect());
+    out.result_json(&Shown { key_sets: names(done.key_sets), alone })
 }

@@ -1,10 +1,11 @@
-//! Who comes in: the peer, data owners, the model owner, probes. One thread waits for callers, one reads each caller's request.
+//! Who comes in: the peer, data owners, the model owner, probes. One thread waits for callers, one serves each of them.
 
+use super::owner::{self, Visit};
 use super::state::Party;
 use super::{TICK, probe, provision};
 use crate::exit::{ExitCode, Failure};
-use crate::jobs::{Job, Request};
-use crate::transport::{Detail, Endpoint, Error, Link, Reason, Role};
+use crate::jobs::{Request, Stock};
+use crate::transport::{Detail, Endpoint, Error, Label, Link, Reason, Role};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Scope;
 use std::time::Duration;
@@ -16,24 +17,29 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// Takes callers until `over`.
 pub fn watch<'s, 'e, B: Backend>(
     scope: &'s Scope<'s, 'e>,
-    party: &'e Party<B>,
+    party: &'e Party<'e, B>,
     endpoint: &'e Endpoint,
     over: &'e AtomicBool,
-    say: &'e (dyn Fn(&str) + Sync),
 ) {
+    let say = party.say();
     while !over.load(Ordering::SeqCst) {
         match endpoint.accept(TICK) {
             Ok(link) if is_peer(party, &link) => party.peer_called(link),
             Ok(link) => {
-                scope.spawn(move || listen(party, link, over, say));
+                scope.spawn(move || listen(party, link, over));
             }
             Err(Error::NobodyCame { .. }) => {}
             Err(e @ (Error::Uninvited { .. } | Error::Unwanted { .. })) => {
                 say(&format!("refused a caller: {e}"))
             }
-            // Another version of a data owner is that owner's trouble; of the peer, everybody's.
-            Err(Error::Version { peer, theirs }) if peer != party.config.peer.short() => {
-                say(&format!("refused a caller: {}", Error::Version { peer, theirs }));
+            // A caller of another version is that caller's trouble; the peer's is said when it is dialled or dials.
+            Err(Error::Version { peer, theirs }) => {
+                let whose = peer == party.config.peer.short();
+                let error = Error::Version { peer, theirs };
+                say(&format!("refused a caller: {error}"));
+                if whose {
+                    party.door_failed(error.into());
+                }
             }
             Err(e) => return party.door_failed(e.into()),
         }
@@ -44,35 +50,47 @@ fn is_peer<B: Backend>(party: &Party<B>, link: &Link) -> bool {
     link.peer() == party.config.peer && matches!(link.role(), Role::P0 | Role::P1)
 }
 
-/// Reads requests of one caller. A job hands the link over to the party; it comes back after the job.
-pub fn listen<B: Backend>(party: &Party<B>, mut link: Link, over: &AtomicBool, say: &dyn Fn(&str)) {
-    let (mut quiet, mut probed) = (Duration::ZERO, 0);
+/// Serves the requests of one caller until it leaves.
+fn listen<B: Backend>(party: &Party<B>, link: Link, over: &AtomicBool) {
+    let (mut quiet, mut probed, say) = (Duration::ZERO, 0, party.say());
+    let mut visit = Visit { link, trusted: false };
     while quiet < IDLE && !over.load(Ordering::SeqCst) {
-        let heard =
-            link.waiting(TICK).and_then(|heard| if heard { link.recv_message().map(Some) } else { Ok(None) });
+        let link = &mut visit.link;
+        let heard = link.waiting(TICK).and_then(|heard| if heard { link.hear().map(Some) } else { Ok(None) });
         let result = match heard {
             Ok(None) => {
                 quiet += TICK;
                 continue;
             }
-            Ok(Some(Request::Infer(job))) => match admit_data_owner(party, &link, &job) {
-                Ok(()) => return party.enqueue(link, job),
+            Ok(Some(Request::Infer(job))) => match admit(party, link, Role::Client, job.plan) {
+                Ok(()) => match owner::serve(party, visit, job, over, say) {
+                    Some(back) => {
+                        visit = back;
+                        quiet = Duration::ZERO;
+                        continue;
+                    }
+                    None => return,
+                },
                 Err(failure) => Err(failure),
             },
+            Ok(Some(Request::Stock(plan))) => admit(party, link, Role::Client, plan).and_then(|()| {
+                let images = party.stocks.left()[0].saturating_sub(party.requests.promised([0; 16]));
+                Ok(link.say(&Stock { images })?)
+            }),
             Ok(Some(Request::Provision(plan))) => {
-                let taken =
-                    admit_model_owner(party, &link, plan).and_then(|()| provision::take(party, &mut link));
-                taken.map(|()| say(&format!("{} provisioned the weights", link.name())))
+                let taken = admit(party, link, Role::ModelOwner, plan)
+                    .and_then(|()| provision::take(party, link, over));
+                taken.map(|sets| say(&format!("{} provisioned the weights of {sets} key sets", link.name())))
             }
-            Ok(Some(Request::Probe(asked))) => probe::answer(party, &mut link, asked, &mut probed),
+            Ok(Some(Request::Probe(asked))) => probe::answer(party, link, asked, &mut probed),
             Err(Error::Closed { .. } | Error::Lost { .. }) => return, // it left
             Err(e) => Err(e.into()),
         };
         quiet = Duration::ZERO;
         if let Err(failure) = result {
-            say(&format!("{}: {}", link.name(), failure.content().what));
+            say(&format!("{}: {}", visit.link.name(), failure.content().what));
             let (reason, detail) = failure.reason();
-            link.abort(reason, detail);
+            visit.link.abort(reason, detail);
             // Without its device this party can serve nobody.
             if failure.code() == ExitCode::Device {
                 party.door_failed(failure);
@@ -80,26 +98,31 @@ pub fn listen<B: Backend>(party: &Party<B>, mut link: Link, over: &AtomicBool, s
             return;
         }
     }
-    link.abort(Reason::Interrupted, Detail::None);
+    visit.link.abort(Reason::Interrupted, Detail::None);
 }
 
-fn admit_data_owner<B: Backend>(party: &Party<B>, link: &Link, job: &Job) -> Result<(), Failure> {
-    let listed = party.config.clients.contains(&link.peer()) && link.role() == Role::Client;
-    check(listed, "a data owner", job.plan == party.digest.0)
-}
-
-fn admit_model_owner<B: Backend>(party: &Party<B>, link: &Link, plan: [u8; 32]) -> Result<(), Failure> {
-    let listed = party.config.owners.contains(&link.peer()) && link.role() == Role::ModelOwner;
-    check(listed, "the model owner", plan == party.digest.0)
-}
-
-fn check(listed: bool, what: &str, same_plan: bool) -> Result<(), Failure> {
-    if !listed {
+/// Whether the caller may do what it asks for as `role`, on this plan.
+fn admit<B: Backend>(party: &Party<B>, link: &Link, role: Role, plan: [u8; 32]) -> Result<(), Failure> {
+    let (key, config) = (link.peer(), &party.config);
+    let (listed, other) = match role {
+        Role::Client => (config.clients.contains(&key), config.owners.contains(&key)),
+        _ => (config.owners.contains(&key), config.clients.contains(&key)),
+    };
+    if !listed || link.role() != role {
+        let (what, may) = match role {
+            Role::Client => ("a data owner", "listed as a model owner"),
+            _ => ("the model owner", "listed as a data owner"),
+        };
         let text = format!("the caller is not listed as {what} here");
-        return Err(Failure::new(ExitCode::Identity, text));
+        let failure = Failure::new(ExitCode::Identity, text);
+        return Err(match other {
+            true => failure.with_detail(Detail::Item(Label::new(may))),
+            false => failure,
+        });
     }
-    if !same_plan {
-        return Err(Failure::new(ExitCode::PlanMismatch, "the caller works on another plan"));
+    if plan != party.digest.0 {
+        let failure = Failure::new(ExitCode::PlanMismatch, "the caller works on another plan");
+        return Err(failure.with_detail(Detail::Item(Label::new("plan"))));
     }
     Ok(())
 }

@@ -1,108 +1,167 @@
-//! P1: does what P0 leads it to, if it can.
+//! P1: does what P0 leads it to, if it can. Every message of P0's but two gets one answer.
 
-use super::job::{self, Outcome};
-use super::state::{Party, Waiting};
+use super::piece::{self, Granted};
+use super::state::Party;
+use super::stock::Stock;
 use super::{Ended, Hooks, TICK};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::Fingerprint;
-use crate::jobs::{Follow, Job, Lead};
-use crate::transport::Link;
+use crate::jobs::{Follow, Job, JobId, Lead, Piece};
+use crate::transport::{Detail, Label, Link};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
+use twoply_preprocessing::Peek;
 use twoply_primitives::Backend;
 
-/// How long the data owner may take to reach this party after it reached P0.
-const GATHER: Duration = Duration::from_secs(10);
+/// How long P1 waits for what its owner sent to both parties at once. Then it says that it has not heard of it, and P0 does
+/// something else.
+const GRACE: Duration = Duration::from_millis(20);
 
-/// Serves jobs over one link to the peer.
+/// P1's work over one link to P0.
+struct Follower<'a, 'p, B: Backend> {
+    party: &'a Party<'p, B>,
+    peer: &'a mut Link,
+    granted: HashMap<JobId, Granted<B>>,
+}
+
+/// Follows until the link ends, or this process shall.
 pub fn run<B: Backend>(party: &Party<B>, peer: &mut Link, hooks: &Hooks) -> Result<Ended, Failure> {
-    loop {
-        if hooks.stopped() {
-            return Ok(Ended::Stopped);
-        }
-        if let Some(failure) = party.door_failure() {
-            return Err(failure);
-        }
-        let heard =
-            peer.waiting(TICK).and_then(|heard| if heard { peer.recv_message().map(Some) } else { Ok(None) });
-        match heard {
-            Ok(None) => party.reap(),
-            Ok(Some(Lead::Job { job, client, weights, reserve })) => {
-                one(party, peer, (job, client, weights, reserve), hooks)?;
-            }
-            Ok(Some(Lead::Bye)) => return Ok(Ended::PeerLeft),
-            Err(e) if super::left(&e) => return Ok(Ended::PeerLeft),
-            Err(e) => return Err(e.into()),
-        }
-    }
+    let mut follower = Follower { party, peer, granted: HashMap::new() };
+    let result = follower.work(hooks);
+    super::abandon(party, follower.granted.into_values());
+    result
 }
 
-type Order = (Job, Fingerprint, [u8; 32], Option<(u64, u64)>);
-
-fn one<B: Backend>(party: &Party<B>, peer: &mut Link, order: Order, hooks: &Hooks) -> Result<(), Failure> {
-    let (reserve, _serving) = (order.3, party.larder.serving());
-    let client = match prepare(party, order) {
-        Ok(client) => client,
-        Err(refusal) => {
-            let (link, failure) = *refusal;
-            let said = peer.send_message(&Follow::refused(failure.code()));
-            match link {
-                Some(link) => hooks.refuse(link, failure),
-                None => (hooks.say)(&failure.content().what),
+impl<B: Backend> Follower<'_, '_, B> {
+    fn work(&mut self, hooks: &Hooks) -> Result<Ended, Failure> {
+        loop {
+            if hooks.stopped() {
+                return Ok(Ended::Stopped);
             }
-            return Ok(said?);
-        }
-    };
-    let ready = peer.send_message(&Follow::Ready).map_err(Failure::from).and_then(|()| match reserve {
-        Some((from, to)) => job::reserve(party, peer, from..to).map_err(|f| f.during(Phase::Reserve)),
-        None => Ok(()),
-    });
-    if let Err(failure) = ready {
-        return Err(job::tell(client.link, failure));
-    }
-    match job::run(party, peer, client)? {
-        Outcome::Done(link) => (hooks.back)(link),
-        Outcome::OwnerFailed(link, failure) => hooks.refuse(link, failure),
-    }
-    Ok(())
-}
-
-/// Finds the data owner and checks that this party can do its part.
-fn prepare<B: Backend>(
-    party: &Party<B>,
-    (job, client, weights, reserve): Order,
-) -> Result<Waiting, Box<(Option<Link>, Failure)>> {
-    let found = party.dequeue(GATHER, |w| w.job == job && w.link.peer() == client);
-    let Some(waiting) = found else {
-        let text = format!("the data owner {client} reached P0 but not this party");
-        return Err(Box::new((None, Failure::new(ExitCode::Unreachable, text))));
-    };
-    let check = || -> Result<(), Failure> {
-        if job::weights(party)?.digest != weights {
-            let text = "the parties hold different masked weights";
-            return Err(Failure::new(ExitCode::PlanMismatch, text)
-                .remedy("provision both parties again from the same weights"));
-        }
-        let reserved = party.reserved();
-        let book = party.book();
-        let next = book.ledger.tally().next;
-        let fits = match reserve {
-            Some((from, to)) => {
-                from == next
-                    && to > from
-                    && to <= party.set.dealt(next)
-                    && reserved + (to - from) >= job.images.into()
+            if let Some(failure) = self.party.door_failure() {
+                return Err(failure);
             }
-            None => reserved >= job.images.into(),
+            if !self.peer.waiting(TICK)? {
+                self.party.requests.reap();
+                continue;
+            }
+            match self.peer.hear()? {
+                Lead::Sets(theirs) => self.look(&theirs)?,
+                Lead::Bind(set, digest) => {
+                    let answer = self.party.binds.answer(set, digest, |digest| {
+                        let gone = || Failure::new(ExitCode::KeysMissing, "the key set is gone");
+                        self.party.stocks.get(set).ok_or_else(gone)?.bind(digest)
+                    });
+                    self.party.tell(self.peer, &answer)?;
+                }
+                Lead::Grant(job, client, piece) => self.give(&job, client, &piece)?,
+                Lead::Run(id, half, digest) => self.run(id, half, digest)?,
+                Lead::Drop(id, code) => {
+                    let failure = Failure::new(code.exit(), "P0 ended this request");
+                    self.lose(id, failure)?;
+                }
+                Lead::Bye => return Ok(Ended::PeerLeft("it was stopped".into())),
+            }
+        }
+    }
+
+    fn look(&mut self, theirs: &[crate::jobs::SetState]) -> Result<(), Failure> {
+        let (stocks, say) = (&self.party.stocks, self.party.say());
+        stocks.look(say)?;
+        let mine = stocks.states();
+        stocks.agree(theirs, say)?;
+        Ok(self.party.tell(self.peer, &Follow::Sets(mine))?)
+    }
+
+    fn give(&mut self, job: &Job, client: Fingerprint, piece: &Piece) -> Result<(), Failure> {
+        let Some(asked) = self.party.requests.find(job, client, GRACE) else {
+            return Ok(self.party.tell(self.peer, &Follow::NotYet)?);
         };
-        if !fits {
-            let text =
-                format!("this party has keys up to image {} and {reserved} reserved", party.set.dealt(next));
+        // the segment stays open until the piece is leased
+        let (stock, _peek) = match self.check(piece, asked.left) {
+            Ok(checked) => checked,
+            Err(failure) => {
+                self.party.tell(self.peer, &Follow::Refused(failure.code().into()))?;
+                self.party.requests.end(job.id, failure);
+                return Ok(());
+            }
+        };
+        self.party.tell(self.peer, &Follow::Ready)?;
+        let reserved = piece::reserve(self.party, self.peer, &stock, piece);
+        let granted = reserved.and_then(|()| piece::grant(self.party, stock.clone(), (job.id, client), piece));
+        self.granted.insert(job.id, granted.map_err(|f| f.during(Phase::Reserve))?);
+        self.party.stocks.keep_loaded(stock.id());
+        self.party.stocks.check_low(self.party.say());
+        Ok(())
+    }
+    /// Whether this party can do its part of a piece.
+    fn check(&self, piece: &Piece, left: u32) -> Result<(Arc<Stock<B>>, Peek), Failure> {
+        let stock = self.party.stocks.get(piece.key_set);
+        let none = || Failure::new(ExitCode::KeysMissing, format!("key set {} is not here", piece.key_set));
+        let stock = stock.ok_or_else(none)?;
+        if stock.weights_digest() != Some(piece.weights) {
+            let text = "this party has other masked weights than P0, or none";
+            let item = Detail::Item(Label::new("masked weights"));
+            return Err(Failure::new(ExitCode::KeysMissing, text)
+                .remedy("let the model owner run `twoply provision` for both parties")
+                .with_detail(item));
+        }
+        let ((position, reserved), next) = (stock.position(), stock.tally().next);
+        let (dealt, images) = (stock.set.dealt(next), u64::from(piece.images));
+        let (cut, end) = (stock.set.cut(), piece.first.saturating_add(images));
+        let segment = (piece.first / u64::from(cut.segment_images())).min(u32::MAX.into()) as u32;
+        let inside = cut.range(segment).is_some_and(|r| end <= r.end);
+        let reserve = match piece.from == piece.to {
+            true => reserved >= images,
+            false => {
+                let more = piece.from == next && piece.to > next && piece.to <= dealt;
+                more && reserved + (piece.to - piece.from) >= images
+            }
+        };
+        if images == 0 || piece.images > left || piece.first != position || !inside || !reserve {
+            let text = format!("this party stands at image {position} and has keys up to {dealt}");
             return Err(Failure::new(ExitCode::KeysMissing, text));
         }
-        Ok(())
-    };
-    match check() {
-        Ok(()) => Ok(waiting),
-        Err(failure) => Err(Box::new((Some(waiting.link), failure))),
+        match stock.set.peek(segment) {
+            Ok(peek) => Ok((stock, peek)),
+            Err(e) => {
+                self.party.stocks.condemn(stock.id(), &e.to_string(), self.party.say());
+                Err(e.into())
+            }
+        }
+    }
+
+    fn run(&mut self, id: JobId, half: [u8; 16], digest: [u8; 32]) -> Result<(), Failure> {
+        if !self.granted.contains_key(&id) {
+            return Ok(self.party.tell(self.peer, &Follow::Refused(ExitCode::PlanMismatch.into()))?);
+        }
+        let Some(input) = self.party.requests.input(id, GRACE) else {
+            return Ok(self.party.tell(self.peer, &Follow::NotYet)?);
+        };
+        let input = match input {
+            Ok(input) => input,
+            Err(failure) => {
+                self.party.tell(self.peer, &Follow::Refused(ExitCode::PeerFailed.into()))?;
+                return self.lose(id, failure);
+            }
+        };
+        let _serving = self.party.larder.serving();
+        let Some(granted) = self.granted.remove(&id) else { return Ok(()) };
+        let mine = *blake3::hash(&input).as_bytes();
+        self.party.tell(self.peer, &Follow::Running(granted.half(), mine))?;
+        match granted.fits(&input, half, digest) {
+            Ok(()) => granted.run(self.party, self.peer, input),
+            Err(mismatch) => super::mismatch(self.party, granted, mismatch),
+        }
+    }
+    fn lose(&mut self, id: JobId, failure: Failure) -> Result<(), Failure> {
+        match self.granted.remove(&id) {
+            Some(granted) => super::lose(self.party, granted, failure),
+            None => {
+                self.party.requests.end(id, failure);
+                Ok(())
+            }
+        }
     }
 }

@@ -1,110 +1,235 @@
-//! P0: picks the next job and leads P1 through it.
+//! P0: leads P1 from message to message. P1 speaks when it is spoken to, so the two never talk past each other; what owners
+//! do meanwhile waits in [`super::requests`].
 
-use super::job::{self, Outcome};
-use super::state::{Party, Waiting};
+use super::piece::{self, Granted, Mismatch};
+use super::requests::Asked;
+use super::state::Party;
+use super::stocks::Common;
 use super::{Ended, Hooks, TICK};
 use crate::exit::{ExitCode, Failure, Phase};
-use crate::jobs::{Follow, Lead};
-use crate::transport::{Link, Reason};
-use std::time::Duration;
-use twoply_primitives::Backend;
+use crate::jobs::{Follow, JobId, Lead, Piece};
+use crate::transport::{Detail, Label, Link, Reason};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+use twoply_preprocessing::Peek;
+use twoply_primitives::{Backend, KeySetId};
 
-/// Serves jobs over one link to the peer.
+/// How often the two tell each other what key sets they have.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// P0's work over one link to P1.
+struct Leader<'a, 'p, B: Backend> {
+    party: &'a Party<'p, B>,
+    peer: &'a mut Link,
+    granted: HashMap<JobId, Granted<B>>,
+    looked: Instant,
+}
+
+/// Leads until the link ends, or this process shall.
 pub fn run<B: Backend>(party: &Party<B>, peer: &mut Link, hooks: &Hooks) -> Result<Ended, Failure> {
-    loop {
-        if hooks.stopped() {
-            let _ = peer.send_message(&Lead::Bye);
-            return Ok(Ended::Stopped);
-        }
-        if let Some(failure) = party.door_failure() {
-            return Err(failure);
-        }
-        match heard(peer) {
-            Ok(()) => {}
-            Err(e) if super::left(&e) => return Ok(Ended::PeerLeft),
-            Err(e) => return Err(e.into()),
-        }
-        let Some(client) = party.dequeue(TICK, |_| true) else { continue };
-        // the peer may have left while nobody asked for anything: the client waits for it to come back
-        match heard(peer) {
-            Ok(()) => {}
-            Err(e) if super::left(&e) => {
-                party.put_back(client);
-                return Ok(Ended::PeerLeft);
+    let mut leader = Leader { party, peer, granted: HashMap::new(), looked: Instant::now() };
+    let result = leader.work(hooks);
+    super::abandon(party, leader.granted.into_values());
+    result
+}
+
+impl<B: Backend> Leader<'_, '_, B> {
+    fn work(&mut self, hooks: &Hooks) -> Result<Ended, Failure> {
+        loop {
+            if hooks.stopped() {
+                let _ = self.party.tell(self.peer, &Lead::Bye);
+                return Ok(Ended::Stopped);
             }
-            Err(e) => return Err(job::tell(client.link, e.into())),
-        }
-        if let Some(ended) = one(party, peer, client, hooks)? {
-            return Ok(ended);
+            if let Some(failure) = self.party.door_failure() {
+                return Err(failure);
+            }
+            // between messages, P1 has nothing to say but that it goes
+            if self.peer.waiting(Duration::ZERO)? {
+                self.peer.hear::<Follow>()?;
+            }
+            if self.party.peer_waits() {
+                return Ok(Ended::Replaced);
+            }
+            if self.looked.elapsed() >= LOOK {
+                self.look()?;
+            }
+            if !self.something()? {
+                self.party.requests.reap();
+                self.party.requests.wait(TICK);
+            }
         }
     }
-}
+    /// Does one thing, if there is something to do.
+    fn something(&mut self) -> Result<bool, Failure> {
+        let mut did = false;
+        if let Some((set, digest)) = self.party.binds.next() {
+            self.bind(set, digest)?;
+            did = true;
+        }
+        if let Some(asked) = self.party.requests.waiting() {
+            self.give(asked)?;
+            did = true;
+        }
+        if let Some(id) = self.party.requests.ready() {
+            self.run(id)?;
+            did = true;
+        }
+        Ok(did)
+    }
+    fn ask(&mut self, message: &Lead) -> Result<Follow, Failure> {
+        self.party.tell(self.peer, message)?;
+        Ok(self.peer.hear()?)
+    }
+    fn out_of_step(&self) -> Failure {
+        let text = format!("{} answers something else than it was asked", self.peer.name());
+        Failure::new(ExitCode::PlanMismatch, text).told_as(Reason::OutOfStep)
+    }
 
-/// What the peer has to say between jobs: nothing, or that it is gone.
-fn heard(peer: &mut Link) -> crate::transport::Result<()> {
-    if peer.waiting(Duration::ZERO)? { peer.recv_message() } else { Ok(()) }
-}
+    /// Tells P1 what key sets are here, and hears what is there.
+    fn look(&mut self) -> Result<(), Failure> {
+        self.looked = Instant::now();
+        let say = self.party.say();
+        self.party.stocks.look(say)?;
+        match self.ask(&Lead::Sets(self.party.stocks.states()))? {
+            Follow::Sets(theirs) => self.party.stocks.agree(&theirs, say),
+            _ => Err(self.out_of_step()),
+        }
+    }
+    /// A model owner wants to bind a weight mask: to the same at both parties, or not at all.
+    fn bind(&mut self, set: KeySetId, digest: [u8; 32]) -> Result<(), Failure> {
+        match self.ask(&Lead::Bind(set, digest))? {
+            Follow::Ready => {
+                let bound = self.party.stocks.get(set).map(|s| s.bind(digest));
+                let gone = || Err(Failure::new(ExitCode::KeysMissing, "the key set is gone"));
+                self.party.binds.settle(set, digest, bound.unwrap_or_else(gone));
+            }
+            Follow::NotYet => self.party.binds.later(set),
+            Follow::Refused(code) => {
+                let text = "P1 does not bind these weights: its model owner named others, or its mask is bound";
+                self.party.binds.settle(set, digest, Err(Failure::new(code.exit(), text)));
+            }
+            _ => return Err(self.out_of_step()),
+        }
+        Ok(())
+    }
 
-/// One job; says if the peer left before anything was reserved for it.
-fn one<B: Backend>(
-    party: &Party<B>,
-    peer: &mut Link,
-    client: Waiting,
-    hooks: &Hooks,
-) -> Result<Option<Ended>, Failure> {
-    let (job, _serving) = (client.job, party.larder.serving());
-    let (weights, reserve) = match prepare(party, u64::from(job.images)) {
-        Ok(ready) => ready,
-        Err(failure) => {
-            hooks.refuse(client.link, failure);
-            return Ok(None);
+    /// Grants the next images to a request, if P1 has heard of it.
+    fn give(&mut self, asked: Asked) -> Result<(), Failure> {
+        let id = asked.job.id;
+        // the segment stays open until the piece is leased
+        let (common, piece, _peek) = match self.choose(&asked) {
+            Ok(chosen) => chosen,
+            Err(_) if self.looked.elapsed() > TICK => return self.look(), // perhaps there is more by now
+            Err(refusal) => {
+                self.party.requests.end(id, refusal);
+                return Ok(());
+            }
+        };
+        match self.ask(&Lead::Grant(asked.job, asked.client, piece))? {
+            Follow::Ready => {}
+            Follow::NotYet => {
+                if self.party.requests.later(id, None) {
+                    let text = format!("the data owner {} reached P0 but not P1", asked.client);
+                    let missing = Detail::Item(Label::new("the other party"));
+                    self.party.requests.end(id, Failure::new(ExitCode::Unreachable, text).with_detail(missing));
+                }
+                return Ok(());
+            }
+            Follow::Refused(code) => {
+                let failure = Failure::new(code.exit(), "P1 cannot run this job").with_peer(self.peer.name());
+                self.party.requests.end(id, failure);
+                return self.look();
+            }
+            _ => return Err(self.out_of_step()),
         }
-    };
-    let order = Lead::Job { job, client: client.link.peer(), weights, reserve };
-    match peer.send_message(&order).and_then(|()| peer.recv_message()) {
-        Ok(Follow::Ready) => {}
-        // It was stopped while the order was on its way.
-        Err(e) if super::left(&e) => {
-            hooks.refuse(client.link, Failure::from(e).told_as(Reason::Interrupted));
-            return Ok(Some(Ended::PeerLeft));
+        let reserved = piece::reserve(self.party, self.peer, &common.stock, &piece);
+        let granted = reserved.and_then(|()| {
+            piece::grant(self.party, common.stock.clone(), (id, asked.client), &piece)
+        });
+        self.granted.insert(id, granted.map_err(|f| f.during(Phase::Reserve))?);
+        self.party.stocks.keep_loaded(common.stock.id());
+        self.party.stocks.check_low(self.party.say());
+        Ok(())
+    }
+    /// From which key set a request gets its next images, and which.
+    fn choose(&self, asked: &Asked) -> Result<(Common<B>, Piece, Peek), Failure> {
+        let party = self.party;
+        let [left, bare] = party.stocks.left();
+        let free = left.saturating_sub(party.requests.promised(asked.job.id));
+        let short = |wanted: u64, free: u64| {
+            let text = format!("{wanted} images asked for, keys for {free} are left");
+            let failure = Failure::new(ExitCode::KeysMissing, text).with_detail(Detail::Short(wanted, free));
+            failure.remedy("deal more keys, and put them into the key folders of both parties")
+        };
+        if left == 0 && bare > 0 {
+            return Err(Failure::new(ExitCode::KeysMissing, "the parties have no weights yet")
+                .remedy("let the model owner run `twoply provision` first")
+                .with_detail(Detail::Item(Label::new("masked weights"))));
         }
-        Err(e) => return Err(job::tell(client.link, e.into())),
-        Ok(Follow::Refused(code)) => {
-            let code = ExitCode::from_number(code).unwrap_or(ExitCode::PeerFailed);
-            let failure = Failure::new(code, "P1 cannot run this job").with_peer(peer.name());
-            hooks.refuse(client.link, failure);
-            return Ok(None);
+        if free < asked.left.into() {
+            return Err(short(asked.left.into(), free));
+        }
+        loop {
+            let common = party.stocks.pick().ok_or_else(|| short(asked.left.into(), free))?;
+            let (stock, (first, _)) = (&common.stock, common.stock.position());
+            let cut = stock.set.cut();
+            let segment = (first / u64::from(cut.segment_images())).min(u32::MAX.into()) as u32;
+            // a damaged segment shows before anything is reserved for it
+            let peek = match stock.set.peek(segment) {
+                Ok(peek) => peek,
+                Err(e) => {
+                    party.stocks.condemn(stock.id(), &e.to_string(), party.say());
+                    continue;
+                }
+            };
+            let end = cut.range(segment).map_or(first, |r| r.end).min(common.dealt);
+            let images = (end - first).min(asked.most.into()) as u32;
+            let reserve = stock.propose(images.into(), common.dealt)?;
+            let weights = common.weights.unwrap_or_default();
+            let key_set = stock.id();
+            let piece = Piece { key_set, first, images, weights, from: reserve.start, to: reserve.end };
+            return Ok((common, piece, peek));
         }
     }
-    if let Some((from, to)) = reserve {
-        let reserved = job::reserve(party, peer, from..to).map_err(|f| f.during(Phase::Reserve));
-        if let Err(failure) = reserved {
-            return Err(job::tell(client.link, failure));
-        }
-    }
-    match job::run(party, peer, client)? {
-        Outcome::Done(link) => (hooks.back)(link),
-        Outcome::OwnerFailed(link, failure) => hooks.refuse(link, failure),
-    }
-    Ok(None)
-}
 
-/// Digest of the weights, and what must be reserved for `images`.
-type Ready = ([u8; 32], Option<(u64, u64)>);
-
-fn prepare<B: Backend>(party: &Party<B>, images: u64) -> Result<Ready, Failure> {
-    let weights = job::weights(party)?.digest;
-    if images == 0 || images > job::MOST_IMAGES {
-        return Err(Failure::new(
-            ExitCode::Model,
-            format!("{images} images in one request; ask for 1 to {}", job::MOST_IMAGES),
-        ));
+    /// Runs what was granted for a request, if P1 has its input too.
+    fn run(&mut self, id: JobId) -> Result<(), Failure> {
+        let Some(input) = self.party.requests.input(id, Duration::ZERO) else { return Ok(()) };
+        let Some(granted) = self.granted.remove(&id) else {
+            self.party.requests.end(id, Failure::new(ExitCode::PlanMismatch, "nothing was granted"));
+            return Ok(());
+        };
+        let input = match input {
+            Ok(input) => input,
+            Err(failure) => {
+                self.party.tell(self.peer, &Lead::Drop(id, failure.code().into()))?;
+                return self.lose(granted, failure);
+            }
+        };
+        let _serving = self.party.larder.serving();
+        let digest = *blake3::hash(&input).as_bytes();
+        match self.ask(&Lead::Run(id, granted.half(), digest))? {
+            Follow::Running(half, theirs) => match granted.fits(&input, half, theirs) {
+                Ok(()) => granted.run(self.party, self.peer, input),
+                Err(mismatch) => self.mismatch(granted, mismatch),
+            },
+            Follow::NotYet => {
+                // P1 gives its owner up in time
+                self.party.requests.later(id, Some(input));
+                self.granted.insert(id, granted);
+                Ok(())
+            }
+            Follow::Refused(code) => {
+                let lost = Failure::new(code.exit(), "the other party lost the data owner");
+                self.lose(granted, lost)
+            }
+            _ => Err(self.out_of_step()),
+        }
     }
-    let missing = images.saturating_sub(party.reserved());
-    if missing == 0 {
-        return Ok((weights, None));
+    fn mismatch(&mut self, granted: Granted<B>, mismatch: Mismatch) -> Result<(), Failure> {
+        super::mismatch(self.party, granted, mismatch)
     }
-    let book = party.book();
-    let range = book.ledger.propose(missing, party.set.dealt(book.ledger.tally().next))?;
-    Ok((weights, Some((range.start, range.end))))
+    fn lose(&mut self, granted: Granted<B>, failure: Failure) -> Result<(), Failure> {
+        super::lose(self.party, granted, failure)
+    }
 }

@@ -5,10 +5,11 @@
 
 use super::TICK;
 use super::state::Party;
+use super::stock::Stock;
 use crate::exit::Failure;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use twoply_nn::{Plan, roles};
 use twoply_primitives::session::{Own, Prepared};
@@ -42,7 +43,8 @@ struct Shelf<B: Backend> {
 }
 
 /// Images of a segment that lack preparation.
-struct Gap {
+struct Gap<B: Backend> {
+    stock: Arc<Stock<B>>,
     segment: u32,
     images: Range<usize>,
 }
@@ -123,37 +125,35 @@ impl<B: Backend> Larder<B> {
     }
 
     /// The first images that the next data owner will be given and that lack preparation, if there is room.
-    fn gap(&self, party: &Party<B>) -> Option<Gap> {
-        party.weights()?;
-        let (next, end) = {
-            let book = party.book();
-            let marked = book.ledger.tally().next;
-            (marked - book.reserved.iter().map(|r| r.left()).sum::<u64>(), party.set.dealt(marked))
-        };
+    fn gap(&self, party: &Party<B>) -> Option<Gap<B>> {
+        let common = party.stocks.pick()?;
+        let (next, _) = common.stock.position();
+        let stock = common.stock;
         let mut shelf = self.shelf();
-        let coming: Vec<Gap> = party
+        let coming: Vec<(u32, Range<usize>)> = stock
             .set
             .cut()
-            .pieces(next..end.min(next + shelf.wanted))
-            .map(|(segment, r)| Gap { segment, images: r.start as usize..r.end as usize })
+            .pieces(next..common.dealt.min(next + shelf.wanted))
+            .map(|(segment, r)| (segment, r.start as usize..r.end as usize))
             .collect();
-        let of = |p: &Prepared<B>| coming.iter().find(|g| g.segment == p.origin().segment);
-        shelf.stock.retain(|p| of(p).is_some_and(|g| p.images().contains(&g.images.start)));
+        let here = |p: &Prepared<B>| p.origin().set == stock.id();
+        let of = |p: &Prepared<B>| coming.iter().find(|g| here(p) && g.0 == p.origin().segment);
+        shelf.stock.retain(|p| of(p).is_some_and(|g| p.images().contains(&g.1.start)));
         let held: usize = shelf.stock.iter().map(Prepared::elements).sum();
         let room = (MOST / (B::Ring::BITS as usize / 8)).saturating_sub(held) / self.per_image.max(1);
-        let gap = coming.into_iter().find_map(|Gap { segment, images }| {
-            let there = shelf.stock.iter().find(|p| p.origin().segment == segment);
+        let gap = coming.into_iter().find_map(|(segment, images)| {
+            let there = shelf.stock.iter().find(|p| here(p) && p.origin().segment == segment);
             let from = there.map_or(images.start, |p| p.images().end);
             let to = images.end.min(from + TOGETHER);
-            (from < to).then_some(Gap { segment, images: from..to })
+            (from < to).then(|| Gap { stock: stock.clone(), segment, images: from..to })
         })?;
         (gap.images.len() <= room && self.per_image > 0).then_some(gap)
     }
 
-    fn fill(&self, party: &Party<B>, gap: Gap) -> Result<(), Failure> {
+    fn fill(&self, party: &Party<B>, gap: Gap<B>) -> Result<(), Failure> {
         let began = Instant::now();
-        let Some(weights) = party.weights() else { return Ok(()) };
-        let (keys, dev) = (party.set.peek(gap.segment)?, &party.dev);
+        let weights = gap.stock.weights(&party.dev, &party.program)?;
+        let (keys, dev) = (gap.stock.set.peek(gap.segment)?, &party.dev);
         let own = Own {
             dev,
             me: party.me,

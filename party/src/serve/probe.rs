@@ -32,7 +32,7 @@ pub fn answer<B: Backend>(
         return Err(Failure::new(ExitCode::Policy, "a probe asks for more bytes than probes may"));
     }
     match probe {
-        Probe::About => link.send_message(&about(party)?)?,
+        Probe::About => link.say(&about(party)?)?,
         Probe::Echo { up, down } => {
             link.recv(up as usize)?;
             link.send(&vec![0; down as usize])?;
@@ -46,7 +46,11 @@ fn about<B: Backend>(party: &Party<B>) -> Result<About, Failure> {
         protocol: PROTOCOL_VERSION,
         software: Label::new(env!("CARGO_PKG_VERSION")),
         plan: party.digest.0,
-        provisioned: party.weights_digest().is_some(),
+        provisioned: party.stocks.provisioned(),
+        met: party.met(),
+        sets: party.stocks.ids().len() as u32,
+        images: party.stocks.left()[0],
+        concern: party.stocks.concern(),
         clock: now()?,
     })
 }

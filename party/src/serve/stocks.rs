@@ -1,0 +1,286 @@
+//! All key sets of a party, and what the two parties have in common: those that both name, from the larger cursor on, up
+//! to where both have keys, under the same masked weights.
+
+use super::stock::Stock;
+use crate::exit::{ExitCode, Failure};
+use crate::jobs::{Concern, MOST_SETS, SetState};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use twoply_nn::Plan;
+use twoply_preprocessing::{Error, KeyDir, Layout, PlanDigest};
+use twoply_primitives::{Backend, KeySetId, PartyId};
+
+/// Shares of the full stock at which its end is said to be near, in percent.
+const LOW: [u64; 2] = [20, 5];
+
+/// A key set that both parties have.
+pub struct Common<B: Backend> {
+    pub stock: Arc<Stock<B>>,
+    /// One past the last image for which both have keys.
+    pub dealt: u64,
+    /// Digest of the masked weights that both have; `None` as long as one of them has none.
+    pub weights: Option<[u8; 32]>,
+}
+
+impl<B: Backend> Common<B> {
+    /// Images that can still be given away.
+    pub fn left(&self) -> u64 {
+        self.dealt.saturating_sub(self.stock.position().0)
+    }
+}
+
+impl<B: Backend> Clone for Common<B> {
+    fn clone(&self) -> Self {
+        Common { stock: self.stock.clone(), ..*self }
+    }
+}
+
+/// The key sets of a party.
+pub struct Stocks<B: Backend> {
+    dir: KeyDir,
+    plan: PlanDigest,
+    layout: Layout,
+    insecure: bool,
+    inner: Mutex<Inner<B>>,
+}
+
+struct Inner<B: Backend> {
+    open: BTreeMap<KeySetId, Arc<Stock<B>>>,
+    /// Key sets all of whose images are spent, and what was burnt of them.
+    spent: BTreeSet<KeySetId>,
+    burnt: u64,
+    common: Vec<Common<B>>,
+    /// What was said of key sets that cannot be used.
+    faults: HashMap<KeySetId, String>,
+    /// Images when the stock was full, and how many of [`LOW`] have been said since.
+    full: u64,
+    low: usize,
+    concern: Concern,
+}
+
+/// What to do with something worth saying.
+pub type Say<'a> = &'a (dyn Fn(&str) + Sync);
+
+impl<B: Backend> Stocks<B> {
+    /// Opens the folder of key sets. One that cannot be used is said and left out.
+    ///
+    /// # Errors
+    /// What the first unusable one fails with, if none is usable; 8 if there is none at all.
+    pub fn open(
+        keys: PathBuf,
+        me: PartyId,
+        (plan, insecure): (&Plan, bool),
+        say: Say<'_>,
+    ) -> Result<Self, Failure> {
+        let dir = KeyDir::open(keys, me)?;
+        let inner = Inner {
+            open: BTreeMap::new(),
+            spent: BTreeSet::new(),
+            burnt: 0,
+            common: vec![],
+            faults: HashMap::new(),
+            full: 0,
+            low: 0,
+            concern: Concern::None,
+        };
+        let stocks =
+            Stocks { dir, plan: plan.digest()?, layout: plan.layout(), insecure, inner: Mutex::new(inner) };
+        let first = stocks.look(say)?;
+        if stocks.inner().open.is_empty() {
+            // says that none is there
+            let none = || stocks.dir.choose(stocks.plan).err().map(Failure::from);
+            let nothing = || Failure::new(ExitCode::KeysMissing, "there is no usable key set");
+            return Err(first.or_else(none).unwrap_or_else(nothing));
+        }
+        Ok(stocks)
+    }
+    fn inner(&self) -> MutexGuard<'_, Inner<B>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks into the folder: takes key sets that are new, lets go of those that are spent. Gives the first thing that is
+    /// wrong with one that cannot be used; the others go on.
+    pub fn look(&self, say: Say<'_>) -> Result<Option<Failure>, Failure> {
+        self.retire()?;
+        let (ids, mut first) = (self.dir.key_sets()?, None);
+        let known = |inner: &Inner<B>, id| inner.open.contains_key(id) || inner.spent.contains(id);
+        let new: Vec<_> = ids.into_iter().filter(|id| !known(&self.inner(), id)).collect();
+        for id in new {
+            match self.take(id) {
+                Ok(Some(stock)) => {
+                    let mut inner = self.inner();
+                    let (images, started) = (stock.set.cut().images(), !inner.common.is_empty());
+                    inner.open.insert(id, Arc::new(stock));
+                    inner.full += images;
+                    inner.low = 0;
+                    if started {
+                        say(&format!("key set {id} with {images} images is new"));
+                    }
+                    inner.faults.remove(&id);
+                }
+                Ok(None) => {}
+                Err(failure) => {
+                    let what = failure.content().what.clone();
+                    if self.inner().faults.insert(id, what.clone()).as_ref() != Some(&what) {
+                        say(&format!("key set {id} cannot be used: {what}; {}", failure.content().remedy));
+                    }
+                    first.get_or_insert(failure);
+                }
+            }
+        }
+        Ok(first)
+    }
+    /// Opens a key set, if it is for this plan, begun and not spent.
+    fn take(&self, id: KeySetId) -> Result<Option<Stock<B>>, Failure> {
+        let summary = match self.dir.summary(id) {
+            Err(Error::Missing { .. }) => return Ok(None), // a deal that is under way, or was killed at its beginning
+            other => other?,
+        };
+        if summary.plan != self.plan {
+            return Ok(None);
+        }
+        if summary.left() == 0 {
+            self.inner().spent.insert(id);
+            return Ok(None);
+        }
+        let stock = Stock::open(&self.dir, id, (self.plan, self.layout.clone()), self.insecure)?;
+        stock.find_weights()?;
+        Ok(Some(stock))
+    }
+    /// Lets go of key sets all of whose images are spent and given away.
+    fn retire(&self) -> Result<(), Failure> {
+        let inner = &mut *self.inner();
+        let over = |s: &Arc<Stock<B>>| s.position().0 == s.set.cut().images() && Arc::strong_count(s) <= 2;
+        let ids: Vec<_> = inner.open.iter().filter(|(_, s)| over(s)).map(|(id, _)| *id).collect();
+        for id in ids {
+            inner.common.retain(|c| c.stock.id() != id);
+            let Some(stock) = inner.open.remove(&id) else { continue };
+            stock.settle()?;
+            (0..stock.set.cut().segments()).try_for_each(|segment| stock.sweep(segment))?;
+            inner.burnt += stock.tally().burnt();
+            inner.spent.insert(id);
+        }
+        Ok(())
+    }
+
+    /// What the other party is told.
+    pub fn states(&self) -> Vec<SetState> {
+        let good = |s: &&Arc<Stock<B>>| s.fault().is_none();
+        self.inner().open.values().filter(good).take(MOST_SETS).map(|s| s.state()).collect()
+    }
+    /// Takes what the other party told: burns what only one of the two has spent, and finds what both have.
+    pub fn agree(&self, theirs: &[SetState], say: Say<'_>) -> Result<(), Failure> {
+        let inner = &mut *self.inner();
+        let mut common = vec![];
+        for theirs in theirs {
+            let Some(stock) = inner.open.get(&theirs.key_set).filter(|s| s.fault().is_none()) else { continue };
+            let mine = stock.state();
+            let burnt = stock.catch_up(theirs.cursor)?;
+            if mine.cursor != theirs.cursor {
+                let (behind, concern) = match mine.cursor < theirs.cursor {
+                    true => ("this party's", Concern::RestoredHere),
+                    false => ("the other party's", Concern::RestoredThere),
+                };
+                let apart = mine.cursor.abs_diff(theirs.cursor);
+                say(&format!(
+                    "key set {}: {behind} ledger was {apart} images behind: after a crash while reserving, or because \
+                     its key folder was restored from a copy{}",
+                    stock.id(),
+                    if burnt.is_empty() { String::new() } else { format!("; images {burnt:?} are burnt") }
+                ));
+                // a crash loses what one piece reserves
+                if apart > 64.max(u64::from(stock.set.cut().segment_images())) {
+                    inner.concern = concern;
+                }
+            }
+            let weights = mine.weights().filter(|_| mine.weights == theirs.weights);
+            common.push(Common { stock: stock.clone(), dealt: mine.dealt.min(theirs.dealt), weights });
+        }
+        // what was begun is used up first
+        common.sort_by_key(|c| (c.stock.position().0 == 0, c.stock.id()));
+        inner.common = common;
+        Ok(())
+    }
+    /// The peer is gone.
+    pub fn alone(&self) {
+        let inner = self.inner();
+        inner.open.values().for_each(|s| s.forget_reservations());
+    }
+
+    /// One key set.
+    pub fn get(&self, id: KeySetId) -> Option<Arc<Stock<B>>> {
+        self.inner().open.get(&id).filter(|s| s.fault().is_none()).cloned()
+    }
+    /// All that are open here, by name.
+    pub fn ids(&self) -> Vec<KeySetId> {
+        self.inner().open.iter().filter(|(_, s)| s.fault().is_none()).map(|(id, _)| *id).collect()
+    }
+    /// The first key set from which both parties can give images away.
+    pub fn pick(&self) -> Option<Common<B>> {
+        let inner = self.inner();
+        let able = |c: &&Common<B>| c.stock.fault().is_none() && c.weights.is_some() && c.left() > 0;
+        inner.common.iter().find(able).cloned()
+    }
+    /// Images that both parties can give away, and those that only lack weights.
+    pub fn left(&self) -> [u64; 2] {
+        let inner = self.inner();
+        let good = || inner.common.iter().filter(|c| c.stock.fault().is_none());
+        let sum = |weights: bool| good().filter(|c| c.weights.is_some() == weights).map(Common::left).sum();
+        [sum(true), sum(false)]
+    }
+    /// Whether masked weights are there for a key set that is not spent.
+    pub fn provisioned(&self) -> bool {
+        self.inner().open.values().any(|s| s.weights_digest().is_some())
+    }
+    /// Takes the weights of all others than this one off the device, unless they are in use.
+    pub fn keep_loaded(&self, id: KeySetId) {
+        let inner = self.inner();
+        inner.open.values().filter(|s| s.id() != id).for_each(|s| s.unload());
+    }
+    /// Marks a key set as unusable, and says so.
+    pub fn condemn(&self, id: KeySetId, why: &str, say: Say<'_>) {
+        let mut inner = self.inner();
+        inner.concern = Concern::Damaged;
+        if let Some(stock) = inner.open.get(&id) {
+            stock.condemn(why);
+            say(&format!("key set {id} is not used any more: {why}"));
+        }
+    }
+    /// What the operator should look at.
+    pub fn concern(&self) -> Concern {
+        self.inner().concern
+    }
+    /// Notes something for the operator.
+    pub fn worry(&self, concern: Concern) {
+        self.inner().concern = concern;
+    }
+
+    /// Says it when the stock goes to its end.
+    pub fn check_low(&self, say: Say<'_>) {
+        let left = self.left()[0];
+        let inner = &mut *self.inner();
+        inner.full = inner.full.max(left);
+        let passed = LOW.iter().filter(|&&percent| left * 100 <= inner.full * percent).count();
+        if passed > inner.low {
+            inner.low = passed;
+            let (percent, full) = (LOW[passed - 1], inner.full);
+            say(&format!(
+                "keys are running low: {left} images left, less than {percent} % of {full}; deal more (`twoply deal`), \
+                 put them into the key folders of both parties, and have them provisioned"
+            ));
+        }
+    }
+    /// Images left and images burnt, over all key sets; makes the counts durable.
+    pub fn account(&self) -> Result<(u64, u64), Failure> {
+        let inner = self.inner();
+        let (mut left, mut burnt) = (0, inner.burnt);
+        for stock in inner.open.values() {
+            stock.forget_reservations();
+            stock.settle()?;
+            left += stock.left();
+            burnt += stock.tally().burnt();
+        }
+        Ok((left, burnt))
+    }
+}
