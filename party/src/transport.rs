@@ -11,21 +11,27 @@
 //! proved their keys and exchanged a preamble (`preamble.rs`), because a TLS 1.3 client that is about to be
 //! refused believes for half a round trip that it is connected.
 //!
-//! Memory per link is bounded: received bytes wait in an inbox of [`Limits::inbox`] bytes, beyond which the
-//! peer is held back by flow control; sent bytes wait in an outbox of [`Limits::outbox`] bytes, beyond which
+//! Callers are bounded in number before and after they have proved a key (`guests.rs`), and log lines about them
+//! (`refusals.rs`).
+//!
+//! Memory per link is bounded: received bytes wait in an inbox of [`Limits::inbox`] bytes, for a caller that is not
+//! admitted [`Limits::lobby`], beyond which the peer is held back by flow control; sent bytes wait in an outbox of [`Limits::outbox`] bytes, beyond which
 //! `send` reports a peer that does not read. As `send` never waits, both sides may send first, whatever the
 //! sizes of the inboxes.
 //!
 //! An endpoint may be told to emulate longer and slower links than it has (`emulate.rs`).
 
+mod attempt;
 mod dial;
 mod door;
 mod emulate;
+mod ending;
 mod endpoint;
 mod error;
 mod file;
 mod frame;
 mod greet;
+mod guests;
 #[cfg(test)]
 mod hostile;
 mod inbox;
@@ -34,6 +40,7 @@ mod outbox;
 mod preamble;
 mod quic;
 mod reason;
+mod refusals;
 mod socket;
 mod tcp;
 mod tls;
@@ -44,8 +51,9 @@ use std::time::Duration;
 
 pub use dial::{Dial, Transport};
 pub use emulate::{NoShape, Shape};
+pub use ending::{Cause, Ending, Loss};
 pub use endpoint::Endpoint;
-pub use error::Error;
+pub use error::{Error, Seconds};
 pub use frame::{CONTROL_CAP, PAYLOAD_CAP};
 pub use link::{Link, Traffic};
 pub use preamble::{Role, WIRE_VERSION};
@@ -55,6 +63,9 @@ use crate::identity::Fingerprint;
 
 /// Result of this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Received bytes held for a link that a service has not admitted: some control messages.
+const LOBBY: usize = CONTROL_CAP;
 
 /// How long an ABORT may wait for the bytes queued before it, and for the peer's acknowledgement.
 const LINGER: Duration = Duration::from_millis(500);
@@ -90,16 +101,29 @@ impl Accept {
 pub struct Limits {
     /// Silence after which a connection counts as dead. Keep-alives are sent at a quarter of it.
     pub idle: Duration,
-    /// Time for one caller to finish its handshake with us.
+    /// Time for a caller's first byte.
+    pub first_byte: Duration,
+    /// Time for one caller to finish its handshake with us, from its first byte on.
     pub handshake: Duration,
     /// How long a new link's `recv` waits for a silent peer; see [`Link::set_patience`].
     pub patience: Duration,
     /// Received bytes held per link before the peer is held back.
     pub inbox: usize,
+    /// The same for a caller's link that is not admitted; see [`Link::admit`]. Not for reserved keys.
+    pub lobby: usize,
     /// Sent bytes held per link before `send` gives up on a peer that does not read.
     pub outbox: usize,
-    /// Connections held at once, handshakes included; more callers are told to come back.
+    /// Callers held at once, over both transports, who have not finished their handshakes; for more, the oldest goes.
+    pub unfinished: usize,
+    /// Of these, those of one address (of IPv6: one /64) once half of the places are taken.
+    pub unfinished_per_address: usize,
+    /// Links of callers held at once; more callers are told to come back.
     pub connections: usize,
+    /// Links that one key may have at once; more are told to come back.
+    pub links_per_key: usize,
+    /// Keys for which there is always room, of a peer without which nothing goes. Of each, a new link takes the place
+    /// of an older one with the same role, whose owner is told [`Error::Replaced`]: one role, one link.
+    pub reserved: Vec<Fingerprint>,
     /// What every link adds to the real one.
     pub link: Shape,
 }
@@ -108,12 +132,26 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(20),
+            first_byte: Duration::from_secs(3),
             handshake: Duration::from_secs(10),
             patience: Duration::from_secs(60),
             inbox: 64 << 20,
+            lobby: 64 << 20,
             outbox: 1 << 30,
+            unfinished: 256,
+            unfinished_per_address: 16,
             connections: 64,
+            links_per_key: 8,
+            reserved: Vec::new(),
             link: Shape::default(),
         }
+    }
+}
+
+impl Limits {
+    /// For a process that stays up and is called by many: links hold little until they are admitted, and `reserved`
+    /// keys always get in.
+    pub fn service(reserved: impl IntoIterator<Item = Fingerprint>) -> Self {
+        Self { lobby: LOBBY, reserved: reserved.into_iter().collect(), ..Self::default() }
     }
 }

@@ -4,6 +4,13 @@
 
 mod common;
 #[path = "cases"]
+mod causes {
+    #[path = "causes.rs"]
+    mod quic;
+    #[path = "causes.rs"]
+    mod tcp;
+}
+#[path = "cases"]
 mod emulated {
     #[path = "emulated.rs"]
     mod quic;

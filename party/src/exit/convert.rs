@@ -58,6 +58,8 @@ impl From<Wire> for Failure {
             Wire::Uninvited { found, .. } => {
                 failure.remedy(format!("if that is the peer, list {found} as its key in this configuration"))
             }
+            Wire::Unreachable { cause, .. } => failure.remedy(cause.remedy()),
+            Wire::Replaced { peer } => failure.with_peer(peer).told_as(Reason::Replaced),
             Wire::Silent { peer, .. } => failure
                 .remedy("see whether the peer still works; raise the deadline if it is only slow")
                 .with_peer(peer)
@@ -94,7 +96,9 @@ fn code_of(error: &Wire) -> ExitCode {
         | Wire::NobodyCame { .. }
         | Wire::Silent { .. }
         | Wire::Stuck { .. }
-        | Wire::Lost { .. } => ExitCode::Unreachable,
+        | Wire::Lost { .. }
+        | Wire::TooMany { .. }
+        | Wire::Replaced { .. } => ExitCode::Unreachable,
         Wire::Stranger { .. } | Wire::Refused { .. } | Wire::Uninvited { .. } | Wire::Unwanted { .. } => {
             ExitCode::Identity
         }

@@ -1,19 +1,17 @@
 //! Calling a peer by address and key.
 
-use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use quinn::TransportConfig;
 use serde::Deserialize;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::greet::{Broken, Greeter, Line, Side, in_time};
+use super::attempt::Attempt;
+use super::greet::Greeter;
 use super::link::Link;
-use super::tls::{self, Refused};
-use super::{Error, Result, quic, tcp};
+use super::{Cause, Error, Loss, Result};
 use crate::identity::{Fingerprint, Identity};
 
 /// Time for the first attempt; each further one gets twice as long, up to [`LONGEST_ATTEMPT`].
@@ -21,16 +19,6 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(5);
 /// Pause between attempts that failed at once.
 const PAUSE: Duration = Duration::from_millis(200);
-/// TLS alert of a server that speaks none of our protocols (RFC 7301).
-const NO_APPLICATION_PROTOCOL: u8 = 120;
-/// TLS alerts by which a certificate is turned down (RFC 8446, section 6.2).
-const CERTIFICATE_ALERTS: [u8; 8] = [42, 43, 44, 45, 46, 48, 49, 116];
-
-/// How long [`Transport::Auto`] waits for TCP's first answer before it goes on with QUIC.
-const LOOK: Duration = Duration::from_millis(100);
-/// A first answer within this time comes from the same machine room.
-const NEAR: Duration = Duration::from_millis(2);
-
 /// What carries a link. The keys, the frames, the limits and the errors are the same; a listener takes both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -138,18 +126,6 @@ pub(super) struct Caller {
     pub(super) closing: watch::Receiver<bool>,
 }
 
-/// One try at one address.
-struct Attempt<'a> {
-    caller: &'a Caller,
-    dial: &'a Dial,
-    address: SocketAddr,
-    start: Instant,
-    /// Until the handshake is over.
-    handshake: Instant,
-    /// Until everything is.
-    end: Instant,
-}
-
 impl Caller {
     /// Calls until someone answers, refuses, or the time is up.
     pub(super) async fn connect(&self, dial: &Dial, addresses: &[SocketAddr]) -> Result<Link> {
@@ -159,117 +135,34 @@ impl Caller {
         let share = dial.within / u32::try_from(addresses.len()).unwrap_or(1).max(1);
         let mut attempt = if dial.retry { FIRST_ATTEMPT } else { share };
         loop {
-            let mut last = String::from("nobody listens there");
+            let mut causes = Vec::new();
             for &address in addresses {
                 let start = Instant::now();
                 let handshake = end.min(start + attempt);
                 match (Attempt { caller: self, dial, address, start, handshake, end }).run().await {
-                    Err(Error::Unreachable { why, .. }) => last = why,
-                    Err(Error::Lost { why, .. }) => last = why,
-                    Err(Error::PeerFailed { reason, .. }) if reason.passing() => last = reason.to_string(),
-                    settled => return settled,
+                    Ok(link) => return Ok(link),
+                    Err(error) => causes.push(passing(error)?),
                 }
             }
             tokio::time::sleep(PAUSE.min(end.saturating_duration_since(Instant::now()))).await;
             if !dial.retry || Instant::now() >= end {
-                let waited = start.elapsed().into();
-                return Err(Error::Unreachable { address: dial.address.clone(), waited, why: last });
+                let (address, waited) = (dial.address.clone(), start.elapsed().into());
+                let cause = causes.into_iter().max_by_key(Cause::rank).unwrap_or(Cause::NoAnswer);
+                return Err(Error::Unreachable { address, waited, cause });
             }
             attempt = (attempt * 2).min(LONGEST_ATTEMPT);
         }
     }
 }
 
-impl Attempt<'_> {
-    async fn run(&self) -> Result<Link> {
-        match self.dial.transport {
-            Transport::Quic => self.quic().await,
-            Transport::Tcp => match self.reach(self.handshake).await {
-                Ok((stream, _)) => self.tcp(stream).await,
-                Err(error) => Err(error),
-            },
-            Transport::Auto => self.auto().await,
-        }
-    }
-
-    /// TCP to a peer that is near, as the time of its first answer shows; else QUIC; else, as where UDP is
-    /// blocked, TCP all the same.
-    async fn auto(&self) -> Result<Link> {
-        let reached = self.reach(self.handshake.min(self.start + LOOK)).await;
-        match reached {
-            Ok((stream, took)) if took <= NEAR || self.address.ip().is_loopback() => self.tcp(stream).await,
-            reached => match (self.quic().await, reached) {
-                (Err(Error::Unreachable { .. }), Ok((stream, _))) => self.tcp(stream).await,
-                (result, _) => result,
-            },
-        }
-    }
-
-    /// Opens a TCP connection, and says how long that took: one round trip.
-    async fn reach(&self, until: Instant) -> Result<(TcpStream, Duration)> {
-        let start = Instant::now();
-        let connect = tokio::time::timeout_at(until.into(), TcpStream::connect(self.address));
-        match connect.await {
-            Ok(Ok(stream)) => Ok((stream, start.elapsed())),
-            Ok(Err(e)) if e.kind() == ErrorKind::ConnectionRefused => {
-                Err(self.unreachable("nobody listens there"))
-            }
-            Ok(Err(e)) => Err(self.unreachable(&e.to_string())),
-            Err(_) => Err(self.unreachable("nobody answers there")),
-        }
-    }
-
-    async fn quic(&self) -> Result<Link> {
-        let caller = self.caller;
-        let refused = Refused::default();
-        let whom = (self.address, self.dial.address.as_str());
-        let keys = (&*caller.identity, self.dial.expected, refused.clone());
-        self.greet(quic::connect(&caller.quinn, caller.transport.clone(), whom, keys), &refused).await
-    }
-
-    async fn tcp(&self, stream: TcpStream) -> Result<Link> {
-        let caller = self.caller;
-        let refused = Refused::default();
-        let whom = (self.address, self.dial.address.as_str());
-        let keys = (&*caller.identity, self.dial.expected, refused.clone());
-        self.greet(tcp::connect(stream, whom, keys, caller.closing.clone()), &refused).await
-    }
-
-    /// From the handshake to a link.
-    async fn greet<L: Line>(
-        &self,
-        line: impl Future<Output = Result<L, Broken>>,
-        refused: &Refused,
-    ) -> Result<Link> {
-        let left = self.handshake.saturating_duration_since(Instant::now());
-        let line = in_time(left, line, || self.unreachable("nobody listens there"));
-        let line = line.await.map_err(|broken| self.explain(broken, refused))?;
-        let left = self.end.saturating_duration_since(Instant::now());
-        let late =
-            || Error::Silent { peer: self.dial.address.clone(), what: "preamble", waited: left.into() };
-        // Our own certificate is judged after our side of the handshake is over: the verdict comes here.
-        let link = in_time(left, self.caller.greeter.call(line), late).await;
-        link.map_err(|broken| self.explain(broken, refused))
-    }
-
-    fn unreachable(&self, why: &str) -> Error {
-        let waited = self.start.elapsed().into();
-        Error::Unreachable { address: self.dial.address.clone(), waited, why: why.to_owned() }
-    }
-
-    /// What a failed handshake means to the caller.
-    fn explain(&self, Broken { error, alert }: Broken, refused: &Refused) -> Error {
-        let address = self.dial.address.clone();
-        if let Some(found) = tls::take_refused(refused) {
-            return Error::Stranger { address, wanted: self.dial.expected, found };
-        }
-        match alert {
-            Some((_, NO_APPLICATION_PROTOCOL)) => Error::Version { peer: address, theirs: None },
-            Some((Side::Theirs, alert)) if CERTIFICATE_ALERTS.contains(&alert) => {
-                Error::Refused { address, mine: self.caller.identity.fingerprint() }
-            }
-            _ => error,
-        }
+/// Why a call came to nothing that may go better the next time; an error that is final stays one.
+fn passing(error: Error) -> Result<Cause> {
+    match error {
+        Error::Unreachable { cause, .. } => Ok(cause),
+        Error::Lost { how: Loss::Silence(_), .. } => Ok(Cause::NoAnswer),
+        Error::Lost { how, .. } => Ok(Cause::HungUp(how.to_string())),
+        Error::PeerFailed { reason, .. } if reason.passing() => Ok(Cause::Told(reason)),
+        settled => Err(settled),
     }
 }
 

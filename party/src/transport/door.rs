@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::greet::{Broken, Greeter, Line, Side, in_time};
+use super::guests::{Guests, Ticket};
 use super::link::Link;
+use super::refusals::{Refusals, Why};
 use super::tls::{self, Refused};
 use super::{Error, Result, quic, tcp};
 use crate::identity::Fingerprint;
@@ -21,64 +23,80 @@ pub(super) struct Door {
     pub(super) greeter: Greeter,
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) refused: Refused,
-    /// Cloned into every connection over TCP, to count them.
-    pub(super) guests: Arc<()>,
+    pub(super) guests: Arc<Guests>,
+    pub(super) refusals: Arc<Refusals>,
 }
 
 impl Door {
-    /// Takes callers over QUIC.
+    /// Takes callers over QUIC. Under pressure they must first show that they are where they say, which costs this
+    /// side nothing: no place can be taken with addresses that are made up.
     pub(super) async fn listen_quic(&self, quinn: quinn::Endpoint) {
         while let Some(incoming) = quinn.accept().await {
-            if self.is_full(&quinn) {
-                incoming.refuse();
+            if self.guests.is_pressed() && !incoming.remote_address_validated() {
+                if let Err(cannot) = incoming.retry() {
+                    cannot.into_incoming().refuse();
+                }
                 continue;
             }
             let from = incoming.remote_address();
-            tokio::spawn(self.welcome().take(from, quic::accept(incoming)));
+            let ticket = self.enter(from);
+            ticket.spoke();
+            tokio::spawn(self.welcome(ticket).take(from, quic::accept(incoming)));
         }
     }
 
     /// Takes callers over TCP.
-    pub(super) async fn listen_tcp(
-        &self,
-        quinn: quinn::Endpoint,
-        listener: TcpListener,
-        server: tcp::Server,
-    ) {
+    pub(super) async fn listen_tcp(&self, listener: TcpListener, server: tcp::Server) {
         loop {
             match listener.accept().await {
-                // Hung up on, it calls again.
-                Ok(_) if self.is_full(&quinn) => {}
                 Ok((stream, from)) => {
-                    let line = server.clone().accept(stream, self.guests.clone());
-                    tokio::spawn(self.welcome().take(from, line));
+                    let ticket = self.enter(from);
+                    let line =
+                        spoken(stream, from, self.greeter.limits.first_byte, ticket.clone(), server.clone());
+                    tokio::spawn(self.welcome(ticket).take(from, line));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a caller could not be taken");
+                    if self.refusals.is_news(Why::NoSocket, Instant::now()) {
+                        tracing::warn!(%error, "a caller could not be taken");
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
     }
 
-    fn is_full(&self, quinn: &quinn::Endpoint) -> bool {
-        // One is the door's own.
-        let open = quinn.open_connections() + Arc::strong_count(&self.guests) - 1;
-        let full = open >= self.greeter.limits.connections;
-        if full {
-            tracing::warn!("too many connections; a caller was told to come back");
+    fn enter(&self, from: SocketAddr) -> Arc<Ticket> {
+        let (ticket, gone) = self.guests.enter(from.ip());
+        if gone && self.refusals.is_news(Why::Dismissed, Instant::now()) {
+            tracing::warn!(last = %from, "too many callers have not ended their handshakes; the oldest have to go");
         }
-        full
+        ticket
     }
 
-    fn welcome(&self) -> Welcome {
-        // Not a clone of the door: it would count as a guest.
+    fn welcome(&self, ticket: Arc<Ticket>) -> Welcome {
         Welcome {
             greeter: self.greeter.clone(),
             arrivals: self.arrivals.clone(),
             refused: self.refused.clone(),
+            refusals: self.refusals.clone(),
+            ticket,
         }
     }
+}
+
+/// Waits for a caller's first byte before anything is made for it.
+async fn spoken(
+    stream: TcpStream,
+    from: SocketAddr,
+    within: Duration,
+    ticket: Arc<Ticket>,
+    server: tcp::Server,
+) -> Result<tcp::Line, Broken> {
+    let late = || Error::Silent { peer: from.to_string(), what: "byte", waited: within.into() };
+    let first = async { stream.readable().await.map_err(|_| late().into()) };
+    in_time(within, first, late).await?;
+    ticket.spoke();
+    server.accept(stream).await
 }
 
 /// What one caller is met with.
@@ -86,36 +104,57 @@ struct Welcome {
     greeter: Greeter,
     arrivals: Arc<Arrivals>,
     refused: Refused,
+    refusals: Arc<Refusals>,
+    ticket: Arc<Ticket>,
 }
 
 impl Welcome {
     /// One caller, from its first packet to a link or a refusal.
     async fn take<L: Line>(self, from: SocketAddr, line: impl Future<Output = Result<L, Broken>>) {
-        let within = self.greeter.limits.handshake;
+        let limits = &self.greeter.limits;
+        let within = limits.first_byte + limits.handshake;
         let late = || Error::Silent { peer: from.to_string(), what: "handshake", waited: within.into() };
-        let greeting = async { self.greeter.answer(line.await?).await };
-        match in_time(within, greeting, late).await {
-            Ok(link) => self.arrivals.push(link),
-            Err(broken) => self.arrivals.refused(self.refusal(from, broken)),
+        let greeting = async { self.greeter.answer(line.await?, self.ticket.clone()).await };
+        tokio::select! {
+            biased;
+            result = in_time(within, greeting, late) => match result {
+                Ok(link) => self.arrivals.push(link),
+                Err(broken) => self.arrivals.refused(self.refusal(from, broken)),
+            },
+            // Whom it had to make room for was counted.
+            () = self.ticket.dismissed() => {}
         }
     }
 
     /// Tells the log why a caller did not get through, and the program where there is something to be done.
     fn refusal(&self, from: SocketAddr, Broken { error, alert }: Broken) -> Option<Refusal> {
+        let is_news = |why| self.refusals.is_news(why, Instant::now());
         match alert {
             Some((Side::Ours, _)) => {
                 if let Some(key) = tls::take_refused(&self.refused) {
-                    tracing::warn!(%from, %key, "refused a caller whose key is not accepted");
+                    if is_news(Why::Uninvited) {
+                        tracing::warn!(%from, %key, "refused a caller whose key is not accepted");
+                    }
                     return Some(Refusal::Uninvited(key));
                 }
             }
             Some((Side::Theirs, _)) => {
-                tracing::warn!(%from, "a caller does not accept this machine's key");
+                if is_news(Why::Unwanted) {
+                    tracing::warn!(%from, "a caller does not accept this machine's key");
+                }
                 return Some(Refusal::Unwanted);
             }
             None => {}
         }
-        tracing::warn!(%from, %error, "a caller did not get through");
+        let why = match &error {
+            Error::Silent { .. } => Why::Silent,
+            Error::TooMany { .. } => Why::Crowded,
+            Error::Version { .. } => Why::Foreign,
+            _ => Why::Fell,
+        };
+        if is_news(why) {
+            tracing::warn!(%from, %error, "a caller did not get through");
+        }
         matches!(error, Error::Version { .. }).then_some(error).map(Refusal::Foreign)
     }
 }

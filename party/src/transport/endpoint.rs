@@ -12,9 +12,11 @@ use tokio::sync::watch;
 use super::dial::{Caller, Dial};
 use super::door::{Arrivals, Door, Refusal};
 use super::greet::Greeter;
+use super::guests::Guests;
 use super::link::Link;
 use super::preamble::Role;
 use super::reason::Reason;
+use super::refusals::EVERY;
 use super::tls::{self, Refused};
 use super::{Accept, Error, LINGER, Limits, Result, quic, socket, tcp};
 use crate::identity::{Fingerprint, Identity};
@@ -67,20 +69,22 @@ impl Endpoint {
         let (close, closing) = watch::channel(false);
         let (mut server, mut listener) = (None, None);
         if let Some(tcp) = tcp {
-            server = Some(quic::server(&identity, accept.clone(), refused.clone(), &transport, &limits)?);
+            server = Some(quic::server(&identity, accept.clone(), refused.clone(), &limits)?);
             let config = Arc::new(tls::server(&identity, accept, refused.clone())?);
             listener = Some((tcp, tcp::Server { config, closing: closing.clone() }));
         }
         let mine = identity.fingerprint();
         let greeter = Greeter { role, limits, writers: Arc::new(()) };
-        let door =
-            Door { greeter: greeter.clone(), arrivals: arrivals.clone(), refused, guests: Arc::new(()) };
+        let guests = Guests::new(greeter.limits.clone());
+        let refusals = Arc::default();
+        let door = Door { greeter: greeter.clone(), arrivals: arrivals.clone(), refused, guests, refusals };
         let (commands, inbox) = unbounded_channel();
         let (ready, started) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("twoply-net".into())
             .spawn(move || {
-                let begin = Begin { udp, server, listener, door, commands: inbox, close };
+                let reset = quic::endpoint_config(&identity);
+                let begin = Begin { udp, reset, server, listener, door, commands: inbox, close };
                 run(begin, &ready, |quinn| Caller { quinn, identity, transport, greeter, closing });
             })
             .map_err(|e| system("start the network thread", &e))?;
@@ -127,8 +131,9 @@ impl Endpoint {
         let left = dial.within.saturating_sub(start.elapsed());
         let command = Command { dial: dial.clone().within(left), addresses, reply };
         self.commands.as_ref().and_then(|commands| commands.send(command).ok()).ok_or(Error::Shut)?;
-        // The network thread keeps the deadline; the slack only guards against that thread's death.
-        answer.recv_timeout(left + 4 * LINGER).map_err(|_| Error::Shut)?
+        // The network thread keeps the deadline, alone: after a suspension of the process a clock here could be
+        // the first to find it passed. If that thread dies, the other end of the channel dies with it.
+        answer.recv().map_err(|_| Error::Shut)?
     }
 }
 
@@ -149,6 +154,7 @@ fn system(what: &'static str, error: &dyn std::error::Error) -> Error {
 /// What the network thread begins with.
 struct Begin {
     udp: UdpSocket,
+    reset: quinn::EndpointConfig,
     server: Option<quinn::ServerConfig>,
     listener: Option<(TcpListener, tcp::Server)>,
     door: Door,
@@ -163,9 +169,8 @@ fn run(begin: Begin, ready: &mpsc::SyncSender<Result<()>>, caller: impl FnOnce(q
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let result = runtime.map_err(|e| system("start the network runtime", &e)).and_then(|runtime| {
         runtime.block_on(async {
-            let Begin { udp, server, listener, door, commands, close } = begin;
-            let config = quinn::EndpointConfig::default();
-            let quinn = quinn::Endpoint::new(config, server, udp, Arc::new(TokioRuntime))
+            let Begin { udp, reset, server, listener, door, commands, close } = begin;
+            let quinn = quinn::Endpoint::new(reset, server, udp, Arc::new(TokioRuntime))
                 .map_err(|e| system("start QUIC", &e))?;
             let listener = listener
                 .map(|(listener, server)| Ok((tokio::net::TcpListener::from_std(listener)?, server)))
@@ -196,10 +201,17 @@ async fn serve(
     // Greeter, door, caller and this function hold one each; every writer one more.
     let idle = Arc::strong_count(&writers);
     let (here, at) = (door.clone(), quinn.clone());
+    let refusals = door.refusals.clone();
     let mut listening = vec![tokio::spawn(async move { here.listen_quic(at).await })];
     if let Some((listener, server)) = listener {
-        let at = quinn.clone();
-        listening.push(tokio::spawn(async move { door.listen_tcp(at, listener, server).await }));
+        let said = refusals.clone();
+        listening.push(tokio::spawn(async move { door.listen_tcp(listener, server).await }));
+        listening.push(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(EVERY).await;
+                said.log(EVERY);
+            }
+        }));
     }
     while let Some(Command { dial, addresses, reply }) = commands.recv().await {
         let caller = caller.clone();
@@ -216,6 +228,7 @@ async fn serve(
     };
     idling().await;
     listening.iter().for_each(tokio::task::JoinHandle::abort);
+    refusals.log(Duration::ZERO);
     quinn.close(VarInt::from_u32(Reason::Interrupted.code().into()), &[]);
     // Long enough for the goodbyes to leave; a peer that is gone cannot keep us.
     let _ = close.send(true);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::ending::{Cause, Loss};
 use super::preamble::WIRE_VERSION;
 use super::reason::{Detail, Reason};
 use crate::identity::Fingerprint;
@@ -41,14 +42,14 @@ pub enum Error {
         why: String,
     },
     /// Nobody answers there.
-    #[error("no answer from {address} within {waited} s: {why}")]
+    #[error("no answer from {address} within {waited} s: {cause}")]
     Unreachable {
         /// Whom we called.
         address: String,
         /// Time spent.
         waited: Seconds,
-        /// Last thing that happened.
-        why: String,
+        /// What is known of it.
+        cause: Cause,
     },
     /// Somebody else answers there.
     #[error("{address} shows key {found}, but {wanted} is expected there")]
@@ -117,12 +118,24 @@ pub enum Error {
         queued: usize,
     },
     /// The connection broke.
-    #[error("the connection to {peer} was lost: {why}")]
+    #[error("the connection to {peer} was lost: {how}")]
     Lost {
         /// Who.
         peer: String,
         /// How.
-        why: String,
+        how: Loss,
+    },
+    /// A caller has, or all callers have, too many links here.
+    #[error("{peer} was told to come back: too many links are open")]
+    TooMany {
+        /// Who.
+        peer: String,
+    },
+    /// The same peer came again, and its new link took this one's place.
+    #[error("a newer link of {peer} has taken this one's place: it was started again, or runs twice")]
+    Replaced {
+        /// Who.
+        peer: String,
     },
     /// The peer closed in order while we expected more.
     #[error("{peer} closed the link while more was expected")]

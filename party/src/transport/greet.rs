@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::guests::Ticket;
 use super::inbox::Inbox;
 use super::link::{Link, Parts};
 use super::outbox::Outbox;
@@ -25,8 +26,16 @@ pub(super) trait Line: Sized {
     async fn receive(&mut self, bytes: &mut [u8]) -> Result<(), Broken>;
     /// Ends a connection that comes to nothing, after what was sent has arrived.
     async fn refuse(self);
-    /// Starts moving bytes between the connection and the boxes. `writer` goes when nothing is left to send.
-    fn start(self, inbox: Arc<Inbox>, name: String, limits: &Limits, writer: Arc<()>) -> Result<Outbox>;
+    /// Starts moving bytes between the connection and the boxes.
+    fn start(self, inbox: Arc<Inbox>, name: String, limits: &Limits, held: Held) -> Result<Outbox>;
+}
+
+/// What a connection holds on to.
+pub(super) struct Held {
+    /// Goes when nothing is left to send.
+    pub(super) writer: Arc<()>,
+    /// A caller's: goes with the connection.
+    pub(super) ticket: Option<Arc<Ticket>>,
 }
 
 /// Why there is no connection, and the TLS alert behind it.
@@ -67,20 +76,36 @@ impl Greeter {
         line.send(&preamble::encode(self.role)).await?;
         let mut bytes = [0; preamble::LENGTH];
         line.receive(&mut bytes).await?;
-        self.settle(preamble::decode(bytes, &peer.short()), peer, line).await
+        self.settle(preamble::decode(bytes, &peer.short()), peer, line, None).await
     }
 
     /// The listening side. It answers even a preamble that it cannot use, so that both sides learn why.
-    pub(super) async fn answer(&self, mut line: impl Line) -> Result<Link, Broken> {
+    pub(super) async fn answer(&self, mut line: impl Line, ticket: Arc<Ticket>) -> Result<Link, Broken> {
         let peer = who(&line)?;
         let mut bytes = [0; preamble::LENGTH];
         line.receive(&mut bytes).await?;
-        line.send(&preamble::encode(self.role)).await?;
-        self.settle(preamble::decode(bytes, &peer.short()), peer, line).await
+        let role = preamble::decode(bytes, &peer.short());
+        let role = match role {
+            Ok(role) if !ticket.admit(peer, role) => {
+                line.send(&preamble::encode_busy(self.role)).await?;
+                Err(Error::TooMany { peer: format!("{role} {}", peer.short()) })
+            }
+            role => {
+                line.send(&preamble::encode(self.role)).await?;
+                role
+            }
+        };
+        self.settle(role, peer, line, Some(ticket)).await
     }
 
     /// Makes the link, or sees to it that the other side gets our preamble before the connection closes.
-    async fn settle<L: Line>(&self, role: Result<Role>, peer: Fingerprint, line: L) -> Result<Link, Broken> {
+    async fn settle<L: Line>(
+        &self,
+        role: Result<Role>,
+        peer: Fingerprint,
+        line: L,
+        ticket: Option<Arc<Ticket>>,
+    ) -> Result<Link, Broken> {
         let role = match role {
             Ok(role) => role,
             Err(error) => {
@@ -89,9 +114,16 @@ impl Greeter {
             }
         };
         let name = format!("{role} {}", peer.short());
-        let inbox = Arc::new(Inbox::new(self.limits.inbox));
+        let inbox = Arc::new(Inbox::new(self.limits.lobby, self.limits.inbox));
         let address = line.address();
-        let outbox = line.start(inbox.clone(), name.clone(), &self.limits, self.writers.clone())?;
+        let held = Held { writer: self.writers.clone(), ticket: ticket.clone() };
+        let outbox = line.start(inbox.clone(), name.clone(), &self.limits, held)?;
+        if ticket.as_ref().is_none_or(|ticket| ticket.is_reserved()) {
+            inbox.open();
+        }
+        if let Some(ticket) = ticket {
+            ticket.settle(&name, &inbox);
+        }
         let outbox = outbox.emulate(self.limits.link)?;
         let parts = Parts { peer, role, name, address, transport: L::TRANSPORT, inbox, outbox };
         Ok(Link::new(parts, &self.limits))

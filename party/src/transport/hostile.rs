@@ -280,7 +280,10 @@ fn packets_of_no_kind_or_beyond_the_cap_end_the_link() {
         let bytes = after_preamble(&packet);
         meet_over(Transport::Tcp, bytes, false, |met| {
             let error = met.unwrap().recv_data(8).unwrap_err();
-            assert!(matches!(&error, Error::Lost { why, .. } if why.contains("packets")), "{error}");
+            assert!(
+                matches!(&error, Error::Lost { how, .. } if how.to_string().contains("packets")),
+                "{error}"
+            );
         });
     }
 }

@@ -3,16 +3,21 @@
 //! Only bytes that really arrived take memory: a length that a peer merely claims allocates nothing here.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::sync::Notify;
 
 use super::Error;
+use super::quic::Flow;
 use super::tcp::Wire;
 
 /// Bytes are kept in blocks of this size, so that small packets pin no large buffers.
 const BLOCK: usize = 256 << 10;
+
+/// Least space a block has, and least that is held before the peer is held back.
+const LEAST: usize = 4 << 10;
 
 /// A bounded byte pipe: filled on the network thread, drained by one blocking reader. Over TCP the reader
 /// fills it too, rather than sleep.
@@ -20,7 +25,13 @@ pub(super) struct Inbox {
     state: Mutex<State>,
     ready: Condvar,
     room: Notify,
-    limit: usize,
+    /// Bytes held before the peer is held back.
+    limit: AtomicUsize,
+    /// Its bounds: of a link that is not admitted, and of one that is.
+    bounds: [usize; 2],
+    /// Over QUIC, what the peer may send.
+    flow: OnceLock<Flow>,
+    replaced: Notify,
     /// Where the reader can get more by itself. The wire holds the inbox.
     wire: OnceLock<Weak<Wire>>,
 }
@@ -46,11 +57,72 @@ pub(super) enum Dry {
 }
 
 impl Inbox {
-    pub(super) fn new(limit: usize) -> Self {
+    /// Holds `lobby` bytes until it is opened or admitted, and then at most `most`.
+    pub(super) fn new(lobby: usize, most: usize) -> Self {
+        let bounds = [lobby.max(LEAST).min(most), most];
         let state =
             State { blocks: VecDeque::new(), taken: 0, held: 0, wanted: 0, end: None, heard: Instant::now() };
         let wire = OnceLock::new();
-        Self { state: Mutex::new(state), ready: Condvar::new(), room: Notify::new(), limit, wire }
+        Self {
+            state: Mutex::new(state),
+            ready: Condvar::new(),
+            room: Notify::new(),
+            limit: AtomicUsize::new(bounds[0]),
+            bounds,
+            flow: OnceLock::new(),
+            replaced: Notify::new(),
+            wire,
+        }
+    }
+
+    /// What the peer may send is governed by this from now on.
+    pub(super) fn flows(&self, flow: Flow) {
+        // As below.
+        let _ = self.flow.set(flow);
+    }
+
+    fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that fit before the peer is held back.
+    pub(super) fn space(&self) -> usize {
+        self.limit().saturating_sub(self.held())
+    }
+
+    /// Lets the peer send without other bounds than an open link's.
+    pub(super) fn open(&self) {
+        self.bound(self.bounds[1]);
+        self.flow.get().map(Flow::open);
+    }
+
+    /// Lets the peer send `bytes` more at full speed.
+    pub(super) fn admit(&self, bytes: usize) {
+        let [lobby, most] = self.bounds;
+        self.bound(bytes.clamp(lobby, most));
+        self.flow.get().map(|flow| flow.admit(bytes as u64));
+    }
+
+    /// Holds the peer back to what a link that is not admitted may send.
+    pub(super) fn restrict(&self) {
+        self.bound(self.bounds[0]);
+        self.flow.get().map(Flow::restrict);
+    }
+
+    fn bound(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+        self.made_room(true);
+    }
+
+    /// Ends the link: a newer one of the same peer, `name`, takes its place.
+    pub(super) fn replace(&self, name: &str) {
+        self.finish(Error::Replaced { peer: name.to_owned() });
+        self.replaced.notify_one();
+    }
+
+    /// Waits (on the network thread, without blocking it) until another link takes this one's place.
+    pub(super) async fn replaced(&self) {
+        self.replaced.notified().await;
     }
 
     /// The reader waits on this wire from now on.
@@ -65,7 +137,7 @@ impl Inbox {
 
     /// Waits (on the network thread, without blocking it) until there is room.
     pub(super) async fn until_room(&self) {
-        while self.state().held >= self.limit {
+        while self.is_full() {
             self.room.notified().await;
         }
     }
@@ -74,9 +146,12 @@ impl Inbox {
     pub(super) fn push(&self, chunks: &[impl AsRef<[u8]>]) {
         let mut state = self.state();
         state.heard = Instant::now();
+        let (mut count, block) = (0, BLOCK.min(self.limit()));
         for chunk in chunks {
-            state.append(chunk.as_ref());
+            count += chunk.as_ref().len();
+            state.append(chunk.as_ref(), block);
         }
+        self.flow.get().map(|flow| flow.took(count as u64));
         if state.wanted > 0 && state.held >= state.wanted {
             self.ready.notify_one();
         }
@@ -101,7 +176,7 @@ impl Inbox {
 
     /// Whether the peer is to be held back.
     pub(super) fn is_full(&self) -> bool {
-        self.held() >= self.limit
+        self.held() >= self.limit()
     }
 
     /// The peer was heard, whatever it said.
@@ -117,7 +192,7 @@ impl Inbox {
     /// Exactly `N` bytes, or none.
     pub(super) fn take<const N: usize>(&self, until: Instant) -> Result<[u8; N], Dry> {
         let mut state = self.wait(self.state(), N, until)?;
-        let full = state.held >= self.limit;
+        let full = state.held >= self.limit();
         let mut bytes = [0; N];
         let mut at = 0;
         while at < N {
@@ -158,10 +233,10 @@ impl Inbox {
                     continue;
                 }
                 Some(_) => 1,
-                None => count.min(BLOCK).min(self.limit),
+                None => count.min(BLOCK).min(self.limit()),
             };
             let mut state = self.wait(self.state(), wanted, until)?;
-            let full = state.held >= self.limit;
+            let full = state.held >= self.limit();
             while count > 0 && state.held > 0 {
                 let part = state.first(count);
                 to.extend_from_slice(part);
@@ -218,14 +293,15 @@ impl Inbox {
 }
 
 impl State {
-    fn append(&mut self, mut bytes: &[u8]) {
+    /// Keeps bytes, in new blocks of this size where the last one is full.
+    fn append(&mut self, mut bytes: &[u8], size: usize) {
         self.held += bytes.len();
         while !bytes.is_empty() {
-            if self.blocks.back().is_none_or(|block| block.len() == BLOCK) {
-                self.blocks.push_back(Vec::with_capacity(BLOCK));
+            if self.blocks.back().is_none_or(|block| block.len() == block.capacity()) {
+                self.blocks.push_back(Vec::with_capacity(size));
             }
             if let Some(block) = self.blocks.back_mut() {
-                let (now, later) = bytes.split_at(bytes.len().min(BLOCK - block.len()));
+                let (now, later) = bytes.split_at(bytes.len().min(block.capacity() - block.len()));
                 block.extend_from_slice(now);
                 bytes = later;
             }
@@ -266,7 +342,7 @@ mod tests {
 
     #[test]
     fn bytes_come_out_as_they_went_in_whatever_the_cuts() {
-        let inbox = Inbox::new(64 << 20);
+        let inbox = Inbox::new(64 << 20, 64 << 20);
         let bytes: Vec<u8> = (0..3 * BLOCK + 11).map(|i| (i % 251) as u8).collect();
         for chunk in bytes.chunks(1237) {
             inbox.push(&[Bytes::copy_from_slice(chunk)]);
@@ -284,7 +360,7 @@ mod tests {
 
     #[test]
     fn waiting_ends_with_the_deadline_or_the_end_and_takes_nothing() {
-        let inbox = Inbox::new(1 << 20);
+        let inbox = Inbox::new(1 << 20, 1 << 20);
         inbox.push(&[Bytes::from_static(b"abc")]);
         let now = Instant::now();
         assert!(matches!(inbox.take::<5>(now), Err(Dry::TimedOut)));
@@ -296,14 +372,14 @@ mod tests {
 
     #[test]
     fn a_reader_may_ask_for_more_than_the_limit() {
-        let inbox = Arc::new(Inbox::new(1000));
+        let inbox = Arc::new(Inbox::new(5000, 5000));
         let filler = inbox.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(async {
                 for _ in 0..500 {
                     filler.until_room().await;
-                    assert!(filler.state().held < 1000);
+                    assert!(filler.state().held < 5000);
                     filler.push(&[Bytes::from(vec![7; 100])]);
                 }
             });

@@ -14,10 +14,10 @@ use super::frame::{
     ABORT_CAP, CONTROL_CAP, HEADER, Kind, PAYLOAD_CAP, decode_abort, encode_abort, parse, pieces,
 };
 use super::inbox::{Dry, Inbox};
-use super::outbox::{Ending, Outbox};
+use super::outbox::{Farewell, Outbox};
 use super::preamble::Role;
 use super::reason::{Detail, Reason};
-use super::{Error, Limits, Result, Transport};
+use super::{Error, Limits, Loss, Result, Transport};
 use crate::exit::ExitCode;
 use crate::identity::Fingerprint;
 
@@ -43,8 +43,8 @@ pub struct Traffic {
 /// longer only in proportion to the message's own length. After an error other than [`Error::Silent`] the
 /// link is finished: every later call returns the same error.
 ///
-/// End a link with [`Link::close`] or [`Link::abort`]; one that is merely dropped, as in a panic, tells the
-/// peer that this side failed.
+/// End a link with [`Link::close`] or [`Link::abort`]. One that is merely dropped tells the peer that this side's
+/// work ended early ([`Reason::Dropped`]); in a panic, that it failed.
 pub struct Link {
     parts: Parts,
     patience: Duration,
@@ -115,6 +115,29 @@ impl Link {
     /// Sets how long a receive waits for a message to begin.
     pub fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
+    }
+
+    /// Lets the peer send `bytes` more at full speed, which then wait here until they are received (never more than
+    /// [`Limits::inbox`] of them). Until then a caller's link holds [`Limits::lobby`] bytes, and larger messages come
+    /// slowly: admit a link as soon as it is known how much it shall send.
+    pub fn admit(&mut self, bytes: usize) {
+        self.parts.inbox.admit(bytes);
+    }
+
+    /// Admits all that the peer may send, as on a link that this side dialled.
+    pub fn admit_all(&mut self) {
+        self.parts.inbox.open();
+    }
+
+    /// Takes back what [`Link::admit`] allowed and the peer has not used (over QUIC, what it was told that it may send
+    /// stays allowed, once).
+    pub fn restrict(&mut self) {
+        self.parts.inbox.restrict();
+    }
+
+    /// Received bytes that wait here.
+    pub fn held(&self) -> usize {
+        self.parts.inbox.held()
     }
 
     /// Whether the peer says something (anything) within this time. Takes nothing, and silence is no fault.
@@ -197,7 +220,7 @@ impl Link {
         }
         let (done, finished) = mpsc::sync_channel(1);
         let frame: Bytes = pieces(Kind::Close, &[]).next().unwrap_or_default();
-        let sent = self.parts.outbox.last(frame, Ending::default(), done).is_ok();
+        let sent = self.parts.outbox.last(frame, Farewell::default(), done).is_ok();
         let result =
             if sent { finished.recv_timeout(within) } else { Err(mpsc::RecvTimeoutError::Disconnected) };
         match result {
@@ -218,7 +241,7 @@ impl Link {
             match self.parts.inbox.end() {
                 Some(Error::Closed { .. }) => return Ok(()),
                 Some(error) => return Err(error),
-                None if Instant::now() > until => return Err(Error::Shut),
+                None if Instant::now() > until => return Err(self.died()),
                 // The reader task reports the end a moment after the writer task has gone.
                 None => std::thread::sleep(Duration::from_millis(1)),
             }
@@ -231,10 +254,15 @@ impl Link {
         loop {
             match self.parts.inbox.end() {
                 Some(error) => return error,
-                None if Instant::now() > until => return Error::Shut,
+                None if Instant::now() > until => return self.died(),
                 None => std::thread::sleep(Duration::from_millis(1)),
             }
         }
+    }
+
+    /// The writer has gone, and the reader says nothing of it.
+    fn died(&self) -> Error {
+        Error::Lost { peer: self.parts.name.clone(), how: Loss::Died }
     }
 
     /// Tells the peer that this side stopped, and why. Best effort; does not wait.
@@ -339,7 +367,7 @@ impl Link {
                 let peer = self.parts.name.clone();
                 let error = Error::Lost {
                     peer,
-                    why: format!("a message stopped half way for {} s", allowed.as_secs()),
+                    how: Loss::Broken(format!("a message stopped half way for {} s", allowed.as_secs())),
                 };
                 self.tell(Reason::Deadline, &Detail::None);
                 Err(self.finish(error))
@@ -381,8 +409,8 @@ impl Link {
     }
 }
 
-fn ending(reason: Reason, detail: &Detail) -> Ending {
-    Ending { code: reason.code(), payload: encode_abort(reason, detail) }
+fn ending(reason: Reason, detail: &Detail) -> Farewell {
+    Farewell { code: reason.code(), payload: encode_abort(reason, detail) }
 }
 
 impl Channel for Link {
@@ -397,7 +425,11 @@ impl Channel for Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.tell(Reason::Failed(ExitCode::Internal), &Detail::None);
+        let reason = match std::thread::panicking() {
+            true => Reason::Failed(ExitCode::Internal),
+            false => Reason::Dropped,
+        };
+        self.tell(reason, &Detail::None);
     }
 }
 

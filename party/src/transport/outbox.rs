@@ -15,7 +15,7 @@ use super::tcp::Wire;
 
 /// How a connection is closed: an application code (0: in order) and an ABORT payload.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ending {
+pub(super) struct Farewell {
     pub(super) code: u16,
     pub(super) payload: Vec<u8>,
 }
@@ -25,7 +25,7 @@ pub(super) struct Last {
     /// CLOSE or ABORT, complete.
     pub(super) frame: Bytes,
     /// How the connection is to be closed.
-    pub(super) ending: Ending,
+    pub(super) ending: Farewell,
     /// Told when the peer has everything.
     pub(super) done: SyncSender<()>,
 }
@@ -35,7 +35,7 @@ pub(super) struct Outbox {
     exit: Exit,
     /// Holds back what is sent, if the link is emulated.
     pacer: Option<Pacer>,
-    hurry: Option<oneshot::Sender<Ending>>,
+    hurry: Option<oneshot::Sender<Farewell>>,
 }
 
 /// The way to the connection.
@@ -50,7 +50,7 @@ pub(super) struct Exit {
 pub(super) struct Drain {
     pub(super) queue: Arc<Queue>,
     /// Fires when the link cannot wait for the queue to drain.
-    pub(super) hurry: oneshot::Receiver<Ending>,
+    pub(super) hurry: oneshot::Receiver<Farewell>,
 }
 
 /// What waits to be sent.
@@ -111,7 +111,12 @@ impl Outbox {
     }
 
     /// Queues the last frame.
-    pub(super) fn last(&mut self, frame: Bytes, ending: Ending, done: SyncSender<()>) -> Result<(), NotSent> {
+    pub(super) fn last(
+        &mut self,
+        frame: Bytes,
+        ending: Farewell,
+        done: SyncSender<()>,
+    ) -> Result<(), NotSent> {
         let last = Last { frame, ending, done };
         match &mut self.pacer {
             Some(pacer) => pacer.last(last),
@@ -120,7 +125,7 @@ impl Outbox {
     }
 
     /// Tells the writer to close soon, whatever is still queued.
-    pub(super) fn hurry(&mut self, ending: Ending) {
+    pub(super) fn hurry(&mut self, ending: Farewell) {
         if let Some(hurry) = self.hurry.take() {
             // The writer may have ended already: then there is nothing to hurry.
             let _ = hurry.send(ending);
@@ -294,8 +299,8 @@ mod tests {
         outbox.send(Kind::Data, &payload).unwrap();
         outbox.send(Kind::Data, b"x").unwrap();
         let (done, _) = std::sync::mpsc::sync_channel(1);
-        outbox.last(Bytes::from_static(b"bye"), Ending::default(), done.clone()).unwrap();
-        assert!(outbox.last(Bytes::new(), Ending::default(), done).is_err(), "only one is the last");
+        outbox.last(Bytes::from_static(b"bye"), Farewell::default(), done.clone()).unwrap();
+        assert!(outbox.last(Bytes::new(), Farewell::default(), done).is_err(), "only one is the last");
         assert!(outbox.send(Kind::Data, b"y").is_err(), "nothing comes after it");
         let (mut all, mut taken) = (Vec::new(), Vec::new());
         let last = loop {

@@ -4,11 +4,15 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::reason::{Detail, Reason};
 use super::{Error, Result};
 
 /// Version of frames and preamble. Both sides must have the same.
-pub const WIRE_VERSION: u16 = 1;
+pub const WIRE_VERSION: u16 = 2;
 const MAGIC: [u8; 4] = *b"2ply";
+
+/// Last byte of a preamble: a listener that has room says 0.
+const BUSY: u8 = 1;
 
 /// Length of a preamble in bytes.
 pub(super) const LENGTH: usize = 8;
@@ -64,9 +68,15 @@ pub(super) fn encode(role: Role) -> [u8; LENGTH] {
     [a, b, c, d, low, high, role as u8, 0]
 }
 
+/// The preamble of a listener in `role` that has no room: the caller may come again.
+pub(super) fn encode_busy(role: Role) -> [u8; LENGTH] {
+    let [a, b, c, d, low, high, role, _] = encode(role);
+    [a, b, c, d, low, high, role, BUSY]
+}
+
 /// The role in a preamble received from `peer`.
 pub(super) fn decode(bytes: [u8; LENGTH], peer: &str) -> Result<Role> {
-    let [a, b, c, d, low, high, role, reserved] = bytes;
+    let [a, b, c, d, low, high, role, state] = bytes;
     let version = |theirs| Err(Error::Version { peer: peer.to_owned(), theirs });
     if [a, b, c, d] != MAGIC {
         return version(None);
@@ -76,7 +86,10 @@ pub(super) fn decode(bytes: [u8; LENGTH], peer: &str) -> Result<Role> {
         return version(Some(theirs));
     }
     match Role::from_byte(role) {
-        Some(role) if reserved == 0 => Ok(role),
+        Some(role) if state == 0 => Ok(role),
+        Some(_) if state == BUSY => {
+            Err(Error::PeerFailed { peer: peer.to_owned(), reason: Reason::Busy, detail: Detail::None })
+        }
         _ => Err(Error::Malformed { peer: peer.to_owned(), why: "a preamble of no known role".into() }),
     }
 }
@@ -87,7 +100,12 @@ mod tests {
 
     #[test]
     fn roles_round_trip_and_the_bytes_are_frozen() {
-        assert_eq!(encode(Role::P1), *b"2ply\x01\x00\x01\x00");
+        assert_eq!(encode(Role::P1), *b"2ply\x02\x00\x01\x00");
+        assert_eq!(encode_busy(Role::P1), *b"2ply\x02\x00\x01\x01");
+        assert!(matches!(
+            decode(encode_busy(Role::P1), "x"),
+            Err(Error::PeerFailed { reason: Reason::Busy, .. })
+        ));
         for role in [Role::P0, Role::P1, Role::Client, Role::ModelOwner, Role::Dealer, Role::Probe] {
             assert_eq!(decode(encode(role), "x"), Ok(role));
         }

@@ -1,37 +1,54 @@
 //! A link over QUIC: one connection, one bidirectional stream opened by the caller.
 
+mod flow;
 mod pump;
+mod reset;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::{
     AckFrequencyConfig, ClientConfig, Connection, ConnectionError, IdleTimeout, Incoming, MtuDiscoveryConfig,
-    ReadError, ReadExactError, RecvStream, SendStream, ServerConfig, TransportConfig, VarInt, WriteError,
+    ReadError, ReadExactError, RecvStream, SendStream, ServerConfig, TransportConfig, TransportErrorCode,
+    VarInt, WriteError,
 };
 use rustls::pki_types::CertificateDer;
 
 use super::frame::goodbye;
-use super::greet::{self, Broken, Side};
+use super::greet::{self, Broken, Held, Side};
 use super::inbox::Inbox;
 use super::outbox::{Outbox, outbox};
-use super::reason::Reason;
+use super::reason::{Detail, Reason};
 use super::tls::{self, Refused};
-use super::{Accept, Error, LINGER, Limits, Result, Transport};
+use super::{Accept, Error, LINGER, Limits, Loss, Result, Transport};
 use crate::exit::ExitCode;
 use crate::identity::{Fingerprint, Identity, fingerprint_of};
+
+pub(super) use flow::Flow;
+pub(super) use reset::endpoint_config;
 
 /// Flow control: what one side may send before the other's network thread has read, in bytes. A link of
 /// 1 Gbit/s and 60 ms, or 10 Gbit/s and 6 ms, is kept full.
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
+/// Bytes kept of a caller that nobody has looked at yet.
+const INCOMING: u64 = 16 << 10;
+const LEAST_WINDOW: u32 = 4 << 10;
+/// Longest pause between signs of life. A peer that was started again answers the next of them.
+const ALIVE: Duration = Duration::from_secs(2);
 /// Packets that may arrive before one must be acknowledged. An acknowledgement costs both sides a system call.
 const ACKNOWLEDGE: u32 = 10;
 /// Largest datagram to try, where the path takes it (loopback, jumbo frames): ten of them, which quinn hands
 /// over at once, must fit one segmentation offload of 64 KiB, or the connection hangs.
 const LARGEST_DATAGRAM: u16 = 6000;
 
-/// The bounds of one connection.
+/// What a caller that is not admitted may send before it was read, in bytes.
+fn lobby(limits: &Limits) -> u32 {
+    u32::try_from(limits.lobby).unwrap_or(u32::MAX).clamp(LEAST_WINDOW, CONNECTION_WINDOW)
+}
+
+/// The bounds of one connection to a peer that this side calls.
 pub(super) fn transport(limits: &Limits) -> Result<TransportConfig> {
     let idle = IdleTimeout::try_from(limits.idle)
         .map_err(|e| Error::System { what: "set the idle timeout", why: e.to_string() })?;
@@ -42,7 +59,7 @@ pub(super) fn transport(limits: &Limits) -> Result<TransportConfig> {
     let mut config = TransportConfig::default();
     config
         .max_idle_timeout(Some(idle))
-        .keep_alive_interval(Some(limits.idle / 4))
+        .keep_alive_interval(Some(ALIVE.min(limits.idle / 4)))
         // One stream, opened by the caller.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
@@ -60,12 +77,19 @@ pub(super) fn server(
     identity: &Identity,
     accept: Accept,
     refused: Refused,
-    transport: &Arc<TransportConfig>,
     limits: &Limits,
 ) -> Result<ServerConfig> {
     let crypto = tls::quic_server(identity, accept, refused)?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(transport.clone()).max_incoming(limits.connections);
+    let mut transport = transport(limits)?;
+    // The one stream has a larger window: this one, which can be raised later, decides.
+    transport.receive_window(VarInt::from_u32(lobby(limits)));
+    config
+        .transport_config(Arc::new(transport))
+        .max_incoming(limits.unfinished)
+        // Callers are taken or refused at once: hardly anything waits.
+        .incoming_buffer_size(INCOMING)
+        .incoming_buffer_size_total(limits.unfinished as u64 * INCOMING);
     Ok(config)
 }
 
@@ -94,7 +118,7 @@ pub(super) async fn connect(
 ) -> Result<Line, Broken> {
     let mut config = ClientConfig::new(Arc::new(tls::quic_client(identity, pin, refused)?));
     config.transport_config(transport);
-    let cannot = |e: quinn::ConnectError| Error::Lost { peer: name.to_owned(), why: e.to_string() };
+    let cannot = |e: quinn::ConnectError| broken(name, e.to_string());
     // The name is a formality: keys are pinned, and it is not sent.
     let connecting = quinn.connect_with(config, address, "twoply").map_err(cannot)?;
     let conn = connecting.await.map_err(|e| failed(name, &e))?;
@@ -105,7 +129,7 @@ pub(super) async fn connect(
 impl Line {
     /// Why nothing can be sent or received any more.
     fn broken(&self, error: Option<&ConnectionError>) -> Broken {
-        let reset = || Error::Lost { peer: self.name.clone(), why: "its stream was reset".into() };
+        let reset = || broken(&self.name, "its stream was reset");
         match error.cloned().or_else(|| self.conn.close_reason()) {
             Some(error) => failed(&self.name, &error),
             None => reset().into(),
@@ -159,12 +183,20 @@ impl greet::Line for Line {
         self.conn.close(VarInt::from_u32(code.into()), &[]);
     }
 
-    fn start(self, inbox: Arc<Inbox>, name: String, _: &Limits, writer: Arc<()>) -> Result<Outbox> {
+    fn start(self, inbox: Arc<Inbox>, name: String, limits: &Limits, held: Held) -> Result<Outbox> {
         let (outbox, drain) = outbox(Arc::default(), None);
         let Line { conn, send, recv, .. } = self;
-        tokio::spawn(pump::read(conn.clone(), recv, inbox, name));
+        let Held { writer, ticket } = held;
+        let small = if conn.side().is_server() { lobby(limits) } else { CONNECTION_WINDOW };
+        inbox.flows(Flow::new(conn.clone(), small));
+        let (peer, reader) = ((name, limits.idle), inbox.clone());
+        let reads = conn.clone();
         tokio::spawn(async move {
-            pump::write(conn, send, drain).await;
+            pump::read(reads, recv, reader, peer).await;
+            drop(ticket);
+        });
+        tokio::spawn(async move {
+            pump::write(conn, send, drain, &inbox).await;
             drop(writer);
         });
         Ok(outbox)
@@ -174,27 +206,40 @@ impl greet::Line for Line {
 fn failed(peer: &str, error: &ConnectionError) -> Broken {
     let error_of = match error {
         ConnectionError::VersionMismatch => Error::Version { peer: peer.to_owned(), theirs: None },
-        error => lost(peer, error),
+        // During a handshake, a connection without a word to the application.
+        ConnectionError::ConnectionClosed(close)
+            if close.error_code == TransportErrorCode::CONNECTION_REFUSED =>
+        {
+            Error::PeerFailed { peer: peer.to_owned(), reason: Reason::Busy, detail: Detail::None }
+        }
+        error => lost(peer, error, Duration::ZERO),
     };
     Broken { error: error_of, alert: alert(error) }
 }
 
-/// What a connection's end means to the blocking side. The peer's own words are never repeated.
-fn lost(peer: &str, error: &ConnectionError) -> Error {
-    let why = match error {
+/// A connection that is no use any more.
+fn broken(peer: &str, why: impl Into<String>) -> Error {
+    Error::Lost { peer: peer.to_owned(), how: Loss::Broken(why.into()) }
+}
+
+/// What a connection's end means to the blocking side, which waits for `idle`. The peer's own words are never repeated.
+fn lost(peer: &str, error: &ConnectionError, idle: Duration) -> Error {
+    let how = match error {
         ConnectionError::ApplicationClosed(close) => {
             let code = u16::try_from(close.error_code.into_inner()).unwrap_or(u16::MAX);
             return goodbye(peer, code, &close.reason);
         }
         ConnectionError::LocallyClosed => return Error::Shut,
-        ConnectionError::TimedOut => "nothing was heard for too long".to_owned(),
-        ConnectionError::Reset => "it was restarted".to_owned(),
-        ConnectionError::VersionMismatch => "it speaks another version of QUIC".to_owned(),
-        ConnectionError::TransportError(error) => format!("QUIC error {}", error.code),
-        ConnectionError::ConnectionClosed(close) => format!("it reports QUIC error {}", close.error_code),
-        ConnectionError::CidsExhausted => "no connection ids are left".to_owned(),
+        ConnectionError::TimedOut => Loss::Silence(idle.into()),
+        ConnectionError::Reset => Loss::Restarted,
+        ConnectionError::VersionMismatch => return broken(peer, "it speaks another version of QUIC"),
+        ConnectionError::TransportError(error) => return broken(peer, format!("QUIC error {}", error.code)),
+        ConnectionError::ConnectionClosed(close) => {
+            return broken(peer, format!("it reports QUIC error {}", close.error_code));
+        }
+        ConnectionError::CidsExhausted => return broken(peer, "no connection ids are left"),
     };
-    Error::Lost { peer: peer.to_owned(), why }
+    Error::Lost { peer: peer.to_owned(), how }
 }
 
 /// The TLS alert behind a failed connection, and whose it is.

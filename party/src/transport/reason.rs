@@ -19,8 +19,12 @@ pub enum Reason {
     OutOfStep,
     /// It waited too long for something.
     Deadline,
-    /// It has too many connections.
+    /// It has too many connections, of this caller or of all.
     Busy,
+    /// It let go of the link without closing it: its work with this peer ended early.
+    Dropped,
+    /// Another link with the same key took this one's place.
+    Replaced,
     /// A code that this version does not know.
     Unlisted,
 }
@@ -34,13 +38,15 @@ impl Reason {
             Reason::OutOfStep => 101,
             Reason::Deadline => 102,
             Reason::Busy => 103,
+            Reason::Dropped => 104,
+            Reason::Replaced => 105,
             Reason::Unlisted => u16::MAX,
         }
     }
 
     /// Whether a second call might go better.
     pub(super) fn passing(self) -> bool {
-        matches!(self, Reason::Interrupted | Reason::Busy)
+        matches!(self, Reason::Interrupted | Reason::Busy | Reason::Dropped)
     }
 
     /// The reason a number stands for.
@@ -50,6 +56,8 @@ impl Reason {
             101 => Reason::OutOfStep,
             102 => Reason::Deadline,
             103 => Reason::Busy,
+            104 => Reason::Dropped,
+            105 => Reason::Replaced,
             _ => ExitCode::from_number(code)
                 .filter(|&code| code != ExitCode::Success)
                 .map_or(Reason::Unlisted, Reason::Failed),
@@ -65,6 +73,10 @@ impl fmt::Display for Reason {
             Reason::OutOfStep => f.write_str("it received something else than it expected"),
             Reason::Deadline => f.write_str("it waited too long"),
             Reason::Busy => f.write_str("it has too many connections"),
+            Reason::Dropped => f.write_str("it ended its work with this machine early"),
+            Reason::Replaced => f.write_str(
+                "a newer link with this machine's key took this one's place: does it run twice, or has its key a copy?",
+            ),
             Reason::Unlisted => f.write_str("a reason this version does not know"),
         }
     }

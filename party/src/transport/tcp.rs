@@ -25,17 +25,18 @@ use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::Connection;
 
-pub(super) use line::{Server, connect};
+pub(super) use line::{Line, Server, connect};
 
 use self::packet::{CAP, Found, Kind, Parser, head};
 use self::watch::Watch;
 use super::frame::{chunks, goodbye};
 use super::inbox::Inbox;
-use super::outbox::{Ending, Last, NotSent, Queue};
-use super::{Error, LINGER};
+use super::outbox::{Farewell, Last, NotSent, Queue};
+use super::{Error, LINGER, Loss};
 
-/// Ciphertext read at once.
+/// Ciphertext read at once: at most, and where there is hardly room for it.
 const READ: usize = 256 << 10;
+const LEAST: usize = 16 << 10;
 /// Pieces that one packet may join.
 const JOINED: usize = 64;
 
@@ -50,6 +51,8 @@ pub(super) struct Wire {
     inbox: Arc<Inbox>,
     /// Who is at the other end, for messages.
     peer: String,
+    /// Silence after which the connection counts as dead.
+    idle: Duration,
     /// Told when the peer has everything.
     done: Mutex<Option<SyncSender<()>>>,
     /// The peer is done with the connection.
@@ -104,6 +107,7 @@ impl Wire {
         queue: Arc<Queue>,
         inbox: Arc<Inbox>,
         peer: String,
+        idle: Duration,
     ) -> io::Result<Arc<Self>> {
         let buffer = vec![0; READ].into_boxed_slice();
         Ok(Arc::new(Self {
@@ -120,6 +124,7 @@ impl Wire {
             queue,
             inbox,
             peer,
+            idle,
             done: Mutex::new(None),
             left: AtomicBool::new(false),
             over: AtomicBool::new(false),
@@ -225,21 +230,25 @@ impl Wire {
 
     /// Reads, decrypts and hands over once. `Blocked` also when less came than there was room for.
     fn read(&self, reading: &mut Reading, need: &mut Need<'_>) -> Socket {
-        let room = reading.buffer.len();
-        match (&self.socket).read(&mut reading.buffer) {
-            Ok(0) => self.lose("it hung up without a goodbye"),
+        let room = match need {
+            Need::Held(wanted) => self.inbox.space().max(*wanted),
+            Need::Into(_, left) => self.inbox.space().saturating_add(*left),
+        };
+        let room = room.clamp(LEAST, READ);
+        match (&self.socket).read(&mut reading.buffer[..room]) {
+            Ok(0) => self.lose(Loss::Died),
             Ok(count) => {
                 self.inbox.hear();
                 let Reading { buffer, parser, .. } = reading;
                 match self.open(&buffer[..count], parser, need) {
-                    Err(why) => self.lose(why),
+                    Err(why) => self.lose(Loss::Broken(why.into())),
                     Ok(()) if count < room => Socket::Blocked,
                     Ok(()) => Socket::Ready,
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Socket::Ready,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Socket::Blocked,
-            Err(e) => self.lose(broken(&e)),
+            Err(e) => self.lose(fallen(&e, self.idle)),
         }
     }
 
@@ -302,7 +311,7 @@ impl Wire {
     /// The socket takes nothing any more. What the peer said last may still wait to be read.
     fn torn(&self) -> NotSent {
         self.read_for(&mut Need::Held(usize::MAX));
-        self.lose("it went away without a goodbye");
+        self.lose(Loss::Died);
         NotSent
     }
 
@@ -313,8 +322,8 @@ impl Wire {
     }
 
     /// The connection broke.
-    fn lose(&self, why: &str) -> Socket {
-        self.inbox.finish(Error::Lost { peer: self.peer.clone(), why: why.to_owned() });
+    fn lose(&self, how: Loss) -> Socket {
+        self.inbox.finish(Error::Lost { peer: self.peer.clone(), how });
         self.over();
         Socket::Over
     }
@@ -376,12 +385,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A socket's error, in words.
-fn broken(error: &io::Error) -> &'static str {
+/// What a socket's error says of a connection that waits for `idle`.
+fn fallen(error: &io::Error, idle: Duration) -> Loss {
     match error.kind() {
-        io::ErrorKind::ConnectionReset => "it went away without a goodbye",
-        io::ErrorKind::TimedOut => "nothing was heard for too long",
-        _ => "the socket failed",
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+            Loss::Died
+        }
+        io::ErrorKind::TimedOut => Loss::Silence(idle.into()),
+        _ => Loss::Broken(format!("the socket failed: {}", error.kind())),
     }
 }
 

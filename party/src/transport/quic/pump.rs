@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::super::outbox::{Drain, Ending, Last, Queue};
+use super::super::outbox::{Drain, Farewell, Last, Queue};
 use super::*;
 
 /// Packets handed over at once, and pieces written at once.
@@ -12,12 +12,24 @@ const BATCH: usize = 64;
 const TURN: usize = 1 << 20;
 
 /// Moves arriving bytes into the inbox until the stream ends, then says why it ended.
-pub(super) async fn read(conn: Connection, mut stream: RecvStream, inbox: Arc<Inbox>, peer: String) {
+pub(super) async fn read(
+    conn: Connection,
+    mut stream: RecvStream,
+    inbox: Arc<Inbox>,
+    (peer, idle): (String, Duration),
+) {
     // However this task ends, the reader must not wait for it.
     let _end = EndOnDrop(inbox.clone());
     let mut chunks = vec![Bytes::new(); BATCH];
     let end = loop {
-        inbox.until_room().await;
+        tokio::select! {
+            () = inbox.until_room() => {}
+            // What a peer said before it closed can still be read; of one that is lost, nobody waits for the rest.
+            error = conn.closed() => match error {
+                ConnectionError::ApplicationClosed(_) => inbox.until_room().await,
+                error => break lost(&peer, &error, idle),
+            }
+        }
         match stream.read_chunks(&mut chunks).await {
             Ok(Some(count)) => {
                 inbox.push(&chunks[..count]);
@@ -26,19 +38,19 @@ pub(super) async fn read(conn: Connection, mut stream: RecvStream, inbox: Arc<In
             // The connection's close follows the stream's and carries the reason.
             Ok(None) => {
                 break match tokio::time::timeout(2 * LINGER, conn.closed()).await {
-                    Ok(error) => lost(&peer, &error),
-                    Err(_) => Error::Lost { peer, why: "its stream ended without a close".into() },
+                    Ok(error) => lost(&peer, &error, idle),
+                    Err(_) => broken(&peer, "its stream ended without a close"),
                 };
             }
-            Err(ReadError::ConnectionLost(error)) => break lost(&peer, &error),
-            Err(_) => break Error::Lost { peer, why: "its stream was reset".into() },
+            Err(ReadError::ConnectionLost(error)) => break lost(&peer, &error, idle),
+            Err(_) => break broken(&peer, "its stream was reset"),
         }
     };
     inbox.finish(end);
 }
 
 /// Writes queued frames until the link says goodbye, then closes the connection.
-pub(super) async fn write(conn: Connection, stream: SendStream, mut drain: Drain) {
+pub(super) async fn write(conn: Connection, stream: SendStream, mut drain: Drain, inbox: &Inbox) {
     let queue = drain.queue.clone();
     let hurry = &mut drain.hurry;
     let hurried = async {
@@ -54,6 +66,9 @@ pub(super) async fn write(conn: Connection, stream: SendStream, mut drain: Drain
         // A write error means the connection is lost; the reader reports that.
         _ = drained(&conn, stream, &queue) => {}
         () = hurried => {}
+        () = inbox.replaced() => {
+            close(&conn, &Farewell { code: Reason::Replaced.code(), payload: Vec::new() });
+        }
     }
 }
 
@@ -85,7 +100,7 @@ async fn drained(conn: &Connection, mut stream: SendStream, queue: &Queue) -> Re
 
 /// Closes a connection with an ending's code, unless it is closed: why it was must not be overwritten, as
 /// the reader task may not have looked yet.
-fn close(conn: &Connection, ending: &Ending) {
+fn close(conn: &Connection, ending: &Farewell) {
     if conn.close_reason().is_some() {
         return;
     }

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, Connection, ServerConfig, ServerConnection};
@@ -10,12 +11,12 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::super::greet::{self, Broken, Side};
+use super::super::greet::{self, Broken, Held, Side};
 use super::super::inbox::Inbox;
 use super::super::outbox::{Outbox, outbox};
 use super::super::tls::{self, Refused};
-use super::super::{Error, LINGER, Limits, Result, Transport};
-use super::{Wire, broken, pump};
+use super::super::{Error, LINGER, Limits, Loss, Result, Transport};
+use super::{Wire, fallen, pump};
 use crate::identity::{Fingerprint, Identity, fingerprint_of};
 
 /// A connection under TLS, on the network thread.
@@ -25,8 +26,6 @@ pub(in super::super) struct Line {
     address: SocketAddr,
     name: String,
     closing: watch::Receiver<bool>,
-    /// Counts callers.
-    guest: Option<Arc<()>>,
 }
 
 /// What every caller over TCP meets.
@@ -39,12 +38,11 @@ pub(in super::super) struct Server {
 
 impl Server {
     /// A caller's handshake.
-    pub(in super::super) async fn accept(self, stream: TcpStream, guest: Arc<()>) -> Result<Line, Broken> {
+    pub(in super::super) async fn accept(self, stream: TcpStream) -> Result<Line, Broken> {
         let address = stream.peer_addr().map_err(|e| lost("a caller", &e))?;
         let tls = ServerConnection::new(self.config).map_err(|e| setup(&e))?;
         let name = address.to_string();
-        let guest = Some(guest);
-        Line { stream, tls: tls.into(), address, name, closing: self.closing, guest }.shake_hands().await
+        Line { stream, tls: tls.into(), address, name, closing: self.closing }.shake_hands().await
     }
 }
 
@@ -59,7 +57,7 @@ pub(in super::super) async fn connect(
     // The name is a formality: keys are pinned, and it is not sent.
     let nobody = ServerName::try_from("twoply").map_err(|e| setup(&e))?;
     let tls = ClientConnection::new(Arc::new(config), nobody).map_err(|e| setup(&e))?;
-    Line { stream, tls: tls.into(), address, name: name.to_owned(), closing, guest: None }.shake_hands().await
+    Line { stream, tls: tls.into(), address, name: name.to_owned(), closing }.shake_hands().await
 }
 
 fn setup(error: &dyn std::error::Error) -> Error {
@@ -67,7 +65,7 @@ fn setup(error: &dyn std::error::Error) -> Error {
 }
 
 fn lost(peer: &str, error: &io::Error) -> Error {
-    Error::Lost { peer: peer.to_owned(), why: broken(error).to_owned() }
+    Error::Lost { peer: peer.to_owned(), how: fallen(error, Duration::ZERO) }
 }
 
 impl Line {
@@ -99,7 +97,7 @@ impl Line {
     async fn more(&mut self) -> Result<(), Broken> {
         let (tls, stream) = (&mut self.tls, &self.stream);
         match stream.async_io(Interest::READABLE, || tls.read_tls(&mut Socket(stream))).await {
-            Ok(0) => Err(Error::Lost { peer: self.name.clone(), why: "it hung up".into() }.into()),
+            Ok(0) => Err(Error::Lost { peer: self.name.clone(), how: Loss::Died }.into()),
             Err(e) => Err(lost(&self.name, &e).into()),
             Ok(_) => match self.tls.process_new_packets() {
                 Ok(_) => Ok(()),
@@ -136,7 +134,7 @@ impl Line {
                 Error::Version { peer, theirs: None }
             }
             // TLS's own words: they repeat nothing that the other side sent.
-            other => Error::Lost { peer, why: format!("TLS failed: {other}") },
+            other => Error::Lost { peer, how: Loss::Broken(format!("TLS failed: {other}")) },
         };
         Broken { error, alert: side }
     }
@@ -190,19 +188,19 @@ impl greet::Line for Line {
         self.fail(&gone).await;
     }
 
-    fn start(self, inbox: Arc<Inbox>, name: String, limits: &Limits, writer: Arc<()>) -> Result<Outbox> {
+    fn start(self, inbox: Arc<Inbox>, name: String, limits: &Limits, held: Held) -> Result<Outbox> {
         let system =
             |e: &dyn std::error::Error| Error::System { what: "hand over a connection", why: e.to_string() };
         let socket = self.stream.into_std().map_err(|e| system(&e))?;
         let queue = Arc::default();
-        let wire = Wire::new((socket, self.tls), Arc::clone(&queue), inbox.clone(), name);
+        let wire = Wire::new((socket, self.tls), Arc::clone(&queue), inbox.clone(), name, limits.idle);
         let wire = wire.map_err(|e| system(&e))?;
         inbox.read_by(&wire);
         let (outbox, drain) = outbox(queue, Some(wire.clone()));
-        let (closing, idle, guest) = (self.closing, limits.idle, self.guest);
+        let closing = self.closing;
         tokio::spawn(async move {
-            pump::run(wire, drain, closing, idle).await;
-            drop((writer, guest));
+            pump::run(wire, drain, closing).await;
+            drop(held);
         });
         Ok(outbox)
     }

@@ -19,12 +19,7 @@ const PARTING: Duration = Duration::from_secs(2);
 
 /// Reads, writes and listens for signs of life until the connection is over. `closing` changes when the
 /// endpoint goes.
-pub(super) async fn run(
-    wire: Arc<Wire>,
-    mut drain: Drain,
-    mut closing: watch::Receiver<bool>,
-    idle: Duration,
-) {
+pub(super) async fn run(wire: Arc<Wire>, mut drain: Drain, mut closing: watch::Receiver<bool>) {
     // However this task ends, nobody must wait for it.
     let _end = End(wire.clone());
     let hurry = &mut drain.hurry;
@@ -32,12 +27,12 @@ pub(super) async fn run(
     #[expect(deprecated)]
     let ready = AsyncFd::with_interest(wire.watch.as_fd(), Interest::READABLE);
     let Ok(ready) = ready else { return };
-    let every = (idle / 4).max(Duration::from_millis(1));
+    let every = (wire.idle / 4).max(Duration::from_millis(1));
     let mut beat = interval_at(tokio::time::Instant::now() + every, every);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut hurried, mut closed) = (false, false);
     // When patience ends, and what is to be said then.
-    let mut limit: Option<(Instant, Option<Ending>)> = None;
+    let mut limit: Option<(Instant, Option<Farewell>)> = None;
     wire.begin();
     while !wire.is_over() {
         tokio::select! {
@@ -55,7 +50,7 @@ pub(super) async fn run(
                 _ => return,
             },
             () = wire.queue.until_more() => wire.flush(),
-            _ = beat.tick() => wire.beat(idle),
+            _ = beat.tick() => wire.beat(),
             ending = &mut *hurry, if !hurried => {
                 hurried = true;
                 // An outbox that went without hurry had been closed in order.
@@ -71,7 +66,14 @@ pub(super) async fn run(
             _ = closing.changed(), if !closed => {
                 closed = true;
                 wire.inbox.finish(Error::Shut);
-                wire.cut(&Ending { code: Reason::Interrupted.code(), payload: Vec::new() });
+                wire.cut(&Farewell { code: Reason::Interrupted.code(), payload: Vec::new() });
+                limit = Some((Instant::now() + LINGER, None));
+            }
+            () = wire.inbox.replaced(), if !closed => {
+                closed = true;
+                wire.cut(&Farewell { code: Reason::Replaced.code(), payload: Vec::new() });
+                // Wakes whoever sleeps on the socket.
+                let _ = wire.socket.shutdown(Shutdown::Read);
                 limit = Some((Instant::now() + LINGER, None));
             }
         }
@@ -81,7 +83,7 @@ pub(super) async fn run(
     }
 }
 
-async fn until(limit: &Option<(Instant, Option<Ending>)>) {
+async fn until(limit: &Option<(Instant, Option<Farewell>)>) {
     match limit {
         Some((when, _)) => tokio::time::sleep_until((*when).into()).await,
         None => std::future::pending().await,
@@ -93,7 +95,7 @@ impl Wire {
     fn begin(&self) {
         let mut reading = lock(&self.reading);
         if let Err(why) = self.open(&[], &mut reading.parser, &mut Need::Held(0)) {
-            self.lose(why);
+            self.lose(Loss::Broken(why.into()));
         }
         drop(reading);
         self.listen();
@@ -157,13 +159,13 @@ impl Wire {
         self.queue.nudge();
     }
 
-    fn say_goodbye(&self, writing: &mut Writing, ending: &Ending) {
+    fn say_goodbye(&self, writing: &mut Writing, ending: &Farewell) {
         self.seal(writing, Kind::Close, &[&ending.code.to_le_bytes(), &ending.payload]);
         writing.closed = true;
     }
 
     /// Ends without what is still queued.
-    fn cut(&self, ending: &Ending) {
+    fn cut(&self, ending: &Farewell) {
         self.queue.close();
         let mut writing = lock(&self.writing);
         if !writing.closed && !writing.answered {
@@ -174,13 +176,13 @@ impl Wire {
     }
 
     /// A quarter of the idle time is over: shows that this side lives, and looks whether the other one does.
-    fn beat(&self, idle: Duration) {
+    fn beat(&self) {
         if self.inbox.is_full() {
             lock(&self.reading).since = Instant::now();
         } else {
             self.fill();
-            if self.inbox.heard().max(lock(&self.reading).since).elapsed() > idle {
-                self.lose("nothing was heard for too long");
+            if self.inbox.heard().max(lock(&self.reading).since).elapsed() > self.idle {
+                self.lose(Loss::Silence(self.idle.into()));
                 return;
             }
         }
@@ -197,8 +199,7 @@ struct End(Arc<Wire>);
 
 impl Drop for End {
     fn drop(&mut self) {
-        let why = "its connection ended".to_owned();
-        self.0.inbox.finish(Error::Lost { peer: self.0.peer.clone(), why });
+        self.0.inbox.finish(Error::Lost { peer: self.0.peer.clone(), how: Loss::Died });
         self.0.queue.close();
         lock(&self.0.done).take();
         // Wakes whoever sleeps on the socket. It may be closed already.
