@@ -40,8 +40,10 @@ pub fn provision<R: Ring>(
     let key_sets: Vec<KeySetId> = a.into_iter().filter(|id| b.contains(id)).collect();
     if key_sets.is_empty() {
         let what = "the two parties have no key set in common that is not spent";
-        return Err(during(Failure::new(ExitCode::KeysMissing, what)
-            .remedy("put the two halves of one deal into the parties' key folders")));
+        return Err(during(
+            Failure::new(ExitCode::KeysMissing, what)
+                .remedy("put the two halves of one deal into the parties' key folders"),
+        ));
     }
     for set in &key_sets {
         one::<R>((&program, weights), parties, record, *set).map_err(during)?;

@@ -106,7 +106,7 @@ mod tests {
     fn an_image_is_granted_once_across_restarts() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("seen");
-        let grant = |first, images| Grant { key_set: SET, first, images };
+        let grant = |first, images| Grant { key_set: SET, first, images, cursor: 100 };
         let mut seen = Seen::open(&path).unwrap();
         seen.grant(&grant(0, 10)).unwrap();
         seen.grant(&grant(20, 5)).unwrap();
@@ -117,7 +117,7 @@ mod tests {
             assert!(seen.grant(&grant(first, images)).is_err(), "{first} {images}");
         }
         seen.grant(&grant(10, 10)).unwrap();
-        seen.grant(&Grant { key_set: KeySetId([6; 16]), first: 0, images: 3 }).unwrap();
+        seen.grant(&Grant { key_set: KeySetId([6; 16]), first: 0, images: 3, cursor: 3 }).unwrap();
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
     fn repro_a_torn_last_line_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("seen");
-        let grant = |first| Grant { key_set: SET, first, images: 10 };
+        let grant = |first| Grant { key_set: SET, first, images: 10, cursor: 100 };
         Seen::open(&path).unwrap().grant(&grant(0)).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for torn in ["0", "05050505 1", "05050505050505050505050505050505 10 2"] {

@@ -24,8 +24,9 @@ pub use state::{Config, Served, Setup};
 
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::Identity;
+use crate::jobs::Concern;
 use crate::messages::{Hello, PROTOCOL_VERSION, hello};
-use crate::transport::{Accept, Dial, Endpoint, Error, Label, Limits, Link, Reason, Role};
+use crate::transport::{Accept, Detail, Dial, Ending, Endpoint, Error, Label, Limits, Link, Reason, Role};
 use piece::{Granted, Mismatch};
 use state::Party;
 use std::sync::Arc;
@@ -45,6 +46,12 @@ const REMIND: Duration = Duration::from_secs(60);
 /// Pause after a failure, so that one that comes back at once does not fill the log.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// Pause after another process took this one's place at the peer, so that the two do not drive each other out all the time.
+const OUSTED: Duration = Duration::from_secs(5);
+
+/// Links of a peer replaced within [`REMIND`] that show that two processes have its key.
+const TWICE: usize = 3;
+
 /// Runs a party on a device until `stop` is set. `say` hears the listening address once it is open, and progress
 /// afterwards.
 ///
@@ -61,7 +68,7 @@ pub fn serve<B: Backend>(
     let identity: Arc<Identity> = setup.identity.clone();
     let role = role_of(setup.me);
     let listed = config.everyone();
-    let limits = Limits { link: config.link, ..Limits::default() };
+    let limits = Limits { link: config.link, ..Limits::service([config.peer]) };
     let endpoint = Endpoint::bind_with(identity, role, Some(config.listen), Accept::these(listed), limits)?;
     say(&format!("{} listens on {} as {}", setup.me, endpoint.address(), endpoint.fingerprint()));
     let party = Party::new(setup, dev, say)?;
@@ -109,11 +116,14 @@ enum Ended {
     PeerLeft(String),
     /// The peer has called again.
     Replaced,
+    /// Another process with this party's key has called the peer.
+    Ousted,
 }
 
 fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Result<(), Failure> {
     // before the two have ever worked together, a difference is a mistake in a configuration and ends this process
     let mut known = false;
+    let mut replaced = Vec::<Instant>::new();
     while !hooks.stopped() {
         let Some(mut peer) = meet(party, endpoint, hooks, known)? else { break };
         let result = work(party, &mut peer, hooks, &mut known);
@@ -128,8 +138,28 @@ fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Resu
                 (party.say())(&format!("{} left: {why}; waiting for it to come back", party.me.peer()));
             }
             Ok(Ended::Replaced) => {
-                (party.say())(&format!("{} called again: its new link replaces the one before", party.me.peer()));
-                peer.abort(Reason::Interrupted, crate::transport::Detail::None);
+                (party.say())(&format!(
+                    "{} called again: its new link replaces the one before",
+                    party.me.peer()
+                ));
+                peer.abort(Reason::Replaced, Detail::None);
+                replaced.retain(|at| at.elapsed() < REMIND);
+                replaced.push(Instant::now());
+                if replaced.len() >= TWICE {
+                    let text =
+                        "two processes seem to call with the other party's key: a copy of it runs (a clone)";
+                    (party.say())(text);
+                    party.stocks.worry(Concern::Cloned);
+                }
+            }
+            Ok(Ended::Ousted) => {
+                (party.say())(&format!(
+                    "another process has taken this one's place at {}: is this party running twice, or was its machine \
+                     cloned? Stop one of the two; key folders that are copies of each other must not be used",
+                    party.me.peer()
+                ));
+                party.stocks.worry(Concern::Cloned);
+                std::thread::sleep(OUSTED);
             }
             Err(failure) => {
                 let failure = Failure::on_link(failure, &peer);
@@ -164,7 +194,12 @@ fn ends(failure: &Failure, known: bool) -> bool {
 }
 
 /// The work over one link, from the hello on.
-fn work<B: Backend>(party: &Party<B>, peer: &mut Link, hooks: &Hooks, known: &mut bool) -> Result<Ended, Failure> {
+fn work<B: Backend>(
+    party: &Party<B>,
+    peer: &mut Link,
+    hooks: &Hooks,
+    known: &mut bool,
+) -> Result<Ended, Failure> {
     let theirs = hello(peer, greeting(party)?).map_err(|f| f.during(Phase::Hello));
     let theirs = match theirs {
         Ok(theirs) => theirs,
@@ -175,7 +210,9 @@ fn work<B: Backend>(party: &Party<B>, peer: &mut Link, hooks: &Hooks, known: &mu
     party.meets(true);
     (party.say())(&format!("connected to {}", peer.name()));
     if party.stocks.left() == [0, 0] {
-        (party.say())("the two parties have no key set in common that is not spent; deal keys, and put both halves in place");
+        (party.say())(
+            "the two parties have no key set in common that is not spent; deal keys, and put both halves in place",
+        );
     }
     let result = match party.me {
         PartyId::P0 => lead::run(party, peer, hooks),
@@ -196,18 +233,19 @@ fn work<B: Backend>(party: &Party<B>, peer: &mut Link, hooks: &Hooks, known: &mu
 fn relayed(failure: &Failure, peer: PartyId) -> Failure {
     match failure.code() {
         ExitCode::Unreachable | ExitCode::PeerFailed => {
-            let item = crate::transport::Detail::Item(Label::new(&peer.to_string()));
+            let item = Detail::Item(Label::new(&peer.to_string()));
             failure.clone().with_detail(item).told_as(Reason::Failed(ExitCode::Unreachable))
         }
         _ => failure.clone(),
     }
 }
 
-/// Whether the peer went away on purpose, or was never really there; else the failure.
+/// Whether the peer went away on purpose, or came again; else the failure.
 fn left(failure: Failure, peer: &Link) -> Result<Ended, Failure> {
-    match peer.fault() {
-        Some(Error::Closed { .. }) => Ok(Ended::PeerLeft("it closed the link".into())),
-        Some(Error::PeerFailed { reason: Reason::Interrupted, .. }) => Ok(Ended::PeerLeft("it was stopped".into())),
+    match peer.fault().map(Error::ending) {
+        Some(Ending::Stopped) => Ok(Ended::PeerLeft("it was stopped".into())),
+        Some(Ending::Replaced) => Ok(Ended::Replaced),
+        Some(Ending::Ousted) => Ok(Ended::Ousted),
         _ => Err(failure),
     }
 }
@@ -247,10 +285,8 @@ fn meet<B: Backend>(
     let began = Instant::now();
     let (mut said, mut last) = (began, String::from("it has not called"));
     while !hooks.stopped() {
-        if let Some(failure) = party.door_failure() {
-            if !known || !matches!(failure.code(), ExitCode::Version) {
-                return Err(failure);
-            }
+        if let Some(failure) = party.door_failure().filter(|f| !known || f.code() != ExitCode::Version) {
+            return Err(failure);
         }
         let link = match party.me {
             PartyId::P0 => party.peer_link(TICK),

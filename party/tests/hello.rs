@@ -4,8 +4,10 @@ mod common;
 
 use common::{SOON, pair};
 use twoply_party::exit::{ExitCode, Failure, Phase};
+use twoply_party::jobs::SetState;
 use twoply_party::messages::{Hello, PROTOCOL_VERSION, hello};
 use twoply_party::transport::Role;
+use twoply_primitives::KeySetId;
 
 fn sample(role: Role) -> Hello {
     Hello {
@@ -18,11 +20,7 @@ fn sample(role: Role) -> Hello {
         truncation: "exact".into(),
         graph: [1; 32],
         plan: [2; 32],
-        weights: Some([3; 32]),
-        weight_mask: [4; 16],
-        key_set: [5; 16],
-        cursor: 6,
-        nonce: [role as u8; 32],
+        sets: vec![SetState { key_set: KeySetId([role as u8; 16]), cursor: 6, dealt: 9, weights: [3; 32] }],
     }
 }
 
@@ -38,24 +36,18 @@ fn exchange(change: impl FnOnce(&mut Hello)) -> (Result<Hello, Failure>, Result<
 }
 
 #[test]
-fn parties_that_agree_learn_each_other_s_cursor_and_nonce() {
-    let (here, there) = exchange(|theirs| theirs.cursor = 41);
-    assert_eq!(here.unwrap(), Hello { cursor: 41, ..sample(Role::P1) });
+fn parties_that_agree_learn_each_other_s_key_sets() {
+    let (here, there) = exchange(|theirs| theirs.sets[0].cursor = 41);
+    assert_eq!(here.unwrap().sets[0].cursor, 41);
     assert_eq!(there.unwrap(), sample(Role::P0));
-}
-
-/// A side without weights yet waits for the model owner; jobs compare again.
-#[test]
-fn weights_that_are_not_there_yet_are_no_difference() {
-    let (here, there) = exchange(|theirs| theirs.weights = None);
-    assert_eq!(here.unwrap().weights, None);
-    assert!(there.unwrap().weights.is_some());
+    let (here, there) = exchange(|theirs| theirs.sets.clear());
+    assert_eq!((here.unwrap().sets.len(), there.unwrap().sets.len()), (0, 1));
 }
 
 #[test]
 fn each_difference_is_named_on_both_sides() {
     type Change = fn(&mut Hello);
-    let changes: [(&str, ExitCode, Change); 12] = [
+    let changes: [(&str, ExitCode, Change); 9] = [
         ("protocol version", ExitCode::Version, |h| h.protocol = PROTOCOL_VERSION + 1),
         ("software version", ExitCode::Version, |h| h.software = "0.2.0".into()),
         ("role", ExitCode::PlanMismatch, |h| h.role = Role::P0),
@@ -65,9 +57,6 @@ fn each_difference_is_named_on_both_sides() {
         ("truncation", ExitCode::PlanMismatch, |h| h.truncation = "local".into()),
         ("graph", ExitCode::PlanMismatch, |h| h.graph = [9; 32]),
         ("plan", ExitCode::PlanMismatch, |h| h.plan = [9; 32]),
-        ("masked weights", ExitCode::PlanMismatch, |h| h.weights = Some([9; 32])),
-        ("weight mask", ExitCode::PlanMismatch, |h| h.weight_mask = [9; 16]),
-        ("key set", ExitCode::PlanMismatch, |h| h.key_set = [9; 16]),
     ];
     for (name, code, change) in changes {
         let (here, there) = exchange(change);
@@ -85,13 +74,13 @@ fn a_hasty_peer_does_not_hide_the_difference() {
     for _ in 0..20 {
         let (_ends, mut zero, mut one) = pair();
         let other = std::thread::spawn(move || {
-            let failure = hello(&mut one, Hello { key_set: [9; 16], ..sample(Role::P1) }).unwrap_err();
+            let failure = hello(&mut one, Hello { graph: [9; 32], ..sample(Role::P1) }).unwrap_err();
             let (reason, detail) = failure.reason();
             one.abort(reason, detail);
         });
         let failure = hello(&mut zero, sample(Role::P0)).unwrap_err();
         assert_eq!(failure.code(), ExitCode::PlanMismatch, "{failure}");
-        assert!(failure.to_string().contains("key set"), "{failure}");
+        assert!(failure.to_string().contains("graph"), "{failure}");
         other.join().unwrap();
     }
 }

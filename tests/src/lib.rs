@@ -18,9 +18,6 @@ use std::time::Duration;
 /// Long enough for anything that works, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(120);
 
-/// Silence after which a connection counts as dead.
-pub const IDLE: Duration = Duration::from_secs(20);
-
 /// Random numbers of a seeded test: the same on every machine (Marsaglia's xorshift).
 #[derive(Clone, Debug)]
 pub struct Dice(u64);

@@ -72,6 +72,17 @@ impl World {
         let args = ["deal", &plan, "--images", &images, "--segment", &segment, "--out", &out, "--quiet"];
         Proc::start("dealer", &[&args, more].concat())
     }
+    /// Moves the key sets of another deal into both parties' folders, as an operator does.
+    pub fn adopt(&self, deal: &str) {
+        for me in 0..2 {
+            let from = self.dir.path().join(deal).join(format!("p{me}"));
+            let sets = fs::read_dir(from).expect("keys").flatten().map(|e| e.path()).filter(|p| p.is_dir());
+            for set in sets {
+                let to = self.dir.path().join("keys").join(format!("p{me}")).join(set.file_name().expect("a name"));
+                fs::rename(set, to).expect("moved");
+            }
+        }
+    }
     /// The folder of a party's only key set.
     pub fn set(&self, me: usize) -> PathBuf {
         let root = self.dir.path().join("keys").join(format!("p{me}"));
@@ -98,7 +109,6 @@ impl World {
             ("--owner", &self.keys[2]),
             ("--client", &self.keys[3]),
             ("--client", &self.keys[4]),
-            ("--patience", &"5".to_owned()),
         ];
         args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.clone()]));
         args.push(plan);
@@ -129,6 +139,13 @@ impl World {
         let address = line.split(" listens on ").nth(1).and_then(|rest| rest.split(' ').next());
         let address = address.unwrap_or_default().to_owned();
         (party, address)
+    }
+    /// Starts a party again that was killed or has ended, at the same address.
+    pub fn restart(&self, pair: &mut Pair, me: usize) {
+        let listen = pair.addresses[me].clone();
+        let (party, address) = self.party(me, &pair.addresses[0].clone(), &["--listen", &listen]);
+        assert_eq!(address, listen, "the port is free again");
+        pair.procs[me] = party;
     }
     /// Flags that name both parties.
     pub fn places(&self, pair: &Pair) -> Vec<String> {
@@ -219,8 +236,12 @@ impl Pair {
     }
     /// Stops both, which must succeed; their reports.
     pub fn stop(self) -> [serde_json::Value; 2] {
+        self.stopped().map(|ended| ended.json())
+    }
+    /// Stops both, which must succeed; all they said.
+    pub fn stopped(self) -> [Ended; 2] {
         self.procs.iter().for_each(Proc::terminate);
-        self.ended(SOON).map(|ended| ended.json())
+        self.ended(SOON).map(|ended| ended.is(0).clone())
     }
     /// Whether both run.
     pub fn run(&mut self) -> bool {

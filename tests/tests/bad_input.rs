@@ -47,10 +47,11 @@ fn keys_of_another_plan() {
     fs::copy(foreign.join("seg-00000.key"), world.set(1).join("seg-00000.key")).unwrap();
     let pair = world.parties();
     world.provision(&pair, &[]).is(0);
-    world.infer(&pair, 0..1).is_one_of(&[6, 9, 14]).says(&["P1"]);
-    let [a, b] = pair.ended(SOON);
-    a.is(14).says(&["P1"]);
-    b.is_one_of(&[6, 9]).says(&["seg-00000.key"]);
+    world.infer(&pair, 0..1).is(6);
+    // The key set is out of use; the parties are not.
+    world.infer(&pair, 0..1).is(8).says(&["found 0"]);
+    let [_, b] = pair.stopped();
+    b.says(&["is not used any more", "seg-00000.key"]);
 }
 
 /// A flipped bit in a tile is found when the tile is read; a lost tail when the segment is opened.
@@ -67,9 +68,14 @@ fn damaged_segments() {
         let pair = world.parties();
         world.provision(&pair, &[]).is(0);
         world.infer(&pair, 0..1).is_one_of(&[9, 14]).says(&["P1", "corrupt"]);
-        let [a, b] = pair.ended(SOON);
-        a.is(14).says(&["P1", "keys corrupt or already spent (exit 9)"]);
-        b.is(9).says(&["seg-00000.key", word]);
+        world.infer(&pair, 0..1).is(8).says(&["found 0"]);
+        // A good one takes its place while they run.
+        world.deal("more", "plan.json", 2, 2).is(0);
+        world.adopt("more");
+        world.provision(&pair, &[]).is(0);
+        world.infer_right(&pair, 0..2);
+        let [_, b] = pair.stopped();
+        b.says(&["is not used any more", "seg-00000.key", word]);
     }
 }
 
@@ -98,8 +104,11 @@ fn parties_that_do_not_fit_each_other() {
     let world = World::dealt(PLAIN, 2, 2);
     world.deal("again", "plan.json", 2, 2).is(0);
     let other = world.path("again/p1");
-    for ended in fail(&world, [&[], &["--keys", &other]]) {
-        ended.is(6).says(&["key set", "here", "there"]);
+    let pair = world.parties_with([&[], &["--keys", &other]]);
+    world.provision(&pair, &[]).is(8).says(&["no key set in common", "two halves of one deal"]);
+    world.infer(&pair, 0..1).is(8);
+    for ended in pair.stopped() {
+        ended.says(&["no key set in common"]);
     }
     // Two plans.
     let label = digits().plan(Kind { n: 64, reveal: Reveal::Label, ..PLAIN });

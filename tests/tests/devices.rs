@@ -10,7 +10,7 @@ use twoply_party::transport::{Shape, Transport};
 use twoply_primitives::PartyId;
 use twoply_tests::brittle::{BROKEN, Brittle};
 use twoply_tests::model::PLAIN;
-use twoply_tests::{Ended, Pair, SOON, World};
+use twoply_tests::{Proc, Ended, Pair, SOON, World};
 
 type Here = JoinHandle<Result<Served, Failure>>;
 
@@ -29,8 +29,10 @@ fn party(world: &World, device: &Brittle) -> (Here, String) {
         clients: vec![key(3)],
         owners: vec![key(2)],
         labels_only: false,
-        patience: SOON,
+        patience: Some(SOON),
+        images_per_client: None,
         record_coins: None,
+        record_control: None,
     };
     let (plan, keys) = (world.plan.clone(), PathBuf::from(world.path("keys/p0")));
     let (identity, device) = (world.identity("p0"), device.clone());
@@ -46,14 +48,16 @@ fn party(world: &World, device: &Brittle) -> (Here, String) {
     (thread, address.unwrap().to_owned())
 }
 
-/// What both parties and the owner of a call say after P0's device broke in it.
-fn broke(here: Here, ended: [&Ended; 2]) {
+/// What both parties and the owner of a call say after P0's device broke in it. P1 waits for P0 to come back.
+fn broke(here: Here, owner: &Ended, p1: Proc) {
+    p1.terminate();
+    let ended = [owner, &p1.wait(SOON)];
     let failure = here.join().expect("no panic").expect_err("its device is broken");
     assert_eq!(failure.code(), ExitCode::Device);
     let content = failure.content();
     assert_eq!((&content.what[..], &content.remedy[..]), (BROKEN, "restart the machine"));
-    for other in ended {
-        other.is(14);
+    for (other, code) in ended.into_iter().zip([14, 0]) {
+        other.is(code);
         other.says(&["device (exit 13)"]);
         assert!(!other.err.contains(BROKEN), "no text of one side on the other's terminal: {}", other.err);
     }
@@ -75,7 +79,7 @@ fn in_a_run() {
         world.infer_right(&pair, 0..2);
         device.break_after(packets);
         let owner = world.infer(&pair, 2..4);
-        broke(here, [&owner, &pair.procs.remove(0).wait(SOON)]);
+        broke(here, &owner, pair.procs.remove(0));
     }
 }
 
@@ -84,5 +88,5 @@ fn while_weights_are_taken() {
     let (world, device, here, mut pair) = brittle();
     device.break_after(0);
     let owner = world.provision(&pair, &[]);
-    broke(here, [&owner, &pair.procs.remove(0).wait(SOON)]);
+    broke(here, &owner, pair.procs.remove(0));
 }

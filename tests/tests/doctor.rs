@@ -4,7 +4,7 @@ use serde_json::Value;
 use twoply_nn::Reveal;
 use twoply_party::exit::ExitCode;
 use twoply_party::identity::Identity;
-use twoply_party::jobs::{About, PROBE_CAP, Probe, Request};
+use twoply_party::jobs::{About, Concern, PROBE_CAP, Probe, Request};
 use twoply_party::messages::PROTOCOL_VERSION;
 use twoply_party::transport::{Accept, Detail, Dial, Endpoint, Error, Link, Reason, Role};
 use twoply_primitives::Channel;
@@ -156,7 +156,17 @@ fn a_party_of_another_version_is_told_apart() {
     fails(&doctor(&world, "client", &ignorant), 7, "P0 tcp");
     let newer = fake(&world, |mut link| {
         let (plan, software) = ([0; 32], "9.9.9".into());
-        let about = About { protocol: PROTOCOL_VERSION + 1, software, plan, provisioned: true, clock: 0 };
+        let about = About {
+            protocol: PROTOCOL_VERSION + 1,
+            software,
+            plan,
+            provisioned: true,
+            met: true,
+            sets: 1,
+            images: 1,
+            concern: Concern::None,
+            clock: 0,
+        };
         link.send_message(&about).unwrap();
         while let Ok(Request::Probe(Probe::Echo { up, down })) = link.recv_message() {
             link.recv(up as usize).unwrap();

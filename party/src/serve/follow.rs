@@ -89,7 +89,8 @@ impl<B: Backend> Follower<'_, '_, B> {
         };
         self.party.tell(self.peer, &Follow::Ready)?;
         let reserved = piece::reserve(self.party, self.peer, &stock, piece);
-        let granted = reserved.and_then(|()| piece::grant(self.party, stock.clone(), (job.id, client), piece));
+        let granted =
+            reserved.and_then(|()| piece::grant(self.party, stock.clone(), (job.id, client), piece));
         self.granted.insert(job.id, granted.map_err(|f| f.during(Phase::Reserve))?);
         self.party.stocks.keep_loaded(stock.id());
         self.party.stocks.check_low(self.party.say());

@@ -105,7 +105,8 @@ impl<B: Backend> Leader<'_, '_, B> {
             }
             Follow::NotYet => self.party.binds.later(set),
             Follow::Refused(code) => {
-                let text = "P1 does not bind these weights: its model owner named others, or its mask is bound";
+                let text =
+                    "P1 does not bind these weights: its model owner named others, or its mask is bound";
                 self.party.binds.settle(set, digest, Err(Failure::new(code.exit(), text)));
             }
             _ => return Err(self.out_of_step()),
@@ -131,7 +132,9 @@ impl<B: Backend> Leader<'_, '_, B> {
                 if self.party.requests.later(id, None) {
                     let text = format!("the data owner {} reached P0 but not P1", asked.client);
                     let missing = Detail::Item(Label::new("the other party"));
-                    self.party.requests.end(id, Failure::new(ExitCode::Unreachable, text).with_detail(missing));
+                    self.party
+                        .requests
+                        .end(id, Failure::new(ExitCode::Unreachable, text).with_detail(missing));
                 }
                 return Ok(());
             }
@@ -143,9 +146,8 @@ impl<B: Backend> Leader<'_, '_, B> {
             _ => return Err(self.out_of_step()),
         }
         let reserved = piece::reserve(self.party, self.peer, &common.stock, &piece);
-        let granted = reserved.and_then(|()| {
-            piece::grant(self.party, common.stock.clone(), (id, asked.client), &piece)
-        });
+        let granted = reserved
+            .and_then(|()| piece::grant(self.party, common.stock.clone(), (id, asked.client), &piece));
         self.granted.insert(id, granted.map_err(|f| f.during(Phase::Reserve))?);
         self.party.stocks.keep_loaded(common.stock.id());
         self.party.stocks.check_low(self.party.say());

@@ -1,9 +1,9 @@
 //! The data owner's side of a request, on a thread of its own: grants and keys go out, masked inputs come in, shares go
 //! out. Nothing here waits for the other party, and the work with the other party never waits for an owner.
 
+use super::TICK;
 use super::requests::Order;
 use super::state::Party;
-use super::TICK;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::jobs::{FIRST_GRANT, Grant, Job};
 use crate::transport::{Detail, Link, Reason};
@@ -86,7 +86,11 @@ fn follow<B: Backend>(
             Err(RecvTimeoutError::Timeout) if visit.link.is_alive() => {}
             Err(RecvTimeoutError::Timeout) => {
                 let left = Failure::new(ExitCode::PeerFailed, "the data owner left");
-                let why = visit.link.waiting(Duration::ZERO).err().map_or(left, |e| Failure::on_link(e, &visit.link));
+                let why = visit
+                    .link
+                    .waiting(Duration::ZERO)
+                    .err()
+                    .map_or(left, |e| Failure::on_link(e, &visit.link));
                 party.requests.left(job.id, why);
             }
             Err(RecvTimeoutError::Disconnected) => {
@@ -104,6 +108,7 @@ fn follow<B: Backend>(
 fn exchange(link: &mut Link, grant: &Grant, keys: &[u8], len: usize) -> Result<Vec<u8>, Failure> {
     let mut run = || -> Result<Vec<u8>, Failure> {
         link.set_patience(OWNER);
+        link.admit(len);
         link.say(grant)?;
         link.send(keys)?;
         let theirs: Grant = link.hear()?;
@@ -118,5 +123,6 @@ fn exchange(link: &mut Link, grant: &Grant, keys: &[u8], len: usize) -> Result<V
         Ok(link.recv(len)?)
     };
     let result = run();
+    link.restrict();
     result.map_err(|failure| Failure::on_link(failure, link).during(Phase::Online))
 }

@@ -28,7 +28,12 @@ pub struct Granted<B: Backend> {
 }
 
 /// Reserves images durably, tells the peer, hears the same. Nothing that depends on their keys may leave before.
-pub fn reserve<B: Backend>(party: &Party<B>, peer: &mut Link, stock: &Stock<B>, piece: &Piece) -> Result<(), Failure> {
+pub fn reserve<B: Backend>(
+    party: &Party<B>,
+    peer: &mut Link,
+    stock: &Stock<B>,
+    piece: &Piece,
+) -> Result<(), Failure> {
     if piece.from == piece.to {
         return Ok(());
     }
@@ -163,7 +168,9 @@ impl From<Mismatch> for Failure {
                 ExitCode::PeerFailed,
                 "the data owner sent the two parties different masked inputs; nothing was computed",
             )
-            .remedy("ask again; if it comes back, one of the two links or the data owner's machine changes bytes"),
+            .remedy(
+                "ask again; if it comes back, one of the two links or the data owner's machine changes bytes",
+            ),
         }
     }
 }

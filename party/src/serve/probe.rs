@@ -34,7 +34,9 @@ pub fn answer<B: Backend>(
     match probe {
         Probe::About => link.say(&about(party)?)?,
         Probe::Echo { up, down } => {
+            link.admit(up as usize);
             link.recv(up as usize)?;
+            link.restrict();
             link.send(&vec![0; down as usize])?;
         }
     }

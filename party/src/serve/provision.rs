@@ -45,7 +45,12 @@ fn exchange<B: Backend>(party: &Party<B>, link: &mut Link, over: &AtomicBool) ->
 
 /// One key set. The weight mask is bound to a digest before the owner lets `w^` leave; another digest under the same mask is
 /// refused for good.
-fn one<B: Backend>(party: &Party<B>, link: &mut Link, id: KeySetId, over: &AtomicBool) -> Result<(), Failure> {
+fn one<B: Backend>(
+    party: &Party<B>,
+    link: &mut Link,
+    id: KeySetId,
+    over: &AtomicBool,
+) -> Result<(), Failure> {
     let gone = || Failure::new(ExitCode::KeysMissing, format!("key set {id} is not here"));
     let stock = party.stocks.get(id).ok_or_else(gone)?;
     let keys = roles::weight_keys(&party.program, id, stock.set.weight_seed());
@@ -58,8 +63,11 @@ fn one<B: Backend>(party: &Party<B>, link: &mut Link, id: KeySetId, over: &Atomi
     }
     if stock.weights_digest() != Some(digest) {
         party.binds.agree(id, digest, over)?;
+        let len = roles::masked_weights_len(&party.program);
+        link.admit(len);
         link.say(&Provision::Bound)?;
-        let packed = link.recv(roles::masked_weights_len(&party.program))?;
+        let packed = link.recv(len)?;
+        link.restrict();
         if *blake3::hash(&packed).as_bytes() != digest {
             return Err(Failure::new(ExitCode::KeysSpent, "masked weights that are not the ones bound"));
         }
@@ -107,9 +115,11 @@ impl Binds {
             }
             if Instant::now() >= until || over.load(Ordering::SeqCst) {
                 all.remove(&set);
-                let text = "the other party has not heard of the same weights, or is not connected to this one";
+                let text =
+                    "the other party has not heard of the same weights, or is not connected to this one";
                 let failure = Failure::new(ExitCode::Unreachable, text).told_as(Reason::Deadline);
-                return Err(failure.remedy("see that both parties run and reach each other, and provision both again"));
+                return Err(failure
+                    .remedy("see that both parties run and reach each other, and provision both again"));
             }
             all = self.bell.wait_timeout(all, TICK).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -168,12 +178,16 @@ mod tests {
     fn play(words: [[u8; 32]; 2]) -> ([bool; 2], [bool; 2]) {
         let (p0, p1, over) = (Binds::default(), Binds::default(), AtomicBool::new(false));
         std::thread::scope(|scope| {
+            let over = &over;
             let heard = [(&p0, words[0]), (&p1, words[1])]
-                .map(|(binds, word)| scope.spawn(|| { let over = &over; binds.agree(SET, word, over).is_ok() }));
+                .map(|(binds, word)| scope.spawn(move || binds.agree(SET, word, over).is_ok()));
             let mut bound = [false, false];
             loop {
                 let Some((set, digest)) = p0.next() else { continue };
-                match p1.answer(set, digest, |_| { bound[1] = true; Ok(()) }) {
+                match p1.answer(set, digest, |_| {
+                    bound[1] = true;
+                    Ok(())
+                }) {
                     Follow::Ready => {
                         bound[0] = true;
                         p0.settle(set, digest, Ok(()));

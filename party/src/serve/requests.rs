@@ -255,17 +255,16 @@ impl Requests {
         let begun = |e: &&Entry| e.granted > 0 && e.job.id != but;
         self.all().iter().filter(begun).map(|e| u64::from(e.job.images.saturating_sub(e.granted))).sum()
     }
-    /// Whether any request is here.
-    pub fn is_empty(&self) -> bool {
-        self.all().is_empty()
-    }
     /// Lets go of requests that waited too long.
     pub fn reap(&self) {
         let old = |e: &&Entry| matches!(e.stage, Stage::Waiting) && e.since.elapsed() >= ORPHAN;
         let ids: Vec<_> = self.all().iter().filter(old).map(|e| e.job.id).collect();
         for id in ids {
             let text = "the request waited too long for its turn";
-            self.end(id, Failure::new(ExitCode::Unreachable, text).told_as(crate::transport::Reason::Deadline));
+            self.end(
+                id,
+                Failure::new(ExitCode::Unreachable, text).told_as(crate::transport::Reason::Deadline),
+            );
         }
     }
     /// The link to the peer broke: what was granted with it ends; what waits, waits on. The jobs that ended.

@@ -177,7 +177,8 @@ impl<'a, B: Backend> Party<'a, B> {
         let mut charged = lock(&self.charged);
         let had = charged.entry(client).or_default();
         if *had + images > most {
-            let text = format!("{images} images asked for, {} are left of this key's budget of {most}", most - *had);
+            let text =
+                format!("{images} images asked for, {} are left of this key's budget of {most}", most - *had);
             return Err(Failure::new(ExitCode::Budget, text).with_detail(Detail::Short(images, most - *had)));
         }
         *had += images;
@@ -231,6 +232,8 @@ impl<'a, B: Backend> Party<'a, B> {
         f(&mut lock(&self.tally));
     }
     pub fn tally(&self) -> Tally {
-        Tally { control: lock(&self.control).sent(), ..lock(&self.tally).clone() }
+        let mut tally = lock(&self.tally).clone();
+        tally.control = lock(&self.control).sent();
+        tally
     }
 }

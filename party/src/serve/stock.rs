@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use twoply_nn::{Program, roles};
-use twoply_preprocessing::{Claim, Error, FileLog, KeyDir, KeySet, Layout, Ledger, Pending, PlanDigest, Reservation};
+use twoply_preprocessing::{
+    Claim, Error, FileLog, KeyDir, KeySet, Layout, Ledger, Pending, PlanDigest, Reservation,
+};
 use twoply_preprocessing::{Leased, Tally};
 use twoply_primitives::{Backend, KeySetId, Masked};
 
@@ -45,7 +47,12 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<B: Backend> Stock<B> {
     /// Opens a key set with its ledger, and looks for its masked weights. Segments that a crash kept from being erased are
     /// erased.
-    pub fn open(dir: &KeyDir, id: KeySetId, (plan, layout): (PlanDigest, Layout), insecure: bool) -> Result<Self, Error> {
+    pub fn open(
+        dir: &KeyDir,
+        id: KeySetId,
+        (plan, layout): (PlanDigest, Layout),
+        insecure: bool,
+    ) -> Result<Self, Error> {
         let set = dir.key_set(id, plan, layout, insecure)?;
         let ledger = set.ledger()?;
         set.gc(&ledger)?;
@@ -126,16 +133,14 @@ impl<B: Backend> Stock<B> {
             Some(_) => self.read_weights()?,
             None => None,
         };
-        let lost = || Failure::new(ExitCode::KeysMissing, "the masked weights are not there").remedy("provision again");
+        let lost = || {
+            Failure::new(ExitCode::KeysMissing, "the masked weights are not there").remedy("provision again")
+        };
         let packed = packed.ok_or_else(lost)?;
         let wires = roles::masked_weights(dev, program, self.id(), self.set.weight_seed(), &packed)?;
         let weights = Arc::new(Weights { wires });
         bound.loaded = Some(weights.clone());
         Ok(weights)
-    }
-    /// The weights on the device, if they were read.
-    pub fn loaded(&self) -> Option<Arc<Weights<B>>> {
-        lock(&self.bound).loaded.clone()
     }
     /// Takes the weights off the device.
     pub fn unload(&self) {
@@ -195,7 +200,8 @@ impl<B: Backend> Stock<B> {
                     None => next,
                     Some(last) => {
                         let joined: Result<_, (_, _)> = twoply_preprocessing::Lease::join(last, next);
-                        let apart = |_| Failure::new(ExitCode::Internal, "a piece crosses a segment's border");
+                        let apart =
+                            |_| Failure::new(ExitCode::Internal, "a piece crosses a segment's border");
                         joined.map_err(apart)?
                     }
                 });

@@ -104,7 +104,7 @@ impl<B: Backend> Stocks<B> {
     pub fn look(&self, say: Say<'_>) -> Result<Option<Failure>, Failure> {
         self.retire()?;
         let (ids, mut first) = (self.dir.key_sets()?, None);
-        let known = |inner: &Inner<B>, id| inner.open.contains_key(id) || inner.spent.contains(id);
+        let known = |inner: &Inner<B>, id: &KeySetId| inner.open.contains_key(id) || inner.spent.contains(id);
         let new: Vec<_> = ids.into_iter().filter(|id| !known(&self.inner(), id)).collect();
         for id in new {
             match self.take(id) {
@@ -174,7 +174,9 @@ impl<B: Backend> Stocks<B> {
         let inner = &mut *self.inner();
         let mut common = vec![];
         for theirs in theirs {
-            let Some(stock) = inner.open.get(&theirs.key_set).filter(|s| s.fault().is_none()) else { continue };
+            let Some(stock) = inner.open.get(&theirs.key_set).filter(|s| s.fault().is_none()) else {
+                continue;
+            };
             let mine = stock.state();
             let burnt = stock.catch_up(theirs.cursor)?;
             if mine.cursor != theirs.cursor {

@@ -100,7 +100,9 @@ impl Inbox {
     pub(super) fn admit(&self, bytes: usize) {
         let [lobby, most] = self.bounds;
         self.bound(bytes.clamp(lobby, most));
-        self.flow.get().map(|flow| flow.admit(bytes as u64));
+        if let Some(flow) = self.flow.get() {
+            flow.admit(bytes as u64);
+        }
     }
 
     /// Holds the peer back to what a link that is not admitted may send.
@@ -151,7 +153,9 @@ impl Inbox {
             count += chunk.as_ref().len();
             state.append(chunk.as_ref(), block);
         }
-        self.flow.get().map(|flow| flow.took(count as u64));
+        if let Some(flow) = self.flow.get() {
+            flow.took(count as u64);
+        }
         if state.wanted > 0 && state.held >= state.wanted {
             self.ready.notify_one();
         }
