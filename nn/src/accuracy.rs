@@ -16,7 +16,7 @@ use crate::graph::{Op, Source};
 use crate::plan::Totals;
 use crate::rehearsal::Played;
 use crate::roles;
-use crate::{Evaluator, Plan, Program, Rehearsal, Result, Weights, fit};
+use crate::{Evaluator, Meaning, Plan, Program, Rehearsal, Result, Weights, fit};
 use rayon::prelude::*;
 use serde::Serialize;
 use tally::Tally;
@@ -34,8 +34,8 @@ pub struct Accuracy {
     pub ring: u32,
     /// f, fraction bits; an ulp is 2^-f, also where a product still carries 2f.
     pub fraction: u32,
-    /// Images whose labels agree.
-    pub labels: Agreement,
+    /// Images whose labels agree; `None` where the output has none.
+    pub labels: Option<Agreement>,
     /// Output words of the private run that differ from the oracle; anything but 0 without wraps is a mistake here.
     pub differing: usize,
     /// Output words in all.
@@ -132,7 +132,8 @@ pub fn compare<R: Ring>(
         params: program.params().into_iter().zip(program.encode::<R>(weights)?).collect(),
         private: Rehearsal::new(Cpu::new(), &program, weights)?,
         tallies: vec![Tally::default(); plan.graph.nodes.len() + 1],
-        labels: Agreement::default(),
+        labels: None,
+        meaning: Meaning::of(&plan.graph)?,
         words: (0, 0),
     };
     let row = plan.graph.input.row();
@@ -162,7 +163,8 @@ struct Runs<'a, R: Ring> {
     private: Rehearsal<'a, Cpu<R>>,
     /// Of the input, then of every node.
     tallies: Vec<Tally>,
-    labels: Agreement,
+    labels: Option<Agreement>,
+    meaning: Meaning,
     /// Output words that differ, and all.
     words: (usize, usize),
 }
@@ -179,9 +181,13 @@ impl<R: Ring> Runs<'_, R> {
         let fixed: Vec<R> = oracle.output.iter().map(|v| v.and(ones)).collect();
         self.words.0 += private.iter().zip(&fixed).filter(|(a, b)| a.and(ones) != **b).count();
         self.words.1 += fixed.len();
-        let answers = [&private, &fixed].map(|values| roles::read(self.plan, self.program, values));
-        let [private, answer] = answers;
-        self.agree(&self.float.labels(inputs)?, &answer?.labels(), &private?.labels());
+        let labels = |values: &[R]| -> Result<Option<Vec<usize>>> {
+            Ok(self.meaning.labels(&roles::read(self.plan, self.program, values)?))
+        };
+        if let (Some(fixed), Some(private)) = (labels(&fixed)?, labels(&private)?) {
+            let float = self.float.labels(inputs)?;
+            self.agree(&float, &fixed, &private);
+        }
 
         let mut seen = oracle.take_seen();
         let last = self.plan.graph.nodes.len() - 1;
@@ -195,9 +201,10 @@ impl<R: Ring> Runs<'_, R> {
 
     fn agree(&mut self, float: &[usize], fixed: &[usize], private: &[usize]) {
         let equal = |a: &[usize], b: &[usize]| a.iter().zip(b).filter(|(a, b)| a == b).count();
-        self.labels.float_fixed += equal(float, fixed);
-        self.labels.fixed_private += equal(fixed, private);
-        self.labels.float_private += equal(float, private);
+        let labels = self.labels.get_or_insert_default();
+        labels.float_fixed += equal(float, fixed);
+        labels.fixed_private += equal(fixed, private);
+        labels.float_private += equal(float, private);
     }
 
     /// Counts every value of a batch, image by image.

@@ -11,7 +11,7 @@ mod pool;
 use crate::engine::Engine;
 use crate::graph::{Graph, Op, Source};
 use crate::plan::{Options, Reveal};
-use crate::{Error, Result, Weights};
+use crate::{Error, Meaning, Result, Weights};
 use std::sync::Arc;
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::{Argmax, AvgPool, Conv2d, Lift, Linear, MaxPool, Mode, Rounding, Truncate};
@@ -50,9 +50,7 @@ impl Program {
             (Reveal::Logits, true) => {
                 return Err(Error::data("plan", "a graph that ends in argmax reveals labels, not logits"));
             }
-            (Reveal::Label, false) if shapes.last().is_none_or(|s| s.len() != 1 || s[0] < 2) => {
-                return Err(Error::data("plan", "labels need an output of two or more classes"));
-            }
+            (Reveal::Label, _) => has_label(&Meaning::of(graph)?)?,
             _ => {}
         }
         let pool_cuts = pool::cuts(graph, &shapes, options, pool_ranges)?;
@@ -123,6 +121,7 @@ impl Program {
         {
             run.e.layer("argmax");
             let logits = run.full_width(logits)?;
+            let logits = run.flat(logits)?;
             let argmax = Argmax { scheme: self.options.compare };
             run.emit(&argmax, &[&logits.v], 0, true)?;
         }
@@ -160,6 +159,22 @@ impl Program {
         }
         uses
     }
+}
+
+/// Whether the parties can find the label of such an output.
+fn has_label(output: &Meaning) -> Result<()> {
+    let why = match output {
+        Meaning::Classes { .. } => return Ok(()),
+        Meaning::Score => {
+            "labels need two or more classes, and this is one score: its label is a sign, which would need a gate of its \
+             own; reveal logits, and the data owner takes the sign"
+                .to_owned()
+        }
+        Meaning::Values { shape } => {
+            format!("labels need two or more classes, and this output is {shape:?}; reveal logits")
+        }
+    };
+    Err(Error::data("output", why))
 }
 
 /// Whether the graph itself ends in an argmax.

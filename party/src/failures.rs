@@ -67,6 +67,7 @@ impl From<Network> for Failure {
                 .remedy("import the model again; graph files are not meant to be edited by hand"),
             Network::Weights { .. } => Failure::new(ExitCode::Model, error.to_string())
                 .remedy("give the weights file that the same import wrote"),
+            Network::Data { format: "output", .. } => worded(ExitCode::Model, &error.to_string()),
             Network::Data { format: "plan", .. } => {
                 Failure::new(ExitCode::Model, error.to_string()).remedy("plan again with `twoply plan`")
             }
