@@ -248,14 +248,15 @@ impl<R: Ring> Runs<'_, R> {
 
     fn report(self, images: usize, tolerance: f64) -> Accuracy {
         let (graph, fixed) = (&self.plan.graph, self.plan.options.fixed);
+        let rounding = |i: usize, f: u32| fit::rounding(graph, self.float.weights, i, f).0;
         let nodes = graph.nodes.iter().enumerate().filter(|(_, node)| node.op != Op::Argmax);
         let input = self.tallies[0].layer(&graph.input.name, "input", fixed.limit(), 0.0);
         let node = |(i, node): (usize, &crate::Node)| {
-            let rounding = rounding(self.float, i, fixed.f);
+            let rounding = rounding(i, fixed.f);
             self.tallies[i + 1].layer(&node.name, node.op.kind(), self.program.limit(i), rounding)
         };
         // Layers count from the input, which has no weights.
-        let weights = |layer: usize, f: u32| layer.checked_sub(1).map_or(0.0, |i| rounding(self.float, i, f));
+        let weights = |layer: usize, f: u32| layer.checked_sub(1).map_or(0.0, |i| rounding(i, f));
         let layers: Vec<Layer> = [input].into_iter().chain(nodes.map(node)).collect();
         Accuracy {
             images,
@@ -269,19 +270,6 @@ impl<R: Ring> Runs<'_, R> {
             layers,
         }
     }
-}
-
-/// Mean rounding error of the weights (not the biases) of node `i` with `f` fraction bits, over their mean magnitude.
-fn rounding(float: &Evaluator<'_>, i: usize, f: u32) -> f64 {
-    let scale = f64::from(f).exp2();
-    let weights =
-        float.graph.nodes[i].op.params().filter(|p| float.graph.params[*p].role == crate::Role::Weight);
-    let (mut error, mut size) = (0.0, 0.0);
-    for w in weights.flat_map(|p| float.param(p)).map(|w| f64::from(*w)) {
-        error += ((w * scale).round_ties_even() / scale - w).abs();
-        size += w.abs();
-    }
-    if size > 0.0 { error / size } else { 0.0 }
 }
 
 /// The first layer beyond the tolerance, and the fraction bits that would help: every further bit halves an error, and

@@ -43,6 +43,16 @@ pub struct Channel {
 /// One image: smallest, largest and sum per channel, and whether all are whole numbers.
 struct One(Vec<(f64, f64, f64)>, bool);
 
+/// The raw value of a normalised one, and how far float32 may have moved it; 0 is found again exactly.
+fn taken_back(input: &Input, value: f32, channel: usize) -> (f64, f64) {
+    let (n, value) = (&input.normalise, f64::from(value));
+    let mean = n.mean.get(channel).copied().unwrap_or(0.0);
+    let std = n.std.get(channel).copied().unwrap_or(1.0);
+    let error = 2.0 * f64::from(f32::EPSILON) * (mean.abs() + (value * std).abs()) / n.scale.abs();
+    let raw = n.invert(value, channel);
+    (if raw.abs() <= error && mean != 0.0 { 0.0 } else { raw }, error)
+}
+
 impl Profile {
     /// The profile of whole images, normalised. The same bits whatever the number of threads.
     pub fn of(input: &Input, values: &[f32]) -> Profile {
@@ -52,8 +62,8 @@ impl Profile {
             let mut whole = true;
             let channel = |(c, plane): (usize, &[f32])| {
                 plane.iter().fold((f64::INFINITY, f64::NEG_INFINITY, 0.0), |(low, high, sum), v| {
-                    let raw = input.normalise.invert(f64::from(*v), c);
-                    whole &= (raw - raw.round()).abs() <= WHOLE;
+                    let (raw, error) = taken_back(input, *v, c);
+                    whole &= (raw - raw.round()).abs() <= error.max(WHOLE);
                     (raw.min(low), raw.max(high), sum + raw)
                 })
             };

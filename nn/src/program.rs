@@ -67,8 +67,12 @@ impl Program {
         self.graph.params.iter().map(form).collect()
     }
     /// Encoded parameters: weights with f fraction bits, biases with 2f.
+    ///
+    /// # Errors
+    /// [`Error::Weights`], and [`Error::Ranges`] naming every layer whose parameters do not fit.
     pub fn encode<R: Ring>(&self, weights: &Weights) -> Result<Vec<Vec<R>>> {
         weights.check(&self.graph)?;
+        crate::fit::parameters(&self.graph, weights, self.options.fixed)?;
         let tensor = |(p, values): (&crate::Param, &Vec<f32>)| {
             let frac = if p.role == crate::Role::Bias { 2 } else { 1 } * self.options.fixed.f;
             let value = |v: &f32| Ok(self.options.fixed.encode(&p.name, *v as f64, frac)?);

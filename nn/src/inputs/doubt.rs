@@ -260,6 +260,10 @@ impl Case<'_> {
 
     /// Another, smaller scale.
     fn faint(&self) -> Option<Scale> {
+        // Dark pictures hold whole numbers too, other scales seldom do.
+        if self.images.whole && self.samples.whole {
+            return None;
+        }
         let times = if self.count >= 8 { 16.0 } else { 64.0 };
         (!self.bounds && self.fainter(times)).then(|| Scale {
             certain: false,
