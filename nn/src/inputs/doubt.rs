@@ -47,6 +47,8 @@ const PIXELS: f64 = 8.0;
 const BYTES: f64 = 32.0;
 /// Factor between the contrasts of two scales.
 const SCALES: f64 = 32.0;
+/// The end of the scale 0..1, with the rounding of float32.
+const ONE: f64 = 1.0001;
 /// Image numbers that are listed.
 const LISTED: usize = 5;
 
@@ -96,7 +98,7 @@ pub fn misfit(normalise: &Normalise, samples: &Profile, given: Given) -> Option<
     let (low, high) = (samples.low(), samples.high());
     let looks = if low < 0.0 && low > -PIXELS && high < PIXELS && !samples.whole {
         "look normalised already: say so with --samples-normalised"
-    } else if (0.0..=1.0).contains(&low) && high <= 1.0 && !samples.whole {
+    } else if (0.0..=1.0).contains(&low) && high <= ONE && !samples.whole {
         "look like values in 0..1: multiply them, or import with --scale 1"
     } else {
         return None;
@@ -207,7 +209,7 @@ impl Case<'_> {
 
     /// Bytes of 0 and 1 for samples in 0..255.
     fn bits(&self) -> Option<Scale> {
-        let looks = self.images.high() <= 1.0 && self.samples.high() >= BYTES && self.fainter(SCALES);
+        let looks = self.images.high() <= ONE && self.samples.high() >= BYTES && self.fainter(SCALES);
         looks.then(|| Scale {
             certain: false,
             what: "the images are bytes of 0 and 1 alone".into(),
@@ -218,7 +220,7 @@ impl Case<'_> {
     /// Floats in 0..1 for samples on a larger scale.
     fn unit(&self) -> Option<Scale> {
         let (low, high) = (self.images.low(), self.images.high());
-        let unit = low >= 0.0 && (0.5..=1.0).contains(&high) && !self.images.whole && self.samples.low() >= 0.0;
+        let unit = low >= 0.0 && (0.5..=ONE).contains(&high) && !self.images.whole && self.samples.low() >= 0.0;
         let certain = self.pixels();
         if !unit || !certain && !(self.samples.high() >= BYTES && self.fainter(SCALES)) {
             return None;
@@ -280,7 +282,7 @@ impl Case<'_> {
         let (low, high) = self.images_normalised();
         let least = self.ends().0;
         let zero = low.abs() < 1e-6 || self.count >= 8;
-        let looks = zero && (-1e-6..=0.1).contains(&low) && (0.5..=1.000_001).contains(&high) && least < -0.2;
+        let looks = zero && (-1e-6..=0.1).contains(&low) && (0.5..=ONE).contains(&high) && least < -0.2;
         looks.then(|| Scale {
             certain: false,
             what: format!("the images look like values in 0..1 that are not normalised, though {} says so", self.flag),
