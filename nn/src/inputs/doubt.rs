@@ -308,7 +308,9 @@ impl Case<'_> {
                 false => None,
             };
         }
-        if low >= 0.0 && (BYTES..=255.5).contains(&high) && self.samples.high() <= 2.0 {
+        // Bytes are bytes; floats are taken for them where they nearly fill their range.
+        let least = if self.given == Given::Bytes { BYTES } else { 128.0 };
+        if low >= 0.0 && (least..=255.5).contains(&high) && self.samples.high() <= 2.0 {
             let remedy = match self.given {
                 Given::Bytes => "divide them by 255 and give them as floats, or import with --scale 1/255 and plan again",
                 _ => "divide them by 255",

@@ -153,6 +153,8 @@ fn every_other_scale_is_named() {
     let pixels = photos(3, 500);
     let found = raw(&identity, floats(&pixels, 1.0)).unwrap();
     assert!(found.what.contains("0..255") && found.remedy.contains("divide them by 255"), "{found:?}");
+    let found = raw(&identity, floats(&pixels, 6.0)).unwrap();
+    assert!(found.grade == Grade::Beyond && !found.what.contains("look like"), "no cause is made up: {found:?}");
     let found = bytes(&identity, pixels).unwrap();
     assert!(found.grade == Grade::Beyond && found.remedy.contains("--scale 1/255"), "{found:?}");
 }
