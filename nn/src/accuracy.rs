@@ -16,7 +16,7 @@ use crate::graph::{Op, Source};
 use crate::plan::Totals;
 use crate::rehearsal::Played;
 use crate::roles;
-use crate::{Evaluator, Plan, Program, Rehearsal, Result, Weights, fit};
+use crate::{Evaluator, Meaning, Plan, Program, Rehearsal, Result, Weights, fit};
 use rayon::prelude::*;
 use serde::Serialize;
 use tally::Tally;
@@ -34,8 +34,8 @@ pub struct Accuracy {
     pub ring: u32,
     /// f, fraction bits; an ulp is 2^-f, also where a product still carries 2f.
     pub fraction: u32,
-    /// Images whose labels agree.
-    pub labels: Agreement,
+    /// Images whose labels agree; `None` where the output has none.
+    pub labels: Option<Agreement>,
     /// Output words of the private run that differ from the oracle; anything but 0 without wraps is a mistake here.
     pub differing: usize,
     /// Output words in all.
@@ -132,7 +132,8 @@ pub fn compare<R: Ring>(
         params: program.params().into_iter().zip(program.encode::<R>(weights)?).collect(),
         private: Rehearsal::new(Cpu::new(), &program, weights)?,
         tallies: vec![Tally::default(); plan.graph.nodes.len() + 1],
-        labels: Agreement::default(),
+        labels: None,
+        meaning: Meaning::of(&plan.graph)?,
         words: (0, 0),
     };
     let row = plan.graph.input.row();
@@ -162,7 +163,8 @@ struct Runs<'a, R: Ring> {
     private: Rehearsal<'a, Cpu<R>>,
     /// Of the input, then of every node.
     tallies: Vec<Tally>,
-    labels: Agreement,
+    labels: Option<Agreement>,
+    meaning: Meaning,
     /// Output words that differ, and all.
     words: (usize, usize),
 }
@@ -179,9 +181,13 @@ impl<R: Ring> Runs<'_, R> {
         let fixed: Vec<R> = oracle.output.iter().map(|v| v.and(ones)).collect();
         self.words.0 += private.iter().zip(&fixed).filter(|(a, b)| a.and(ones) != **b).count();
         self.words.1 += fixed.len();
-        let answers = [&private, &fixed].map(|values| roles::read(self.plan, self.program, values));
-        let [private, answer] = answers;
-        self.agree(&self.float.labels(inputs)?, &answer?.labels(), &private?.labels());
+        let labels = |values: &[R]| -> Result<Option<Vec<usize>>> {
+            Ok(self.meaning.labels(&roles::read(self.plan, self.program, values)?))
+        };
+        if let (Some(fixed), Some(private)) = (labels(&fixed)?, labels(&private)?) {
+            let float = self.float.labels(inputs)?;
+            self.agree(&float, &fixed, &private);
+        }
 
         let mut seen = oracle.take_seen();
         let last = self.plan.graph.nodes.len() - 1;
@@ -195,9 +201,10 @@ impl<R: Ring> Runs<'_, R> {
 
     fn agree(&mut self, float: &[usize], fixed: &[usize], private: &[usize]) {
         let equal = |a: &[usize], b: &[usize]| a.iter().zip(b).filter(|(a, b)| a == b).count();
-        self.labels.float_fixed += equal(float, fixed);
-        self.labels.fixed_private += equal(fixed, private);
-        self.labels.float_private += equal(float, private);
+        let labels = self.labels.get_or_insert_default();
+        labels.float_fixed += equal(float, fixed);
+        labels.fixed_private += equal(fixed, private);
+        labels.float_private += equal(float, private);
     }
 
     /// Counts every value of a batch, image by image.
@@ -241,14 +248,15 @@ impl<R: Ring> Runs<'_, R> {
 
     fn report(self, images: usize, tolerance: f64) -> Accuracy {
         let (graph, fixed) = (&self.plan.graph, self.plan.options.fixed);
+        let rounding = |i: usize, f: u32| fit::rounding(graph, self.float.weights, i, f).0;
         let nodes = graph.nodes.iter().enumerate().filter(|(_, node)| node.op != Op::Argmax);
         let input = self.tallies[0].layer(&graph.input.name, "input", fixed.limit(), 0.0);
         let node = |(i, node): (usize, &crate::Node)| {
-            let rounding = rounding(self.float, i, fixed.f);
+            let rounding = rounding(i, fixed.f);
             self.tallies[i + 1].layer(&node.name, node.op.kind(), self.program.limit(i), rounding)
         };
         // Layers count from the input, which has no weights.
-        let weights = |layer: usize, f: u32| layer.checked_sub(1).map_or(0.0, |i| rounding(self.float, i, f));
+        let weights = |layer: usize, f: u32| layer.checked_sub(1).map_or(0.0, |i| rounding(i, f));
         let layers: Vec<Layer> = [input].into_iter().chain(nodes.map(node)).collect();
         Accuracy {
             images,
@@ -262,19 +270,6 @@ impl<R: Ring> Runs<'_, R> {
             layers,
         }
     }
-}
-
-/// Mean rounding error of the weights (not the biases) of node `i` with `f` fraction bits, over their mean magnitude.
-fn rounding(float: &Evaluator<'_>, i: usize, f: u32) -> f64 {
-    let scale = f64::from(f).exp2();
-    let weights =
-        float.graph.nodes[i].op.params().filter(|p| float.graph.params[*p].role == crate::Role::Weight);
-    let (mut error, mut size) = (0.0, 0.0);
-    for w in weights.flat_map(|p| float.param(p)).map(|w| f64::from(*w)) {
-        error += ((w * scale).round_ties_even() / scale - w).abs();
-        size += w.abs();
-    }
-    if size > 0.0 { error / size } else { 0.0 }
 }
 
 /// The first layer beyond the tolerance, and the fraction bits that would help: every further bit halves an error, and

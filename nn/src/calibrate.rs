@@ -2,6 +2,7 @@
 
 use crate::float::{Conv, Evaluator, avg_pool, conv2d, linear, max_pool, pad};
 use crate::graph::{Op, Source};
+use crate::inputs::Profile;
 use crate::{Error, Graph, Result, Weights};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,8 @@ pub struct Ranges {
     pub samples: usize,
     /// Range of the normalised input.
     pub input: Range,
+    /// What the samples' raw values are like; `None` where ranges are bounds for byte images.
+    pub raw: Option<Profile>,
     /// One per node, in the graph's order.
     pub nodes: Vec<Range>,
 }
@@ -44,6 +47,7 @@ impl Ranges {
                 format!("not taken on this version of graph `{}`", graph.name),
             ));
         }
+        self.raw.as_ref().map_or(Ok(()), |raw| raw.check(&graph.input))?;
         let fine = |r: &Range| r.observed.is_finite() && r.observed >= 0.0 && r.bound >= 0.0;
         match self.nodes.iter().chain([&self.input]).find(|r| !fine(r)) {
             Some(bad) => Err(Error::data("ranges", format!("`{}`: not a range", bad.name))),
@@ -89,7 +93,13 @@ pub fn calibrate(graph: &Graph, weights: &Weights, samples: &[f32], limits: &[(f
     let first = range(&graph.input.name, largest(samples), input.magnitude());
     let bounds = bounds(&eval, input);
     let nodes = graph.nodes.iter().zip(&observed).zip(&bounds).map(|((n, o), b)| range(&n.name, *o, *b));
-    Ok(Ranges { graph: hex(graph), samples: samples.len() / row, input: first, nodes: nodes.collect() })
+    Ok(Ranges {
+        graph: hex(graph),
+        samples: samples.len() / row,
+        input: first,
+        raw: Some(Profile::of(&graph.input, samples)),
+        nodes: nodes.collect(),
+    })
 }
 
 /// Smallest and largest value of each channel over the samples.

@@ -1,9 +1,12 @@
 //! Images and labels from bytes: IDX, NPY, PNG and CIFAR-10 binary, each also gzipped. No file system here.
 
+mod axes;
 mod cifar;
 mod idx;
 pub mod npy;
 mod png;
+
+pub use axes::Axes;
 
 use crate::graph::Input;
 use crate::{Error, Result};
@@ -20,6 +23,8 @@ pub struct Images {
     pub shape: Vec<usize>,
     /// The values, image after image, row-major.
     pub pixels: Pixels,
+    /// Whether the format says which axis has the channels.
+    pub axes: Axes,
 }
 
 /// Values of images.
@@ -93,7 +98,8 @@ impl Images {
     pub fn from_idx(bytes: &[u8]) -> Result<Images> {
         idx::images(&unpack(bytes)?)
     }
-    /// NPY images: u8, f32 or f64; `[n, h, w]` (one channel), `[n, c, h, w]`, or flat rows `[n, k]`.
+    /// NPY images: u8, f32 or f64; `[n, h, w]` (one channel), `[n, c, h, w]` (or `[n, h, w, c]`, see
+    /// [`Images::inputs`]), or flat rows `[n, k]`.
     ///
     /// # Errors
     /// [`Error::Data`] on another type, order or number of axes, a wrong length, and values that are not finite.
@@ -129,6 +135,9 @@ impl Images {
                     format!("shapes {:?} and {:?} do not mix", all.shape, set.shape),
                 ));
             }
+            if set.axes == Axes::Unsaid {
+                all.axes = Axes::Unsaid;
+            }
             match (&mut all.pixels, set.pixels) {
                 (Pixels::Raw(a), Pixels::Raw(b)) => a.extend(b),
                 (Pixels::Float(a), Pixels::Float(b)) => a.extend(b),
@@ -141,23 +150,18 @@ impl Images {
     /// What the network takes: whole images one after another, normalised. Bytes always go through the graph's
     /// normalisation; floats as `floats` says.
     ///
+    /// Values stand channel by channel, whatever the format: a picture with channels last is turned round where the input
+    /// is `[c, h, w]`, and refused where the input is flat and its own order could be meant just as well. Flat rows fit an
+    /// input of one axis as they are; pictures fit a flat input of as many values.
+    ///
     /// # Errors
-    /// [`Error::Data`] if the shape is not the input's (flat rows also fit an input of one axis; pictures fit a flat input
-    /// of as many values), or a value is not finite.
+    /// [`Error::Data`] if the shape is not the input's, its axes could be meant in two ways, or a value is not finite.
     pub fn inputs(&self, input: &Input, floats: Floats) -> Result<Vec<f32>> {
-        let flat = input.shape.len() == 1 && input.row() == self.row();
-        if self.shape != input.shape && !flat {
-            let hint =
-                if self.shape.iter().rev().eq(&input.shape) { "; channels come first here" } else { "" };
-            return Err(Error::data(
-                "images",
-                format!("shape {:?}, but input `{}` takes {:?}{hint}", self.shape, input.name, input.shape),
-            ));
-        }
+        let turned = axes::channels_first(self, input)?;
         let plane = (input.row() / input.channels().max(1)).max(1);
         let apply =
             |i: usize, raw: f64| input.normalise.apply(raw, i / plane % input.channels().max(1)) as f32;
-        let values: Vec<f32> = match &self.pixels {
+        let values: Vec<f32> = match turned.as_ref().unwrap_or(&self.pixels) {
             Pixels::Raw(v) => v.iter().enumerate().map(|(i, &b)| apply(i, b as f64)).collect(),
             Pixels::Float(v) if floats == Floats::Raw => {
                 v.iter().enumerate().map(|(i, &x)| apply(i, x as f64)).collect()
@@ -230,9 +234,9 @@ mod tests {
 
     #[test]
     fn bytes_are_normalised_and_floats_as_told() {
-        let raw = Images { shape: vec![2, 1, 1], pixels: Pixels::Raw(vec![2, 4, 6, 8]) };
+        let raw = Images { shape: vec![2, 1, 1], pixels: Pixels::Raw(vec![2, 4, 6, 8]), axes: Axes::Said };
         assert_eq!(raw.inputs(&input(&[2, 1, 1]), Floats::Normalised).unwrap(), [0.0, 2.0, 2.0, 4.0]);
-        let float = Images { shape: vec![2, 1, 1], pixels: Pixels::Float(vec![2.0, 4.0]) };
+        let float = Images { shape: vec![2, 1, 1], pixels: Pixels::Float(vec![2.0, 4.0]), axes: Axes::Said };
         assert_eq!(float.inputs(&input(&[2, 1, 1]), Floats::Raw).unwrap(), [0.0, 2.0]);
         assert_eq!(float.inputs(&input(&[2, 1, 1]), Floats::Normalised).unwrap(), [2.0, 4.0]);
         assert_eq!((raw.len(), float.len()), (2, 1));
@@ -240,12 +244,12 @@ mod tests {
 
     #[test]
     fn shapes_must_fit_the_input() {
-        let image = Images { shape: vec![4, 4, 3], pixels: Pixels::Raw(vec![0; 48]) };
-        let why = image.inputs(&input(&[3, 4, 4]), Floats::Raw).unwrap_err().to_string();
-        assert!(why.contains("[4, 4, 3]") && why.contains("channels come first"), "{why}");
+        let image = Images { shape: vec![4, 4, 3], pixels: Pixels::Raw(vec![0; 48]), axes: Axes::Said };
+        let why = image.inputs(&input(&[3, 2, 8]), Floats::Raw).unwrap_err().to_string();
+        assert!(why.contains("[4, 4, 3]") && why.contains("[3, 2, 8]"), "{why}");
         assert_eq!(image.inputs(&input(&[48]), Floats::Raw).unwrap().len(), 48);
         assert!(image.inputs(&input(&[49]), Floats::Raw).is_err());
-        let wide = Images { shape: vec![1], pixels: Pixels::Float(vec![f32::MAX]) };
+        let wide = Images { shape: vec![1], pixels: Pixels::Float(vec![f32::MAX]), axes: Axes::Said };
         let mut steep = input(&[1]);
         steep.normalise = Normalise { scale: 1e30, ..Normalise::default() };
         assert!(wide.inputs(&steep, Floats::Raw).unwrap_err().to_string().contains("image 0"));
@@ -253,10 +257,10 @@ mod tests {
 
     #[test]
     fn sets_join_only_when_alike() {
-        let raw = |n| Images { shape: vec![1, 1, n], pixels: Pixels::Raw(vec![7; n]) };
+        let raw = |n| Images { shape: vec![1, 1, n], pixels: Pixels::Raw(vec![7; n]), axes: Axes::Said };
         assert_eq!(Images::concat(vec![raw(2), raw(2)]).unwrap().len(), 2);
         assert!(Images::concat(vec![raw(2), raw(3)]).is_err());
-        let float = Images { shape: vec![1, 1, 2], pixels: Pixels::Float(vec![0.0; 2]) };
+        let float = Images { shape: vec![1, 1, 2], pixels: Pixels::Float(vec![0.0; 2]), axes: Axes::Said };
         assert!(Images::concat(vec![raw(2), float]).is_err());
         assert!(Images::concat(vec![]).is_err());
     }

@@ -4,6 +4,10 @@
 //! Contract (protocols, section 1): before a truncation `|x| <= 2^(n-2) - 2^f` as an integer with 2f fraction bits, that
 //! is `|x| <= 2^(n-2-2f) - 2^-f` in real terms. An average pool may allow less: its sum is scaled before it is cut.
 
+mod params;
+
+pub use params::{Faint, TOLERANCE, faint, parameters, plan, recommended, rings, rounding};
+
 use crate::{Error, Graph, Options, Plan, Ranges, Result, Weights};
 use serde::Serialize;
 use twoply_primitives::Fixed;
@@ -64,12 +68,6 @@ impl Need {
     }
 }
 
-/// Largest magnitude of the parameters of node `i`, 0 without any.
-fn largest_parameter(graph: &Graph, weights: &Weights, i: usize) -> f64 {
-    let values = graph.nodes[i].op.params().flat_map(|p| &weights.0[p]);
-    values.fold(0.0, |most, w| f64::from(w.abs()).max(most))
-}
-
 fn needs(graph: &Graph, weights: &Weights, ranges: &Ranges) -> Vec<Need> {
     let need = |(name, observed, bound, weights): (&String, f64, f64, f64)| Need {
         name: name.clone(),
@@ -80,7 +78,7 @@ fn needs(graph: &Graph, weights: &Weights, ranges: &Ranges) -> Vec<Need> {
     let values = ranges.nodes.len() - crate::program::ends_in_argmax(graph) as usize;
     let input = (&ranges.input.name, ranges.input.observed, ranges.input.bound, 0.0);
     let nodes = ranges.nodes[..values].iter().enumerate();
-    let nodes = nodes.map(|(i, r)| (&r.name, r.observed, r.bound, largest_parameter(graph, weights, i)));
+    let nodes = nodes.map(|(i, r)| (&r.name, r.observed, r.bound, params::largest(graph, weights, i)));
     [input].into_iter().chain(nodes).map(need).collect()
 }
 
@@ -175,23 +173,6 @@ fn proof(need: &Need, margin: f64, limit: f64, fixed: Fixed) -> String {
         format!("|x| * {margin} = {:.6} * {margin} = {:.6}", need.observed, need.observed * margin)
     };
     format!("{left} <= {right} = {limit:.6}")
-}
-
-/// Checks that every weight and bias can be encoded.
-///
-/// # Errors
-/// [`Error::Ranges`] naming every layer whose parameters are too large, with the bits they need.
-pub fn parameters(graph: &Graph, weights: &Weights, fixed: Fixed) -> Result<()> {
-    let fault = |i: usize| {
-        let largest = largest_parameter(graph, weights, i);
-        let need = bits(largest, fixed.f);
-        let name = &graph.nodes[i].name;
-        let limit = fixed.limit();
-        (largest > limit)
-            .then(|| format!("layer `{name}`: a weight of {largest:.3} beyond {limit:.3}; needs {need} bits"))
-    };
-    let faults: Vec<String> = (0..graph.nodes.len()).filter_map(fault).collect();
-    if faults.is_empty() { Ok(()) } else { Err(Error::Ranges { n: fixed.n, f: fixed.f, faults }) }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod kernels;
 pub(crate) use kernels::{Conv, avg_pool, conv2d, linear, max_pool, pad};
 
 use crate::graph::{Op, Source};
-use crate::{Error, Graph, Result, Weights};
+use crate::{Error, Graph, Meaning, Result, Weights};
 use rayon::prelude::*;
 
 /// A checked graph with its weights, ready to run image by image. Results do not depend on the number of threads.
@@ -41,14 +41,19 @@ impl<'a> Evaluator<'a> {
             .collect())
     }
 
-    /// The label of each image: the largest output, ties to the lower index (or the output of a final argmax).
+    /// The label of each image, as [`Meaning`] says (or the output of a final argmax).
     ///
     /// # Errors
-    /// As [`Evaluator::run`].
+    /// As [`Evaluator::run`], and [`Error::Data`] for outputs that have no label.
     pub fn labels(&self, inputs: &[f32]) -> Result<Vec<usize>> {
+        let meaning = Meaning::of(self.graph)?;
+        if let Some(why) = meaning.no_labels() {
+            return Err(Error::data("labels", why));
+        }
         let is_label = self.graph.nodes.last().is_some_and(|n| n.op == Op::Argmax);
-        let label = |y: Vec<f32>| if is_label { y[0] as usize } else { argmax(&y) };
-        Ok(self.run(inputs)?.into_iter().map(label).collect())
+        let label = |y: Vec<f32>| if is_label { Some(y[0] as usize) } else { meaning.label(&y) };
+        let labels: Option<Vec<usize>> = self.run(inputs)?.into_iter().map(label).collect();
+        labels.ok_or_else(|| Error::data("labels", "an output without values"))
     }
 
     /// Runs all images and shows `see` every node's result, by the node's index. Each thread starts from `start`; `join`

@@ -180,6 +180,12 @@ impl Normalise {
         let std = self.std.get(channel).copied().unwrap_or(1.0);
         (raw * self.scale - mean) / std
     }
+    /// The raw value that [`Normalise::apply`] makes `value` of.
+    pub fn invert(&self, value: f64, channel: usize) -> f64 {
+        let mean = self.mean.get(channel).copied().unwrap_or(0.0);
+        let std = self.std.get(channel).copied().unwrap_or(1.0);
+        (value * std + mean) / self.scale
+    }
 }
 
 impl Input {

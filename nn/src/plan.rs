@@ -17,7 +17,7 @@ use twoply_primitives::prg::PRG_VERSION;
 use twoply_primitives::{Fixed, Form};
 
 /// Version of the protocol between parties; part of the digest.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What the data owner receives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ mod pool;
 use crate::engine::Engine;
 use crate::graph::{Graph, Op, Source};
 use crate::plan::{Options, Reveal};
-use crate::{Error, Result, Weights};
+use crate::{Error, Meaning, Result, Weights};
 use std::sync::Arc;
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::{Argmax, AvgPool, Conv2d, Lift, Linear, MaxPool, Mode, Rounding, Truncate};
@@ -50,9 +50,7 @@ impl Program {
             (Reveal::Logits, true) => {
                 return Err(Error::data("plan", "a graph that ends in argmax reveals labels, not logits"));
             }
-            (Reveal::Label, false) if shapes.last().is_none_or(|s| s.len() != 1 || s[0] < 2) => {
-                return Err(Error::data("plan", "labels need an output of two or more classes"));
-            }
+            (Reveal::Label, _) => has_label(&Meaning::of(graph)?)?,
             _ => {}
         }
         let pool_cuts = pool::cuts(graph, &shapes, options, pool_ranges)?;
@@ -69,8 +67,12 @@ impl Program {
         self.graph.params.iter().map(form).collect()
     }
     /// Encoded parameters: weights with f fraction bits, biases with 2f.
+    ///
+    /// # Errors
+    /// [`Error::Weights`], and [`Error::Ranges`] naming every layer whose parameters do not fit.
     pub fn encode<R: Ring>(&self, weights: &Weights) -> Result<Vec<Vec<R>>> {
         weights.check(&self.graph)?;
+        crate::fit::parameters(&self.graph, weights, self.options.fixed)?;
         let tensor = |(p, values): (&crate::Param, &Vec<f32>)| {
             let frac = if p.role == crate::Role::Bias { 2 } else { 1 } * self.options.fixed.f;
             let value = |v: &f32| Ok(self.options.fixed.encode(&p.name, *v as f64, frac)?);
@@ -123,6 +125,7 @@ impl Program {
         {
             run.e.layer("argmax");
             let logits = run.full_width(logits)?;
+            let logits = run.flat(logits)?;
             let argmax = Argmax { scheme: self.options.compare };
             run.emit(&argmax, &[&logits.v], 0, true)?;
         }
@@ -160,6 +163,22 @@ impl Program {
         }
         uses
     }
+}
+
+/// Whether the parties can find the label of such an output.
+fn has_label(output: &Meaning) -> Result<()> {
+    let why = match output {
+        Meaning::Classes { .. } => return Ok(()),
+        Meaning::Score => {
+            "labels need two or more classes, and this is one score: its label is a sign, which would need a gate of its \
+             own; reveal logits, and the data owner takes the sign"
+                .to_owned()
+        }
+        Meaning::Values { shape } => {
+            format!("labels need two or more classes, and this output is {shape:?}; reveal logits")
+        }
+    };
+    Err(Error::data("output", why))
 }
 
 /// Whether the graph itself ends in an argmax.

@@ -205,25 +205,13 @@ pub fn mask_input<R: Ring>(program: &Program, x: &[R], keys: [&[[u8; 16]]; 2]) -
     Ok(owner::mask(x, keys, R::BITS)?)
 }
 
-/// Data owner: what it came for.
+/// Data owner: what it came for. What labels it has, if any, is for [`crate::Meaning`] to say.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Answer {
     /// Real-valued outputs per image.
     Logits(Vec<Vec<f64>>),
     /// Labels alone.
     Labels(Vec<usize>),
-}
-
-impl Answer {
-    /// The label of every image: the index of the largest logit (the lowest of equals), or what the parties gave.
-    pub fn labels(&self) -> Vec<usize> {
-        let best =
-            |row: &Vec<f64>| (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
-        match self {
-            Answer::Logits(rows) => rows.iter().map(best).collect(),
-            Answer::Labels(l) => l.clone(),
-        }
-    }
 }
 
 /// Bytes behind each party's share of a result: the digest of all it saw of the run.

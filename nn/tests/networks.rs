@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use twoply_nn::engine::{Engine, Planner};
 use twoply_nn::roles::Answer;
-use twoply_nn::{Evaluator, Floats, Images, Normalise, Options, Plan, Reveal, import, with_ring};
+use twoply_nn::{Evaluator, Floats, Images, Meaning, Normalise, Options, Plan, Reveal, import, with_ring};
 use twoply_primitives::gate::Rounding;
 use twoply_primitives::{Form, Gate, Local, Window};
 
@@ -259,7 +259,8 @@ fn trained_networks_keep_their_labels() {
             let shift = Shift { dealt: 16, segment: 16, runs: &[16] };
             let runs = with_ring!(options.fixed.n, R => two_parties::<R>(&plan, &model.weights, &model.inputs, &shift));
             assert!(runs.iter().all(|r| r.exact), "{file} {options:?}: differs from the oracle");
-            let labels: Vec<usize> = runs.iter().flat_map(|r| r.answer.labels()).collect();
+            let meaning = Meaning::of(&model.graph).unwrap();
+            let labels: Vec<usize> = runs.iter().flat_map(|r| meaning.labels(&r.answer).unwrap()).collect();
             assert_eq!(labels, want, "{file} {options:?}");
         }
     }

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Shift, two_parties, variants};
 use std::path::PathBuf;
-use twoply_nn::{Evaluator, Floats, Graph, Images, Plan, Weights, calibrate, import, with_ring};
+use twoply_nn::{Evaluator, Floats, Graph, Images, Meaning, Plan, Weights, calibrate, import, with_ring};
 
 fn digits() -> (Graph, Weights, Vec<f32>, Vec<f32>) {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples/digits");
@@ -31,7 +31,8 @@ fn the_digits_network_in_every_variant() {
         let shift = Shift { dealt: 25, segment: 10, runs: &[7, 16, 1] };
         let runs = with_ring!(options.fixed.n, R => two_parties::<R>(&plan, &weights, &inputs, &shift));
         assert!(runs.iter().all(|r| r.exact), "{options:?}: differs from the oracle");
-        let labels: Vec<usize> = runs.iter().flat_map(|r| r.answer.labels()).collect();
+        let meaning = Meaning::of(&graph).unwrap();
+        let labels: Vec<usize> = runs.iter().flat_map(|r| meaning.labels(&r.answer).unwrap()).collect();
         let agree = labels.iter().zip(&want).filter(|(a, b)| a == b).count();
         assert_eq!(agree, want.len(), "{options:?}");
         assert!(runs.iter().any(|r| !r.oracle.is_empty()));

@@ -12,6 +12,7 @@ mod doctor;
 mod id;
 mod import;
 mod infer;
+mod inputs;
 mod keys;
 pub mod output;
 mod party;

@@ -12,6 +12,7 @@ use cast::{Actor, Stage};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use twoply_nn::Meaning;
 use twoply_nn::roles::Answer;
 use twoply_preprocessing::Cut;
 use twoply_primitives::backend::Choice;
@@ -33,6 +34,8 @@ pub struct Play {
     pub plan: Vec<String>,
     /// Only the first images.
     pub limit: Option<usize>,
+    /// Options of `infer`.
+    pub infer: Vec<String>,
     /// Images per request.
     pub batch: u16,
     /// Link that all processes emulate, as they take it.
@@ -59,7 +62,7 @@ struct Dealt {
 struct Inferred {
     #[serde(flatten)]
     report: Report,
-    labels: Vec<usize>,
+    labels: Option<Vec<usize>>,
     logits: Option<Vec<Vec<f64>>>,
 }
 
@@ -77,6 +80,10 @@ pub fn run(play: &Play, folder: &Path, stage: &Stage) -> Result<Report, Failure>
     }
     let plan_path = prepare(play, folder, stage)?;
     let plan = read_plan(Path::new(&plan_path))?;
+    let output = Meaning::of(&plan.graph)?;
+    if let (Some(why), Some(_)) = (output.no_labels(), &play.labels) {
+        return Err(Failure::new(ExitCode::Model, why).remedy("leave out --labels"));
+    }
     let mut inputs = read_images(&play.images, &plan.graph.input, false)?;
     if let Some(limit) = play.limit {
         inputs = inputs.first(limit);
@@ -111,6 +118,7 @@ pub fn run(play: &Play, folder: &Path, stage: &Stage) -> Result<Report, Failure>
         "--home",
         &path("client"),
     ];
+    let infer: Vec<&str> = infer.into_iter().chain(play.infer.iter().map(String::as_str)).collect();
     let inferred: Inferred = stage.json("client", &call(&infer))?;
     let mut report = inferred.report;
     for party in parties {
@@ -120,14 +128,13 @@ pub fn run(play: &Play, folder: &Path, stage: &Stage) -> Result<Report, Failure>
     let weights = read_weights(Path::new(&weights_path), &plan.graph)?;
     let answer = match inferred.logits {
         Some(rows) => Answer::Logits(rows),
-        None => Answer::Labels(inferred.labels),
+        None => Answer::Labels(inferred.labels.unwrap_or_default()),
     };
     let plain = plain::compare(&mut report, (&plan, &weights), &inputs.values, &answer)?;
     let truth = play.labels.as_ref().map(|path| read_labels(path)).transpose()?;
-    if let Some(truth) = truth.or(inputs.labels.take()) {
-        report.correct_private = Some(plain::correct(&answer.labels(), &truth));
-        report.correct_plain = Some(plain::correct(&plain, &truth));
-    }
+    let truth = truth.or(inputs.labels.take());
+    report.correct_private = plain::correct(output.labels(&answer).as_deref(), truth.as_ref());
+    report.correct_plain = plain::correct(plain.as_deref(), truth.as_ref());
     let total = Some(began.elapsed().as_secs_f64());
     report.memory.dealer = dealt.peak_anonymous_bytes;
     report.devices.dealer = Some(dealt.device);

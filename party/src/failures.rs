@@ -68,6 +68,7 @@ impl From<Network> for Failure {
                 .remedy("import the model again; graph files are not meant to be edited by hand"),
             Network::Weights { .. } => Failure::new(ExitCode::Model, error.to_string())
                 .remedy("give the weights file that the same import wrote"),
+            Network::Data { format: "output", .. } => worded(ExitCode::Model, &error.to_string()),
             Network::Data { format: "plan", .. } => {
                 Failure::new(ExitCode::Model, error.to_string()).remedy("plan again with `twoply plan`")
             }
@@ -87,8 +88,8 @@ fn ranges(n: u32, f: u32, faults: &[String]) -> Failure {
         None => failure,
     };
     match n {
-        32 => failure.remedy("plan with --ring 64, fewer --fraction bits, or a smaller --margin"),
-        _ => failure.remedy("plan with fewer --fraction bits or a smaller --margin, or rescale the model"),
+        32 => failure.remedy("plan with --ring 64, fewer --fraction bits, or (for values) a smaller --margin"),
+        _ => failure.remedy("plan with fewer --fraction bits or (for values) a smaller --margin, or rescale the model"),
     }
 }
 

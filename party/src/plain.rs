@@ -3,9 +3,10 @@
 use crate::exit::Failure;
 use crate::report::Report;
 use twoply_nn::roles::Answer;
-use twoply_nn::{Evaluator, Labels, Plan, Weights};
+use twoply_nn::{Evaluator, Labels, Meaning, Plan, Weights};
 
-/// Fills in what needs the plain network: agreement, errors, values out of range, and accuracy if labels are given.
+/// Fills in what needs the plain network: agreement, errors, and values out of range. Returns the plain labels, where the
+/// output has any.
 ///
 /// # Errors
 /// 15 when weights or inputs do not fit the plan's graph.
@@ -14,11 +15,16 @@ pub fn compare(
     (plan, weights): (&Plan, &Weights),
     inputs: &[f32],
     answer: &Answer,
-) -> Result<Vec<usize>, Failure> {
+) -> Result<Option<Vec<usize>>, Failure> {
     let float = Evaluator::new(&plan.graph, weights)?;
-    let plain = float.labels(inputs)?;
-    let private = answer.labels();
-    report.agree = Some(private.iter().zip(&plain).filter(|(a, b)| a == b).count() as u64);
+    let plain = match Meaning::of(&plan.graph)?.labels(answer) {
+        Some(private) => {
+            let plain = float.labels(inputs)?;
+            report.agree = Some(private.iter().zip(&plain).filter(|(a, b)| a == b).count() as u64);
+            Some(plain)
+        }
+        None => None,
+    };
     let limit = plan.options.fixed.limit();
     let count = |n: &mut u64, _: usize, y: &[f32]| {
         *n += y.iter().filter(|v| f64::from(v.abs()) > limit).count() as u64
@@ -33,7 +39,8 @@ pub fn compare(
     Ok(plain)
 }
 
-/// Number of labels that are the given ones.
-pub fn correct(labels: &[usize], truth: &Labels) -> u64 {
-    labels.iter().zip(&truth.0).filter(|(a, b)| **a == **b as usize).count() as u64
+/// Number of labels that are the given ones, if there are both.
+pub fn correct(labels: Option<&[usize]>, truth: Option<&Labels>) -> Option<u64> {
+    let pairs = labels?.iter().zip(&truth?.0);
+    Some(pairs.filter(|(a, b)| **a == **b as usize).count() as u64)
 }

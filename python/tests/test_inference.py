@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import twoply
+from twoply.inference import answer
 from tests.lab import BINARY, DIGITS, NORMALISE, idx, needs_binary
 
 IMAGES = 8
@@ -64,11 +65,24 @@ class InferenceTest(unittest.TestCase):
         self.assertLess(np.abs(answer.logits - want).max(), 0.05)
         self.assertEqual(answer.report["images"], IMAGES)
 
+        # Images of another scale are refused, and nobody is called.
+        with self.assertRaises(twoply.TwoplyError) as caught:
+            plan.infer(images.astype(np.float32) / 16, home=self.folder / "data", **servers)
+        self.assertEqual(caught.exception.code, 15)
+        self.assertIn("0..1", caught.exception.what)
+
         # The keys are spent: the failure says so, with what to do.
         with self.assertRaises(twoply.TwoplyError) as caught:
             twoply.infer(plan.path, images, home=self.folder / "data", binary=self.binary, **servers)
         self.assertIn(caught.exception.code, (8, 14))
         self.assertTrue(caught.exception.remedy)
+
+    def test_outputs_without_labels_keep_their_shape(self) -> None:
+        found = answer({"labels": None, "logits": [[1.0, 2.0], [3.0, 4.0]], "output": {"kind": "values", "shape": [1, 2, 1]}})
+        self.assertIsNone(found.labels)
+        self.assertEqual(found.logits.shape, (2, 1, 2, 1))
+        found = answer({"labels": [1], "logits": [[0.5]], "output": {"kind": "score"}})
+        self.assertEqual((found.labels.tolist(), found.logits.shape), ([1], (1, 1)))
 
     def test_nobody_there_is_exit_4(self) -> None:
         model = twoply.from_onnx(DIGITS / "digits.onnx", binary=self.binary, **NORMALISE)

@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 
 import twoply
-from tests.lab import BINARY, DIGITS, NORMALISE, needs_binary
+from tests.lab import BINARY, DIGITS, NORMALISE, idx, needs_binary
 
 
 class Module:
@@ -21,6 +21,7 @@ class Module:
 
     def __init__(self) -> None:
         self.training = True
+        self.fault = 0.0
         self.frozen = SimpleNamespace(training=False)
 
     def modules(self) -> list:
@@ -28,6 +29,16 @@ class Module:
 
     def eval(self) -> None:
         self.training = self.frozen.training = False
+
+    def __call__(self, inputs) -> np.ndarray:
+        """What the digits network gives for its first images, with a fault if one is planted."""
+        assert not self.training, "the example goes through the module as it was exported"
+        return np.load(DIGITS / "digits.logits.npy")[: len(inputs)] + self.fault
+
+
+def example() -> np.ndarray:
+    """Five images as the module takes them."""
+    return ((idx("digits-images.idx")[:5].astype(np.float32) / 16 - 0.3125) / 0.5).reshape(5, 1, 8, 8)
 
 
 def torch_that(export) -> ModuleType:
@@ -49,11 +60,25 @@ class TorchTest(unittest.TestCase):
         module = Module()
         with mock.patch.dict(sys.modules, torch=torch_that(export)):
             options = {"export": {"opset_version": 17}, "binary": BINARY, **NORMALISE}
-            model = twoply.from_torch(module, np.zeros((5, 1, 8, 8), np.float32), name="net", **options)
+            model = twoply.from_torch(module, example(), name="net", **options)
         self.assertEqual((seen["training"], seen["rows"], seen["dynamo"], seen["opset"]), (False, 1, False, 17))
         self.assertEqual((module.training, module.frozen.training), (True, False))
         self.assertEqual((model.summary["name"], model.graph.name), ("net", "net.graph.json"))
         self.assertFalse(os.path.exists(seen["path"]), "the exported weights are gone")
+        self.assertEqual(model.summary["example"]["images"], 5)
+
+    @needs_binary
+    def test_an_import_that_computes_something_else_is_refused(self) -> None:
+        def export(module, inputs, path, **_):
+            shutil.copy(DIGITS / "digits.onnx", path)
+
+        module = Module()
+        module.fault = np.eye(5, 10, dtype=np.float32)
+        with mock.patch.dict(sys.modules, torch=torch_that(export)), self.assertRaises(twoply.TwoplyError) as caught:
+            twoply.from_torch(module, example(), binary=BINARY, **NORMALISE)
+        self.assertEqual(caught.exception.code, 15)
+        self.assertIn("not the model", caught.exception.what)
+        self.assertTrue(module.training)
 
     @needs_binary
     def test_a_failed_export_leaves_the_module_as_it_was(self) -> None:

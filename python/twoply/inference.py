@@ -22,9 +22,11 @@ class Server(NamedTuple):
 class Answer:
     """What both servers' shares add up to; nobody but this process has seen it."""
 
-    #: Label of every image, int64.
-    labels: np.ndarray
-    #: Outputs of the network, float64, a row per image; None where the plan reveals labels only.
+    #: Label of every image, int64; None where the output is no vector of classes. With one output, its sign decides: above
+    #: 0 is class 1.
+    labels: np.ndarray | None
+    #: Outputs of the network, float64, a row per image (or an array of the output's own shape where that is no vector of
+    #: classes); None where the plan reveals labels only.
     logits: np.ndarray | None
     #: The run's report: seconds, and what was counted.
     report: dict[str, Any]
@@ -47,7 +49,8 @@ def infer(
     ``plan`` is a Plan or the path of a plan file, ``images`` an array (batch first) or a path; ``p0`` and ``p1`` are
     Servers or pairs of address and fingerprint. Floats are raw values unless ``normalised``. ``home`` holds this
     machine's identity (``twoply id --new``); ``options`` are further flags of ``twoply infer`` (patience, transport,
-    ...). Raises TwoplyError; images whose keys were reserved by then are never sent again under the same keys.
+    allow_out_of_range, ...). Images beyond the plan's samples, or on another scale, are refused before anybody is called,
+    unless ``allow_out_of_range``. Raises TwoplyError; images whose keys were reserved by then are never sent again under the same keys.
     """
     path = getattr(plan, "path", plan)
     if binary is None:
@@ -56,6 +59,16 @@ def infer(
     with image_file(images) as file:
         options = {"images": file, "normalised": normalised, "batch": batch, **servers, **options}
         result = Binary(binary).run("infer", absolute(path), *flags(options), home=home)
-    labels = np.asarray(result.pop("labels"), dtype=np.int64)
-    logits = result.pop("logits", None)
-    return Answer(labels, None if logits is None else np.asarray(logits, dtype=np.float64), result)
+    return answer(result)
+
+
+def answer(result: dict[str, Any]) -> Answer:
+    """What ``twoply infer`` printed, as arrays."""
+    labels, logits = result.pop("labels"), result.pop("logits", None)
+    if labels is not None:
+        labels = np.asarray(labels, dtype=np.int64)
+    if logits is not None:
+        logits = np.asarray(logits, dtype=np.float64)
+        if result["output"]["kind"] == "values":
+            logits = logits.reshape(len(logits), *result["output"]["shape"])
+    return Answer(labels, logits, result)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ._arrays import Images, image_file
 from ._binary import Binary, PathLike, absolute, flags
@@ -108,13 +111,16 @@ def from_onnx(
     std: Sequence[float] = (),
     folder: PathLike | None = None,
     force: bool = False,
+    example: tuple[np.ndarray, np.ndarray] | None = None,
     binary: PathLike | Binary | None = None,
 ) -> Model:
     """Imports an ONNX file.
 
     ``scale``, ``mean`` and ``std`` are what the data owner does to raw pixels: ``(raw * scale - mean) / std`` per
     channel. The results are NAME.graph.json and NAME.weights.safetensors in ``folder``; without one, in a private
-    temporary folder that goes with the model. Raises ImportObstacles listing everything that stands in the way.
+    temporary folder that goes with the model. ``example`` is a pair of arrays, inputs as the model takes them and what it
+    gives for them, batch first: where the imported network gives something else, beyond the rounding of float32, it is
+    refused. Raises ImportObstacles listing everything that stands in the way.
     """
     called = Binary(binary)
     temporary = PrivateFolder() if folder is None else None
@@ -123,10 +129,25 @@ def from_onnx(
     base = place / (name or Path(model).stem)
     normalise = {"scale": repr(float(scale)), "mean": listed(mean), "std": listed(std)}
     options = {"out": base, "force": force, **normalise}
-    summary = called.run("import", absolute(model), *flags(options))
+    with example_files(example) as files:
+        summary = called.run("import", absolute(model), *flags({**options, **files}))
     found = Model(summary["graph"], summary["weights"], binary=called)
     found.summary, found._folder = summary, temporary
     return found
+
+
+@contextlib.contextmanager
+def example_files(example: tuple[np.ndarray, np.ndarray] | None) -> Iterator[dict[str, Path]]:
+    """The flags that name an example: files that only this user can read, removed afterwards."""
+    if example is None:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="twoply-") as folder:
+        names = dict(zip(("example", "expect"), (Path(folder) / "x.npy", Path(folder) / "y.npy")))
+        for path, values in zip(names.values(), example):
+            kind = "<i8" if np.issubdtype(values.dtype, np.integer) else "<f4"
+            np.save(path, np.ascontiguousarray(values, dtype=kind), allow_pickle=False)
+        yield names
 
 
 def listed(values: Sequence[float]) -> str | None:
@@ -141,7 +162,8 @@ def from_torch(
 
     ``example`` is an input tensor whose first axis is the batch; ``export`` are further arguments of
     ``torch.onnx.export`` and ``options`` those of :func:`from_onnx`. The module is exported in evaluation mode and left
-    in the mode it was in. Raises ImportObstacles listing everything that stands in the way.
+    in the mode it was in. The whole example then goes through the module and through the imported network; a difference
+    beyond the rounding of float32 is a TwoplyError (exit code 15). Raises ImportObstacles listing everything that stands in the way.
     """
     import torch
 
@@ -160,7 +182,20 @@ def from_torch(
             module.eval()
             with torch.no_grad():
                 torch.onnx.export(module, (example[:1],), str(path), **arguments)
+                expected = module(example)
         finally:
             for part, training in modes:
                 part.training = training
-        return from_onnx(path, name=name, binary=binary, **options)
+        pair = (array(example), array(expected))
+        return from_onnx(path, name=name, binary=binary, example=pair, **options)
+
+
+def array(tensor: Any) -> np.ndarray:
+    """A tensor, or the only one of a tuple, as an array."""
+    if isinstance(tensor, (tuple, list)) and len(tensor) == 1:
+        (tensor,) = tensor
+    for step in ("detach", "cpu", "numpy"):
+        tensor = getattr(tensor, step, lambda tensor=tensor: tensor)()
+    if not isinstance(tensor, np.ndarray):
+        raise TypeError(f"a module that takes and gives one tensor is wanted, found {type(tensor).__name__}")
+    return tensor

@@ -65,7 +65,7 @@ fn two_parties_equal_the_oracle_and_the_errors_are_small_in_every_variant() {
                     let found = check(&model, &plan(&model, &options));
                     let per_image = if reveal == Reveal::Label { 1 } else { 3 };
                     assert_eq!((found.differing, found.outputs), (0, per_image * IMAGES), "{options:?}");
-                    assert_eq!((found.images, found.labels.fixed_private), (IMAGES, IMAGES));
+                    assert_eq!((found.images, found.labels.unwrap().fixed_private), (IMAGES, IMAGES));
                     assert_eq!((found.wraps, &found.lost), (0, &None), "{options:?}");
                     let names: Vec<&str> = found.layers.iter().map(|l| &l.name[..]).collect();
                     assert_eq!(names, ["x", "conv", "relu", "avg", "max", "add", "flat", "fc"]);

@@ -1,6 +1,6 @@
 //! CIFAR-10 binary: records of one label byte and 3,072 pixel bytes, red plane, green plane, blue plane.
 
-use super::{Images, Labels, Pixels};
+use super::{Axes, Images, Labels, Pixels};
 use crate::{Error, Result};
 
 /// Bytes of one record.
@@ -20,7 +20,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Images, Labels)> {
         labels.push(record[0] as u32);
         pixels.extend_from_slice(&record[1..]);
     }
-    Ok((Images { shape: vec![3, 32, 32], pixels: Pixels::Raw(pixels) }, Labels(labels)))
+    Ok((Images { shape: vec![3, 32, 32], pixels: Pixels::Raw(pixels), axes: Axes::Said }, Labels(labels)))
 }
 
 #[cfg(test)]

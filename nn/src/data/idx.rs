@@ -1,6 +1,6 @@
 //! IDX, the format of MNIST: 0, 0, a type byte, the number of axes, big-endian u32 extents, values.
 
-use super::{Images, Labels, Pixels, count};
+use super::{Axes, Images, Labels, Pixels, count};
 use crate::{Error, Result};
 
 /// Type byte of unsigned bytes, the only one image sets use.
@@ -11,7 +11,7 @@ pub(super) fn images(bytes: &[u8]) -> Result<Images> {
     if dims[1] == 0 || dims[2] == 0 {
         return refuse(format!("images of {} x {} pixels", dims[1], dims[2]));
     }
-    Ok(Images { shape: vec![1, dims[1], dims[2]], pixels: Pixels::Raw(values.to_vec()) })
+    Ok(Images { shape: vec![1, dims[1], dims[2]], pixels: Pixels::Raw(values.to_vec()), axes: Axes::Said })
 }
 
 pub(super) fn labels(bytes: &[u8]) -> Result<Labels> {

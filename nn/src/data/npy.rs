@@ -1,6 +1,6 @@
 //! NPY, numpy's array file: magic, version, a Python dict literal as header, values. C order, little-endian, versions 1 to 3.
 
-use super::{Images, Labels, MAX_BYTES, Pixels, count};
+use super::{Axes, Images, Labels, MAX_BYTES, Pixels, count};
 use crate::{Error, Result};
 
 /// Longest header that is read; numpy's own are 128 bytes.
@@ -94,10 +94,10 @@ fn header(descr: &str, shape: &[usize], len: usize) -> Option<Vec<u8>> {
 
 pub(super) fn images(bytes: &[u8]) -> Result<Images> {
     let Array { shape, values } = read(bytes)?;
-    let shape = match shape[..] {
-        [_, k] => vec![k],
-        [_, h, w] => vec![1, h, w],
-        [_, c, h, w] => vec![c, h, w],
+    let (shape, axes) = match shape[..] {
+        [_, k] => (vec![k], Axes::Said),
+        [_, h, w] => (vec![1, h, w], Axes::Said),
+        [_, a, b, c] => (vec![a, b, c], Axes::Unsaid),
         _ => return refuse(format!("shape {shape:?}, wanted [n, k], [n, h, w] or [n, c, h, w]")),
     };
     if shape.contains(&0) {
@@ -115,7 +115,7 @@ pub(super) fn images(bytes: &[u8]) -> Result<Images> {
         let image = i / shape.iter().product::<usize>();
         return refuse(format!("image {image} holds NaN, infinity or a value beyond float32"));
     }
-    Ok(Images { shape, pixels })
+    Ok(Images { shape, pixels, axes })
 }
 
 pub(super) fn labels(bytes: &[u8]) -> Result<Labels> {

@@ -1,6 +1,6 @@
 //! PNG, 8 bits, grey or RGB; other pictures are refused, since converting them silently would change what is classified.
 
-use super::{Images, Pixels};
+use super::{Axes, Images, Pixels};
 use crate::{Error, Result};
 use png::{BitDepth, ColorType, Decoder, Limits};
 use std::io::Cursor;
@@ -40,7 +40,7 @@ pub(super) fn image(bytes: &[u8]) -> Result<Images> {
         return Err(Error::data("PNG", format!("{} values for {w} x {h} x {channels}", interleaved.len())));
     }
     let planes = (0..channels).flat_map(|c| interleaved.iter().skip(c).step_by(channels).copied()).collect();
-    Ok(Images { shape: vec![channels, h, w], pixels: Pixels::Raw(planes) })
+    Ok(Images { shape: vec![channels, h, w], pixels: Pixels::Raw(planes), axes: Axes::Said })
 }
 
 #[cfg(test)]

@@ -59,6 +59,40 @@ fn weights_count_too() {
 }
 
 #[test]
+fn a_plan_with_weights_lists_what_does_not_fit() {
+    let (graph, weights) = model(93.0);
+    let ranges = |x| calibrate(&graph, &weights, &[x; 9], &[(0.0, x)]).unwrap();
+    let made = |x, f| {
+        let options = Options { fixed: Fixed { n: 32, f }, ..Options::default() };
+        super::plan(&graph, &weights, options, ranges(x))
+    };
+    // Values of 0.93 fit with 12 fraction bits, where a weight of 93 does not.
+    let Error::Ranges { faults, .. } = made(0.01, 12).unwrap_err() else { panic!() };
+    assert!(faults.len() == 1 && faults[0].contains("`conv`: a weight of 93"), "{faults:?}");
+    let Error::Ranges { faults, .. } = made(1.0, 12).unwrap_err() else { panic!() };
+    assert!(faults.len() == 3 && faults[0].contains("a weight") && faults[2].contains("`avg`"), "{faults:?}");
+    assert_eq!(made(0.01, 11).unwrap().options.fixed.f, 11);
+    let program = Plan::new(graph.clone(), Options::default(), None).unwrap().program().unwrap();
+    let e = program.encode::<u32>(&weights).unwrap_err().to_string();
+    assert!(e.contains("`conv`"), "{e}");
+    let (rings, _) = rings((&graph, &weights), &ranges(0.01), 1.5);
+    assert_eq!(recommended(&rings).map(|fit| (fit.ring, fit.fraction)), Some((32, 11)));
+}
+
+#[test]
+fn weights_below_an_ulp_are_faint_and_zeros_are_not() {
+    let (graph, _) = model(0.0);
+    let of = |w: f32, f| faint(&graph, &Weights(vec![vec![w]]), f);
+    let found = of(1e-4, 12);
+    assert_eq!((found.len(), &found[0].layer[..], found[0].relative, found[0].zeros), (1, "conv", 1.0, 1.0));
+    let found = of(4e-4, 12);
+    assert!(found[0].zeros == 0.0 && (0.2..0.3).contains(&found[0].relative), "{found:?}");
+    for (w, f) in [(1e-4, 20), (0.5, 12), (0.0, 12), (0.013, 12)] {
+        assert_eq!(of(w, f), [], "{w} {f}");
+    }
+}
+
+#[test]
 fn what_never_fits_is_named_with_its_bits() {
     let e = fitted(1.0, 1e9, 32, 1.0).unwrap_err();
     let Error::Ranges { n, faults, .. } = &e else { panic!("{e}") };

@@ -127,6 +127,13 @@ fn a_wire_may_be_read_twice_by_one_node_and_by_several() {
 fn labels_need_classes_and_a_final_argmax_needs_labels() {
     let why = |r: Result<Program>| r.expect_err("refused").to_string();
     assert!(why(program(vec![conv(0)], Rounding::Floor, Reveal::Label)).contains("two or more classes"));
+    let score = |more: &[(Op, Vec<Source>)]| {
+        let mut g = graph([&[flat(), linear()], more].concat());
+        g.params[0].shape = vec![1, 32];
+        why(Program::new(&g, &options(Rounding::Floor, Reveal::Label), &[]))
+    };
+    assert!(score(&[]).contains("gate of its own"));
+    assert!(score(&[(Op::Argmax, vec![])]).contains("always 0"));
     let label = vec![flat(), linear(), (Op::Argmax, vec![])];
     assert!(why(program(label, Rounding::Floor, Reveal::Logits)).contains("ends in argmax"));
     let bad = Options { fixed: Fixed { n: 32, f: 15 }, ..Options::default() };

@@ -7,11 +7,7 @@ use crate::files;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use twoply_nn::fit::Room;
-use twoply_nn::{Error, Fit, Graph, Options, Ranges, Weights, fit};
-use twoply_primitives::Fixed;
-
-/// Fraction bits below which the smaller ring is not recommended: most networks lose labels there.
-const ENOUGH: u32 = 10;
+use twoply_nn::{Error, Fit, Graph, Weights, fit};
 
 /// Find the most fraction bits that fit, layer by layer
 ///
@@ -74,14 +70,8 @@ fn find(args: &Args, (graph, weights): (&Graph, &Weights), out: &Output) -> Resu
     let margin = args.samples.margin()?;
     let inputs = args.samples.read(graph)?;
     let ranges = args.samples.ranges((graph, weights), inputs.as_ref(), out)?;
-    let (mut rings, mut refused) = (vec![], vec![]);
-    for n in [32, 64] {
-        match ring(n, (graph, weights), &ranges, margin) {
-            Ok(fit) => rings.push(fit),
-            Err(why) => refused.push((n, why)),
-        }
-    }
-    let Some(best) = rings.iter().find(|fit| fit.fraction >= ENOUGH).or(rings.last()) else {
+    let (rings, refused) = fit::rings((graph, weights), &ranges, margin);
+    let Some(best) = fit::recommended(&rings) else {
         // The wider ring's refusal is the one that counts.
         let failure = refused.into_iter().last().map(|(_, error)| Failure::from(error));
         let failure = failure.unwrap_or_else(|| Failure::new(ExitCode::Internal, "no ring was tried"));
@@ -108,11 +98,6 @@ fn find(args: &Args, (graph, weights): (&Graph, &Weights), out: &Output) -> Resu
         rings,
         recommended,
     })
-}
-
-fn ring(n: u32, (graph, weights): (&Graph, &Weights), ranges: &Ranges, margin: f64) -> Result<Fit, Error> {
-    let usual = Options::default();
-    fit(graph, weights, ranges, &Options { fixed: Fixed { n, ..usual.fixed }, margin, ..usual })
 }
 
 /// The line to run next.

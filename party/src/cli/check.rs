@@ -3,6 +3,7 @@
 mod page;
 
 use super::choices::Choices;
+use super::inputs::Admit;
 use super::output::{Output, shell, table};
 use super::samples::Samples;
 use crate::exit::{ExitCode, Failure, Phase};
@@ -31,6 +32,8 @@ pub struct Args {
     /// Check this plan instead of one made from the flags below
     #[arg(long, value_name = "PLAN.json", conflicts_with_all = ["margin", "ring", "fraction", "compare", "compare_at", "rounding", "reveal"])]
     plan: Option<PathBuf>,
+    #[command(flatten)]
+    admit: Admit,
     #[command(flatten)]
     choices: Choices,
     /// Most samples to compare
@@ -62,7 +65,8 @@ struct Checked<'a> {
 /// Checks.
 ///
 /// # Errors
-/// 10 when values leave the ring or precision is lost, naming the layer and the bits; 6 when the plan is another
+/// 10 when values leave the ring or precision is lost, naming the layer and the bits, or when samples are beyond the plan's;
+/// 6 when the plan is another
 /// graph's; 2 for flags that do not go together; 15 when graph, weights, plan or samples are unusable; 1 when the
 /// parties compute something else than fixed point does. The report comes first.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
@@ -105,6 +109,7 @@ fn plan(
             return Err(Failure::new(ExitCode::PlanMismatch, what)
                 .remedy("name the graph that was planned, or plan this one with `twoply plan`"));
         }
+        args.admit.check(&plan, inputs, (args.samples.samples_normalised, "--samples-normalised"), out)?;
         return Ok((plan, None));
     }
     let options = args.choices.options(args.samples.margin()?)?;
@@ -186,11 +191,13 @@ fn show(plan: &Plan, found: &Accuracy, trouble: Option<&Failure>, out: &Output) 
         found.ring, found.fraction, found.fraction
     ))?;
     out.line(table(&rows(found)))?;
-    let labels = found.labels;
-    out.line(format_args!(
-        "labels that agree, of {images}: float/fixed {}, fixed/two parties {}, float/two parties {}",
-        labels.float_fixed, labels.fixed_private, labels.float_private
-    ))?;
+    match found.labels {
+        Some(labels) => out.line(format_args!(
+            "labels that agree, of {images}: float/fixed {}, fixed/two parties {}, float/two parties {}",
+            labels.float_fixed, labels.fixed_private, labels.float_private
+        ))?,
+        None => out.line("the output is no vector of classes: there are no labels to compare")?,
+    }
     out.line(format_args!(
         "two parties against fixed point, at the output (nothing else is opened): {} of {} values differ",
         found.differing, found.outputs
@@ -259,7 +266,7 @@ mod tests {
             images: 1,
             ring: 32,
             fraction: 12,
-            labels: Agreement { float_fixed: 1, fixed_private: 1, float_private: 1 },
+            labels: Some(Agreement { float_fixed: 1, fixed_private: 1, float_private: 1 }),
             differing: 0,
             outputs: 10,
             wraps: 0,

@@ -1,6 +1,7 @@
 //! `twoply demo`: private inference on this machine, all roles as real processes.
 
 use super::device::{self, On};
+use super::inputs::Admit;
 use super::output::{Output, bytes};
 use crate::demo::cast::Stage;
 use crate::demo::{self, Play};
@@ -49,6 +50,8 @@ pub struct Args {
     /// Standard deviation per channel, after scaling
     #[arg(long, value_name = "D", requires = "model", num_args = 1..)]
     std: Vec<f64>,
+    #[command(flatten)]
+    admit: Admit,
     /// Only the first N images
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -97,7 +100,8 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let stage = Stage::new(if out.quiet() { |_, _| () } else { forward })?;
     let report = demo::run(&play, &folder, &stage)?;
     show(&report, out)?;
-    let agree = report.agree.unwrap_or(0) as f64 / report.images.max(1) as f64;
+    // Without labels there is nothing to agree on; the errors of the outputs are shown.
+    let agree = report.agree.map_or(1.0, |agree| agree as f64 / report.images.max(1) as f64);
     if agree < args.agreement {
         let text = format!("only {:.2} % of the private labels are the plain network's", agree * 100.0);
         return Err(Failure::new(ExitCode::Internal, text));
@@ -141,6 +145,7 @@ fn play(args: &Args, folder: &Path) -> Result<Play, Failure> {
         samples: folder.join("calibration-images.idx"),
         plan,
         limit: args.limit,
+        infer: args.admit.allow_out_of_range.then(|| "--allow-out-of-range".to_owned()).into_iter().collect(),
         batch: args.batch,
         link: args.link.clone(),
         device: args.on.device,
@@ -194,7 +199,10 @@ fn show(r: &Report, out: &Output) -> Result<(), Failure> {
     if let Some(link) = &r.link {
         out.line(format_args!("link: {}", link.what))?;
     }
-    out.line(format_args!("private labels equal the plain network's: {}", of(r.agree)))?;
+    match r.agree {
+        Some(_) => out.line(format_args!("private labels equal the plain network's: {}", of(r.agree)))?,
+        None => out.line("the output is no vector of classes: there are no labels to compare")?,
+    }
     out.line(format_args!(
         "correct labels: private {}, plain {}",
         of(r.correct_private),

@@ -1,8 +1,11 @@
 //! `twoply import`: an ONNX model, or a network of the zoo, becomes a public graph and a private weights file.
 
+mod example;
+
 use super::output::{Output, shell, table};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{self, Existing};
+use example::Compared;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use twoply_nn::data::npy;
@@ -44,6 +47,8 @@ pub struct Args {
     /// Standard deviation of each channel, divided by after the mean
     #[arg(long, value_name = "S", value_parser = number, num_args = 1.., value_delimiter = ',')]
     std: Vec<f64>,
+    #[command(flatten)]
+    example: example::Flags,
     /// Replace files that exist
     #[arg(long)]
     force: bool,
@@ -70,6 +75,8 @@ struct Summary<'a> {
     output: &'a [usize],
     parameters: usize,
     layers: Vec<Layer<'a>>,
+    /// How near the network came to --expect; null without an example.
+    example: Option<Compared>,
 }
 
 #[derive(Serialize)]
@@ -83,7 +90,7 @@ struct Layer<'a> {
 /// Imports the model.
 ///
 /// # Errors
-/// 15 with every obstacle when the model cannot be taken; 16 when a result exists or cannot be written.
+/// 15 with every obstacle when the model cannot be taken, and when it gives something else for the example; 16 when a result exists or cannot be written.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let base = match &args.out {
         Some(base) => base.clone(),
@@ -107,12 +114,15 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         noise(name, count as usize, &ending(".noise.npy"), existing)?;
     }
 
-    let Imported { graph, weights } = load(&args, &name).map_err(|failure| failure.during(Phase::Import))?;
+    let during = |failure: Failure| failure.during(Phase::Import);
+    let model = load(&args, &name).map_err(during)?;
+    let example = args.example.compare(&model).map_err(during)?;
+    let Imported { graph, weights } = model;
     let bytes = Zeroizing::new(weights.to_safetensors(&graph)?);
     // The private half first: a graph without weights would look like a finished import.
     files::write_private(&weights_path, &bytes, existing)?;
     files::write_public(&graph_path, graph.to_json().as_bytes(), existing)?;
-    show(&graph, &graph_path, &weights_path, out)
+    show(&graph, (&graph_path, &weights_path), example, out)
 }
 
 fn noise(name: &str, count: usize, path: &Path, existing: Existing) -> Result<(), Failure> {
@@ -146,7 +156,12 @@ fn load(args: &Args, name: &str) -> Result<Imported, Failure> {
     })
 }
 
-fn show(graph: &Graph, graph_path: &Path, weights_path: &Path, out: &Output) -> Result<(), Failure> {
+fn show(
+    graph: &Graph,
+    (graph_path, weights_path): (&Path, &Path),
+    example: Option<Compared>,
+    out: &Output,
+) -> Result<(), Failure> {
     let shapes = graph.shapes()?;
     let size = |index: usize| graph.params[index].shape.iter().product::<usize>();
     let layer = |(node, shape): (&'_ twoply_nn::Node, &Vec<usize>)| {
@@ -184,6 +199,7 @@ fn show(graph: &Graph, graph_path: &Path, weights_path: &Path, out: &Output) -> 
                 parameters: *parameters,
             })
             .collect(),
+        example,
     })?;
     let (graph, weights) = (shell(graph_path), shell(weights_path));
     out.note(format_args!("next: twoply plan {graph} --weights {weights} --samples IMAGES"));

@@ -1,5 +1,8 @@
 //! `twoply infer`: the data owner's side of private inference.
 
+mod answer;
+
+use super::inputs::Admit;
 use super::output::Output;
 use super::places::Places;
 use crate::client::{Client, Parties};
@@ -10,17 +13,17 @@ use crate::plain;
 use crate::report::{Emulated, Report};
 use crate::seen::Seen;
 use crate::transport::Role;
-use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use twoply_nn::roles::Answer;
-use twoply_nn::{Labels, Plan, with_ring};
+use twoply_nn::{Labels, Meaning, Plan, with_ring};
 
 /// Classify images with both parties; neither sees them
 ///
 /// Reads IDX, NPY, PNG or CIFAR-10 files (also gzipped, or a folder of them), masks them for both parties and prints one
-/// label a line. With --weights (for owners of both data and model) the plain network runs beside it.
+/// label a line; for one score its class and the score, and for outputs that are no classes their values. Images beyond the
+/// plan's samples, or on another scale, are refused before anybody is called. With --weights (for owners of both data and model) the plain network runs beside it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The plan, the same file at all machines
@@ -35,6 +38,8 @@ pub struct Args {
     /// Floating-point images are normalised already
     #[arg(long)]
     normalised: bool,
+    #[command(flatten)]
+    admit: Admit,
     /// Only the first N images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
@@ -54,29 +59,23 @@ pub struct Args {
     places: Places,
 }
 
-/// The JSON result: the report of every run, with the answers.
-#[derive(Serialize)]
-struct Result_<'a> {
-    #[serde(flatten)]
-    report: &'a Report,
-    labels: Vec<usize>,
-    /// Absent when only labels are revealed.
-    logits: Option<&'a Vec<Vec<f64>>>,
-}
-
 /// Runs the inference.
 ///
 /// # Errors
 /// 4, 5, 6, 8, 9, 10, 14, 15: each named by its cause.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let plan = read_plan(&args.plan)?;
+    let output = Meaning::of(&plan.graph)?;
+    answer::comparable(&output, args.labels.is_some())?;
     let mut inputs = read_images(&args.images, &plan.graph.input, args.normalised)?;
     if let Some(limit) = args.limit {
         inputs = inputs.first(limit as usize);
     }
+    args.admit.check(&plan, &inputs, (args.normalised, "--normalised"), out)?;
     let truth = match &args.labels {
         Some(path) => Some(read_labels(path)?),
-        None => inputs.labels.clone(),
+        // What the images' file holds cannot be compared either where there are no labels.
+        None => inputs.labels.clone().filter(|_| output.no_labels().is_none()),
     };
     if let Some(Labels(l)) = &truth
         && l.len() < inputs.images
@@ -106,11 +105,11 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     report.seconds.total = Some(began.elapsed().as_secs_f64());
     if let Some(weights) = &weights {
         let plain = plain::compare(&mut report, (&plan, weights), &inputs.values, &answer)?;
-        report.correct_plain = truth.as_ref().map(|t| plain::correct(&plain, t));
+        report.correct_plain = plain::correct(plain.as_deref(), truth.as_ref());
     }
-    report.correct_private = truth.as_ref().map(|t| plain::correct(&answer.labels(), t));
+    report.correct_private = plain::correct(output.labels(&answer).as_deref(), truth.as_ref());
     (report.requests, report.answers) = (requests, answers);
-    show(&report, &answer, out)
+    show(&report, (&output, &answer), out)
 }
 
 fn batches<R: twoply_primitives::Ring>(
@@ -136,15 +135,13 @@ fn batches<R: twoply_primitives::Ring>(
     Ok((if labels.is_empty() { Answer::Logits(logits) } else { Answer::Labels(labels) }, times))
 }
 
-fn show(report: &Report, answer: &Answer, out: &Output) -> Result<(), Failure> {
-    let labels = answer.labels();
-    for label in &labels {
-        out.line(label)?;
+fn show(report: &Report, (output, answer): (&Meaning, &Answer), out: &Output) -> Result<(), Failure> {
+    for line in answer::lines(output, answer) {
+        out.line(line)?;
     }
-    let logits = match answer {
-        Answer::Logits(rows) => Some(rows),
-        Answer::Labels(_) => None,
-    };
+    if let Some(words) = answer::words(output, answer) {
+        out.note(words);
+    }
     let online = report.seconds.online.unwrap_or(0.0);
     out.note(format_args!(
         "{} images in {online:.3} s online, {:.2} ms each",
@@ -160,5 +157,5 @@ fn show(report: &Report, answer: &Answer, out: &Output) -> Result<(), Failure> {
     if let Some(agree) = report.agree {
         out.note(format_args!("{agree} of {} labels are the plain network's", report.images));
     }
-    out.result_json(&Result_ { report, labels, logits })
+    out.result_json(&answer::shown(report, output, answer))
 }

@@ -5,6 +5,7 @@ mod bill;
 mod budget;
 mod cheapest;
 mod forecast;
+mod weights;
 
 use super::choices::Choices;
 use super::output::{Output, bytes, shell, table};
@@ -16,10 +17,11 @@ use bill::Bill;
 pub(super) use bill::key_files;
 use budget::Budget;
 use forecast::Forecast;
+use weights::Precision;
 use std::path::{Path, PathBuf};
-use twoply_nn::data::Pixels;
+use twoply_nn::data::{Axes, Pixels};
 use twoply_nn::zoo::{self, Seeded, ariann};
-use twoply_nn::{Floats, Graph, Images, Imported, Options, Plan, calibrate};
+use twoply_nn::{Floats, Graph, Images, Imported, Meaning, Options, Plan, calibrate};
 
 /// Plan a network and show what it will cost
 ///
@@ -85,7 +87,7 @@ enum Counting {
 /// Plans.
 ///
 /// # Errors
-/// 10 when values may leave the ring, naming the layers; 12 when the plan is beyond a budget; 15 when graph, weights or
+/// 10 when values or weights may leave the ring, naming the layers; 12 when the plan is beyond a budget; 15 when graph, weights or
 /// samples are unusable; 16 when the plan exists or cannot be written.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let path = args.out.clone().or_else(|| args.graph.as_deref().map(plan_path));
@@ -103,6 +105,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
 /// A plan and what is known of it.
 struct Made {
     plan: Plan,
+    precision: Precision,
     bill: Bill,
     /// Why layers compare as they do.
     why: Vec<String>,
@@ -110,8 +113,8 @@ struct Made {
 }
 
 fn decide(args: &Args, out: &Output) -> Result<Made, Failure> {
-    let mut plan = match (&args.zoo, &args.graph) {
-        (Some(name), _) => from_zoo(args, name)?,
+    let (mut plan, precision) = match (&args.zoo, &args.graph) {
+        (Some(name), _) => (from_zoo(args, name)?, Precision::default()),
         (None, Some(graph)) => make(args, files::read_graph(graph)?, out)?,
         (None, None) => return Err(Failure::new(ExitCode::Usage, "neither a graph nor --zoo is given")),
     };
@@ -132,7 +135,7 @@ fn decide(args: &Args, out: &Output) -> Result<Made, Failure> {
     args.budget.check(&plan, &bill, bill.forecast.as_ref())?;
     let rows = || alternatives::rows(&plan, (args.images, args.batch), timed.then_some(&args.link));
     let alternatives = args.alternatives.then(rows).transpose()?;
-    Ok(Made { plan, bill, why, alternatives })
+    Ok(Made { plan, precision, bill, why, alternatives })
 }
 
 /// A network of the zoo, with made-up weights and the ranges of some images of noise.
@@ -142,7 +145,7 @@ fn from_zoo(args: &Args, name: &str) -> Result<Plan, Failure> {
         Failure::new(ExitCode::Usage, e.to_string()).remedy("choose one of these names for --zoo")
     })?;
     let Imported { graph, weights } = entry.build(&mut Seeded::default())?;
-    let noise = Images { shape: graph.input.shape.clone(), pixels: Pixels::Raw(entry.noise(NOISE)) };
+    let noise = Images { shape: graph.input.shape.clone(), pixels: Pixels::Raw(entry.noise(NOISE)), axes: Axes::Said };
     let inputs = noise.inputs(&graph.input, Floats::Raw)?;
     let ranges = calibrate(&graph, &weights, &inputs, &graph.input.byte_range())?;
     let margin = args.samples.margin.unwrap_or(1.5);
@@ -156,26 +159,51 @@ fn plan_path(graph: &Path) -> PathBuf {
     graph.with_file_name(format!("{stem}.plan.json"))
 }
 
-fn make(args: &Args, graph: Graph, out: &Output) -> Result<Plan, Failure> {
+fn make(args: &Args, graph: Graph, out: &Output) -> Result<(Plan, Precision), Failure> {
     let options = args.choices.options(args.samples.margin()?)?;
     if args.unchecked_ranges {
-        out.warn("ranges are unchecked: a value that does not fit the ring gives a wrong result, silently");
-        return Ok(Plan::new(graph, options, None)?);
+        out.warn(
+            "ranges are unchecked: a value that does not fit the ring gives a wrong result, silently; nothing is known \
+             of the images, and infer takes any",
+        );
+        return Ok((Plan::new(graph, options, None)?, Precision::default()));
     }
-    let Some(weights) = &args.weights else {
+    let Some(path) = &args.weights else {
         let what = "how large this network's values get is unknown without weights and samples";
         return Err(Failure::new(ExitCode::Range, what)
             .remedy("add --weights FILE and --samples IMAGES, or take the risk with --unchecked-ranges"));
     };
-    let weights = files::read_weights(weights, &graph)?;
+    let weights = files::read_weights(path, &graph)?;
     let inputs = args.samples.read(&graph)?;
     let ranges = args.samples.ranges((&graph, &weights), inputs.as_ref(), out)?;
-    Plan::new(graph, options, Some(ranges)).map_err(|e| match inputs {
-        Some(_) => e.into(),
-        None => Failure::from(e).remedy(
+    let made = weights::plan((&graph, &weights), options, ranges);
+    let (plan, precision) = made.map_err(|failure| match (inputs, failure.code()) {
+        (None, ExitCode::Range) => failure.remedy(
             "these are bounds for any byte image, mostly far too wide: add --samples IMAGES to observe ranges",
         ),
-    })
+        _ => failure,
+    })?;
+    for warning in precision.warnings(plan.options.fixed.f) {
+        out.warn(warning);
+    }
+    Ok((plan, precision))
+}
+
+/// What the plan expects of images and of its output.
+fn expected(plan: &Plan) -> Result<String, Failure> {
+    let images = match plan.ranges.as_ref().map(|ranges| (&ranges.raw, ranges.samples)) {
+        Some((Some(raw), samples)) => format!(
+            "raw values of {samples} samples: {:.4}..{:.4}, mean {:.4}; infer refuses values beyond {} times their \
+             magnitude when normalised",
+            raw.low(),
+            raw.high(),
+            raw.mean(),
+            plan.options.margin
+        ),
+        Some((None, _)) => "raw values: bytes, 0..255; infer refuses values beyond".to_owned(),
+        None => "raw values: nothing is known, and infer takes any".to_owned(),
+    };
+    Ok(format!("{images}\noutput: {}", Meaning::of(&plan.graph)?))
 }
 
 fn show(made: &Made, path: Option<&Path>, out: &Output) -> Result<(), Failure> {
@@ -195,6 +223,7 @@ fn show(made: &Made, path: Option<&Path>, out: &Output) -> Result<(), Failure> {
         bytes(p1)
     ))?;
     out.line(format_args!("ring {} bits, fraction {} bits, {compare:?}, {rounding:?}", fixed.n, fixed.f))?;
+    out.line(expected(plan)?)?;
     out.line(report.opened_lines().trim_end())?;
     out.line(format_args!("a party needs about {} of memory at batch {batch}", bytes(bill.memory_bytes)))?;
     if let Some(forecast) = &bill.forecast {
@@ -220,7 +249,7 @@ fn show(made: &Made, path: Option<&Path>, out: &Output) -> Result<(), Failure> {
         Some(path) => out.line(format_args!("plan {}: {}", bill.plan, path.display()))?,
         None => out.line("no plan was written; --out names a file")?,
     }
-    out.result_json(&bill.at(path, made.alternatives.as_deref(), &made.why))?;
+    out.result_json(&bill.at(path, made.alternatives.as_deref(), (&made.why, &made.precision)))?;
     if let Some(path) = path.map(shell) {
         out.note(format_args!("next: twoply deal {path} --images {images} --out keys"));
     }

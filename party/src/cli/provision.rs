@@ -3,7 +3,7 @@
 use super::output::Output;
 use super::places::Places;
 use crate::client::Parties;
-use crate::exit::Failure;
+use crate::exit::{Failure, Phase};
 use crate::files::{read_plan, read_weights};
 use crate::identity::Identity;
 use crate::provision::provision;
@@ -11,7 +11,7 @@ use crate::transport::Role;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use twoply_nn::with_ring;
+use twoply_nn::{fit, with_ring};
 use twoply_primitives::KeySetId;
 
 /// Open the model's weights to both parties, masked; neither sees them
@@ -48,10 +48,12 @@ struct Shown {
 /// Opens the weights.
 ///
 /// # Errors
-/// 4, 5, 6, 9, 14, 15: each named by its cause.
+/// 4, 5, 6, 9, 10, 14, 15: each named by its cause.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let plan = read_plan(&args.plan)?;
     let weights = read_weights(&args.weights, &plan.graph)?;
+    // Before anyone is called: weights that do not fit would bind nothing.
+    fit::parameters(&plan.graph, &weights, plan.options.fixed).map_err(|e| Failure::from(e).during(Phase::Provision))?;
     let identity = Arc::new(Identity::load(&out.key_file(args.key.as_ref())?)?);
     let record = match &args.bound {
         Some(path) => path.clone(),

@@ -1,10 +1,12 @@
 //! Public samples and the ranges they give: what `plan`, `check` and `calibrate` have in common.
 
+use super::inputs::given;
 use super::output::Output;
 use crate::exit::{ExitCode, Failure};
 use crate::files::{self, Inputs};
 use std::path::PathBuf;
 use twoply_nn::calibrate::observed_limits;
+use twoply_nn::inputs::misfit;
 use twoply_nn::{Graph, Ranges, Weights, calibrate};
 
 /// Margin on observed ranges.
@@ -20,7 +22,7 @@ pub(super) struct Samples {
     pub samples: Option<PathBuf>,
     /// The samples are floats that are normalised already
     #[arg(long, requires = "samples")]
-    samples_normalised: bool,
+    pub samples_normalised: bool,
     /// Most samples to run for ranges
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     samples_limit: u32,
@@ -53,7 +55,8 @@ impl Samples {
         self.samples.as_ref().map(read).transpose()
     }
 
-    /// Ranges seen on `inputs`, or without any the bounds for byte images, which it says.
+    /// Ranges seen on `inputs`, or without any the bounds for byte images, which it says. Warns of samples that are on
+    /// another scale than the graph's normalisation.
     ///
     /// # Errors
     /// 15 when values are not finite on the way.
@@ -70,7 +73,13 @@ impl Samples {
         let row = graph.input.row();
         let values = &inputs.values[..inputs.images.min(self.samples_limit as usize) * row];
         let limits = if inputs.bytes { graph.input.byte_range() } else { observed_limits(graph, values) };
-        Ok(calibrate(graph, weights, values, &limits)?)
+        let ranges = calibrate(graph, weights, values, &limits)?;
+        let given = given(inputs, self.samples_normalised);
+        let misfit = ranges.raw.as_ref().and_then(|raw| misfit(&graph.input.normalise, raw, given));
+        if let Some(misfit) = misfit {
+            out.warn(misfit);
+        }
+        Ok(ranges)
     }
 }
 
@@ -80,7 +89,7 @@ fn bounds(graph: &Graph, weights: &Weights) -> Result<Ranges, Failure> {
     // Calibration wants a sample; what is observed on it gives way to the bounds.
     let black = vec![0.0; graph.input.row()];
     let mut ranges = calibrate(graph, weights, &black, &limits)?;
-    ranges.samples = 0;
+    (ranges.samples, ranges.raw) = (0, None);
     ranges.nodes.iter_mut().chain([&mut ranges.input]).for_each(|range| range.observed = range.bound);
     Ok(ranges)
 }

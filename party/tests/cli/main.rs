@@ -4,6 +4,7 @@ mod checks;
 mod costs;
 mod deals;
 mod devices;
+mod inputs;
 mod keys;
 mod lab;
 mod models;

@@ -5,7 +5,7 @@ use super::limits::Work;
 use super::{Bench, Unit};
 use crate::network::{Dealt, enlarged, of_zoo, pixels};
 use twoply_nn::roles::Answer;
-use twoply_nn::{Evaluator, Graph, Options, Weights};
+use twoply_nn::{Evaluator, Graph, Meaning, Options, Weights};
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::{Error, PartyId, Result};
 
@@ -87,7 +87,8 @@ fn network(
 
 /// How many labels are the plain network's, in words; or which is another and no near one.
 fn agreeing(answer: &Answer, plain: &[Vec<f32>]) -> std::result::Result<String, String> {
-    let labels = answer.labels();
+    let classes = plain.first().map_or(0, Vec::len);
+    let labels = Meaning::Classes { classes }.labels(answer).unwrap_or_default();
     if labels.len() != plain.len() {
         return Err(format!("{} labels for {} images", labels.len(), plain.len()));
     }

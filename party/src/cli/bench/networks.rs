@@ -108,6 +108,7 @@ fn row(name: &str, args: &Networks, link: &Shape) -> Result<Row, Failure> {
         labels: None,
         samples: folder.path().join("model.noise.npy"),
         plan: ["--compare", &args.compare, "--samples-limit", "16"].map(String::from).to_vec(),
+        infer: vec![],
         limit: Some(images),
         batch: args.batch,
         link: link.setting(),

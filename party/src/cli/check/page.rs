@@ -17,7 +17,14 @@ th:first-child,td:first-child{text-align:left}.bad{background:#fdd}.trouble{colo
 pub(super) fn page(graph: &str, found: &Accuracy, trouble: Option<&str>) -> String {
     let name = escape(graph);
     let (images, n, f) = (found.images, found.ring, found.fraction);
-    let labels = found.labels;
+    let labels = match found.labels {
+        Some(labels) => format!(
+            "Labels that agree, of {images}: float and fixed point {}, fixed point and two parties {}, float and two \
+             parties {}.",
+            labels.float_fixed, labels.fixed_private, labels.float_private
+        ),
+        None => "The output is no vector of classes: there are no labels to compare.".to_owned(),
+    };
     let verdict = match trouble {
         Some(trouble) => format!("<p class=\"trouble\">{}</p>", escape(trouble)),
         None => "<p>Nothing leaves the ring, and no layer loses precision.</p>".into(),
@@ -27,13 +34,9 @@ pub(super) fn page(graph: &str, found: &Accuracy, trouble: Option<&str>) -> Stri
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>twoply check: {name}</title>\
          <style>{STYLE}</style></head><body>\n<h1>{name}</h1>\n\
          <p>{images} images, ring {n} bits, fraction {f} bits; 1 ulp = 2<sup>-{f}</sup>.</p>\n{verdict}\n\
-         <p>Labels that agree, of {images}: float and fixed point {}, fixed point and two parties {}, float and two \
-         parties {}. Two parties differ from fixed point in {} of {} output values; nothing else is opened.</p>\n\
+         <p>{labels} Two parties differ from fixed point in {} of {} output values; nothing else is opened.</p>\n\
          {}\n<h2>Errors of every layer</h2>\n<p>Fixed point against float32: share of the values by absolute error in \
          ulp.</p>\n<div class=\"plots\">{plots}</div>\n</body></html>\n",
-        labels.float_fixed,
-        labels.fixed_private,
-        labels.float_private,
         found.differing,
         found.outputs,
         table(found),

@@ -2,12 +2,14 @@
 
 use super::alternatives::Row;
 use super::forecast::Forecast;
+use super::weights::Precision;
 use crate::exit::Failure;
 use crate::report::{Report, predicted};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
-use twoply_nn::Plan;
+use twoply_nn::inputs::Profile;
+use twoply_nn::{Meaning, Plan};
 use twoply_nn::calibrate::Range;
 use twoply_nn::zoo::ariann::Counts;
 use twoply_preprocessing::Cut;
@@ -36,6 +38,10 @@ pub(super) struct Bill {
     pub report: Report,
     /// Ranges of the input and of every layer that the plan was checked against.
     pub ranges: Vec<Range>,
+    /// What the samples' raw values are like; null where ranges are bounds for bytes, or unchecked.
+    pub raw: Option<Profile>,
+    /// What the output means.
+    pub output: Meaning,
 }
 
 /// A bill with the path of its plan: the JSON result.
@@ -47,6 +53,8 @@ pub(super) struct At<'a> {
     alternatives: Option<&'a [Row]>,
     /// Why layers compare as they do, where that was left to the program.
     why: &'a [String],
+    /// What becomes of the weights.
+    precision: &'a Precision,
     #[serde(flatten)]
     bill: &'a Bill,
 }
@@ -76,6 +84,8 @@ impl Bill {
             key_file_bytes: key_files(plan, cut)?,
             report: report.unwrap_or_default(),
             ranges: ranges.cloned().collect(),
+            raw: plan.ranges.as_ref().and_then(|ranges| ranges.raw.clone()),
+            output: Meaning::of(&plan.graph)?,
         })
     }
 
@@ -83,9 +93,9 @@ impl Bill {
         &'a self,
         file: Option<&'a Path>,
         alternatives: Option<&'a [Row]>,
-        why: &'a [String],
+        (why, precision): (&'a [String], &'a Precision),
     ) -> At<'a> {
-        At { file, alternatives, why, bill: self }
+        At { file, alternatives, why, precision, bill: self }
     }
 
     /// What is known of a layer's range.

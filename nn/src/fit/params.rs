@@ -1,0 +1,115 @@
+//! What fixed point makes of parameters: those that do not fit the ring, and weights that f fraction bits cannot tell apart.
+
+use super::{Fit, bits, fit};
+use crate::{Error, Graph, Options, Plan, Ranges, Result, Role, Weights};
+use serde::Serialize;
+use twoply_primitives::Fixed;
+
+/// Fraction bits below which the smaller ring is not recommended: most networks lose labels there.
+const ENOUGH: u32 = 10;
+/// Mean rounding error of a layer's weights over their mean magnitude beyond which they count as lost.
+pub const TOLERANCE: f64 = 0.02;
+
+/// Weights of one layer that lose precision.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Faint {
+    /// Name of the layer.
+    pub layer: String,
+    /// Mean rounding error over mean magnitude.
+    pub relative: f64,
+    /// Share of the weights that become 0, of those that are not.
+    pub zeros: f64,
+}
+
+/// Largest magnitude of the parameters of node `i`, 0 without any.
+pub(super) fn largest(graph: &Graph, weights: &Weights, i: usize) -> f64 {
+    let values = graph.nodes[i].op.params().flat_map(|p| &weights.0[p]);
+    values.fold(0.0, |most, w| f64::from(w.abs()).max(most))
+}
+
+/// One sentence per layer with a weight or bias that cannot be encoded.
+fn over(graph: &Graph, weights: &Weights, fixed: Fixed) -> Vec<String> {
+    let fault = |i: usize| {
+        let largest = largest(graph, weights, i);
+        let need = bits(largest, fixed.f);
+        let name = &graph.nodes[i].name;
+        let limit = fixed.limit();
+        (largest > limit)
+            .then(|| format!("layer `{name}`: a weight of {largest:.3} beyond {limit:.3}; needs {need} bits"))
+    };
+    (0..graph.nodes.len()).filter_map(fault).collect()
+}
+
+/// Checks that every weight and bias can be encoded.
+///
+/// # Errors
+/// [`Error::Ranges`] naming every layer whose parameters are too large, with the bits they need.
+pub fn parameters(graph: &Graph, weights: &Weights, fixed: Fixed) -> Result<()> {
+    let faults = over(graph, weights, fixed);
+    if faults.is_empty() { Ok(()) } else { Err(Error::Ranges { n: fixed.n, f: fixed.f, faults }) }
+}
+
+/// [`Plan::new`] where the weights are known: they must fit as well as the values.
+///
+/// # Errors
+/// As [`Plan::new`]; [`Error::Ranges`] lists layers whose parameters are too large before those whose values are.
+pub fn plan(graph: &Graph, weights: &Weights, options: Options, ranges: Ranges) -> Result<Plan> {
+    weights.check(graph)?;
+    let Fixed { n, f } = options.fixed;
+    let mut faults = over(graph, weights, options.fixed);
+    match Plan::new(graph.clone(), options, Some(ranges)) {
+        Ok(plan) if faults.is_empty() => return Ok(plan),
+        Ok(_) => {}
+        Err(Error::Ranges { faults: more, .. }) => faults.extend(more),
+        Err(e) => return Err(e),
+    }
+    Err(Error::Ranges { n, f, faults })
+}
+
+/// The weights (not the biases, which have 2f fraction bits) of node `i` with `f` fraction bits: mean rounding error over
+/// mean magnitude, and the share that becomes 0.
+pub fn rounding(graph: &Graph, weights: &Weights, i: usize, f: u32) -> (f64, f64) {
+    let scale = f64::from(f).exp2();
+    let params = graph.nodes[i].op.params().filter(|p| graph.params[*p].role == Role::Weight);
+    let (mut error, mut size, mut zeros, mut count) = (0.0, 0.0, 0u64, 0u64);
+    for w in params.flat_map(|p| &weights.0[p]).map(|w| f64::from(*w)).filter(|w| *w != 0.0) {
+        let rounded = (w * scale).round_ties_even() / scale;
+        error += (rounded - w).abs();
+        size += w.abs();
+        zeros += u64::from(rounded == 0.0);
+        count += 1;
+    }
+    if count == 0 { (0.0, 0.0) } else { (error / size, zeros as f64 / count as f64) }
+}
+
+/// Layers whose weights lose precision with `f` fraction bits. `weights` are the graph's.
+pub fn faint(graph: &Graph, weights: &Weights, f: u32) -> Vec<Faint> {
+    let layer = |i: usize| {
+        let (relative, zeros) = rounding(graph, weights, i, f);
+        (relative > TOLERANCE).then(|| Faint { layer: graph.nodes[i].name.clone(), relative, zeros })
+    };
+    (0..graph.nodes.len()).filter_map(layer).collect()
+}
+
+/// The most fraction bits in each ring, 32 bits first, and why other rings have none.
+pub fn rings(
+    (graph, weights): (&Graph, &Weights),
+    ranges: &Ranges,
+    margin: f64,
+) -> (Vec<Fit>, Vec<(u32, Error)>) {
+    let (mut rings, mut refused) = (vec![], vec![]);
+    for n in [32, 64] {
+        let usual = Options::default();
+        let options = Options { fixed: Fixed { n, ..usual.fixed }, margin, ..usual };
+        match fit(graph, weights, ranges, &options) {
+            Ok(fit) => rings.push(fit),
+            Err(why) => refused.push((n, why)),
+        }
+    }
+    (rings, refused)
+}
+
+/// The one of `rings` to take: the smallest with enough fraction bits, otherwise the widest.
+pub fn recommended(rings: &[Fit]) -> Option<&Fit> {
+    rings.iter().find(|fit| fit.fraction >= ENOUGH).or(rings.last())
+}
