@@ -12,9 +12,10 @@ use crate::engine::Engine;
 use crate::graph::{Graph, Op, Source};
 use crate::plan::{Options, Reveal};
 use crate::{Error, Result, Weights};
+use pool::Mean;
 use std::sync::Arc;
 use twoply_primitives::compare::Scheme;
-use twoply_primitives::gate::{Argmax, AvgPool, Conv2d, Lift, Linear, MaxPool, Mode, Rounding, Truncate};
+use twoply_primitives::gate::{Argmax, Conv2d, Lift, Linear, MaxPool, Mode, Rounding, Truncate};
 use twoply_primitives::{Form, Local, Ring, Shape, Window};
 
 /// A graph with everything decided that the gates need.
@@ -24,8 +25,8 @@ pub struct Program {
     options: Options,
     /// Shape of every node, without the batch.
     shapes: Vec<Vec<usize>>,
-    /// Bits cut off by each average pool, by node.
-    pool_cuts: Vec<u32>,
+    /// How each average pool computes its means, by node.
+    means: Vec<Option<Mean>>,
     /// Products that nothing but the output (or the argmax) reads: they are not truncated, by node.
     raw: Vec<bool>,
 }
@@ -55,9 +56,9 @@ impl Program {
             }
             _ => {}
         }
-        let pool_cuts = pool::cuts(graph, &shapes, options, pool_ranges)?;
+        let means = pool::means(graph, &shapes, options, pool_ranges)?;
         let raw = raw_products(graph);
-        Ok(Program { graph: graph.clone(), options: options.clone(), shapes, pool_cuts, raw })
+        Ok(Program { graph: graph.clone(), options: options.clone(), shapes, means, raw })
     }
     /// The graph.
     pub fn graph(&self) -> &Graph {
@@ -141,10 +142,8 @@ impl Program {
     /// average pool that of its scaled sum.
     pub fn limit(&self, i: usize) -> f64 {
         let fixed = self.options.fixed;
-        match self.pool_cuts.get(i) {
-            Some(&cut @ 1..) => fixed.limit().min(pool::limit(fixed, cut)),
-            _ => fixed.limit(),
-        }
+        let pool = self.means.get(i).and_then(Option::as_ref);
+        pool.map_or(fixed.limit(), |mean| fixed.limit().min(mean.limit(fixed)))
     }
 
     /// How often each node's result is used, the output once.
@@ -265,7 +264,7 @@ impl<E: Engine> Run<'_, '_, E> {
 
     fn node(&mut self, i: usize, last: bool) -> Result<Option<Wire<E::Value>>> {
         let program = self.program;
-        let (op, f) = (&program.graph.nodes[i].op, program.options.fixed.f);
+        let op = &program.graph.nodes[i].op;
         let scheme = self.scheme;
         let x = self.operand(i, 0)?;
         match op {
@@ -304,13 +303,7 @@ impl<E: Engine> Run<'_, '_, E> {
             Op::MaxPool(window) => self.emit(&MaxPool { scheme, window: *window }, &[&x.v], x.frac, last),
             Op::AvgPool { window, count_include_pad } => {
                 let x = self.full(x)?;
-                let gate = AvgPool {
-                    window: *window,
-                    count_include_pad: *count_include_pad,
-                    cut: program.pool_cuts[i],
-                    mode: self.mode(),
-                };
-                self.emit(&gate, &[&x.v], f, last)
+                self.mean(i, x, (window, *count_include_pad), last)
             }
             Op::Add | Op::Sub => {
                 let y = self.operand(i, 1)?;
