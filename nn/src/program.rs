@@ -6,7 +6,10 @@
 
 mod activation;
 mod arrange;
+mod audit;
 mod pool;
+
+pub use audit::{RangeAudit, Reply};
 
 use crate::engine::Engine;
 use crate::graph::{Graph, Op, Source};
@@ -27,6 +30,8 @@ pub struct Program {
     shapes: Vec<Vec<usize>>,
     /// How each average pool computes its means, by node.
     means: Vec<Option<Mean>>,
+    /// Largest magnitude, in real terms, that each node's result may have by what is known; empty if nothing is.
+    ranges: Vec<f64>,
     /// Products that nothing but the output (or the argmax) reads: they are not truncated, by node.
     raw: Vec<bool>,
 }
@@ -38,12 +43,12 @@ struct Wire<V> {
 }
 
 impl Program {
-    /// Decides everything. `pool_ranges` holds, for each node, the largest magnitude its result may reach.
+    /// Decides everything. `ranges` holds, for each node, the largest magnitude its result may reach.
     ///
     /// # Errors
     /// [`Error::Graph`], or [`Error::Data`] where graph and options do not go together, a pool is too large for the
     /// fraction bits, or its windows have too many taps.
-    pub fn new(graph: &Graph, options: &Options, pool_ranges: &[f64]) -> Result<Self> {
+    pub fn new(graph: &Graph, options: &Options, ranges: &[f64]) -> Result<Self> {
         let fixed = options.fixed;
         twoply_primitives::Fixed::new(fixed.n, fixed.f)?;
         let shapes = graph.shapes()?;
@@ -56,9 +61,10 @@ impl Program {
             }
             _ => {}
         }
-        let means = pool::means(graph, &shapes, options, pool_ranges)?;
+        let means = pool::means(graph, &shapes, options, ranges)?;
         let raw = raw_products(graph);
-        Ok(Program { graph: graph.clone(), options: options.clone(), shapes, means, raw })
+        let (graph, options, ranges) = (graph.clone(), options.clone(), ranges.to_vec());
+        Ok(Program { graph, options, shapes, means, ranges, raw })
     }
     /// The graph.
     pub fn graph(&self) -> &Graph {
@@ -116,6 +122,7 @@ impl Program {
             let wire = run.node(i, is_output)?;
             if let Some(wire) = &wire {
                 run.e.see(i, &wire.v, wire.frac);
+                run.audit(i, wire)?;
             }
             run.wires[i] = wire;
         }
@@ -132,10 +139,8 @@ impl Program {
 
     /// Form and fraction bits of what the owner receives for `batch` images.
     pub fn output(&self, batch: usize) -> Result<(Form, u32)> {
-        let mut planner = crate::engine::Planner::new(self.options.fixed.n);
-        let frac = self.execute(&mut planner, &self.params(), batch)?;
-        let last = planner.gates.pop().ok_or_else(|| Error::data("plan", "a program without gates"))?;
-        Ok((last.output, frac))
+        let reply = self.reply(batch)?;
+        Ok((reply.output, reply.frac))
     }
 
     /// Largest magnitude, in real terms, that the result of node `i` may have: the contract of fixed point, and for an

@@ -5,7 +5,7 @@
 
 use crate::engine::{Foresee, OwnerTraffic, Party, Prepare};
 use crate::plan::Reveal;
-use crate::program::Program;
+use crate::program::{Program, RangeAudit};
 use crate::{Error, Plan, Result, Weights};
 use twoply_preprocessing::{PartFile, SegmentWriter};
 use twoply_primitives::session::{Early, GateStats, Own, Upcoming};
@@ -218,10 +218,20 @@ impl Answer {
     }
 }
 
-/// Data owner: the answer for `batch` images from both parties' shares.
-pub fn join<R: Ring>(plan: &Plan, program: &Program, shares: [&[u8]; 2], batch: usize) -> Result<Answer> {
-    let form = program.output(batch)?.0;
-    read(plan, program, &owner::join::<R>(shares, form.len(), form.bits)?)
+/// Data owner: the answer for `batch` images from both parties' shares, and what an audit counted, if the plan has one.
+///
+/// # Errors
+/// Where a share has not the length of [`crate::program::Reply::bytes`].
+pub fn join<R: Ring>(
+    plan: &Plan,
+    program: &Program,
+    shares: [&[u8]; 2],
+    batch: usize,
+) -> Result<(Answer, RangeAudit)> {
+    let reply = program.reply(batch)?;
+    let joined = reply.join::<R>(shares)?;
+    let values = joined.first().ok_or_else(|| Error::data("output", "nothing to join"))?;
+    Ok((read(plan, program, values)?, program.range_audit(&reply, &joined)))
 }
 
 /// Data owner: what the joined values of whole images mean.

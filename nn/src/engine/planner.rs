@@ -93,6 +93,9 @@ impl Engine for Planner {
     fn output<G: Gate>(&mut self, g: &G, x: &[&Form]) -> Result<()> {
         self.push(g, x, true).map(|_| ())
     }
+    fn aside<G: Gate>(&mut self, g: &G, x: &[&Form]) -> Result<()> {
+        self.push(g, x, true).map(|_| ())
+    }
     fn deliver(&mut self, x: &Form) -> Result<()> {
         self.add("deliver", serde_json::Value::Null, x.clone(), Cost::default(), x.len());
         Ok(())
