@@ -7,6 +7,7 @@ use crate::seen::Seen;
 use crate::transport::{Accept, Detail, Dial, Endpoint, Error, Limits, Link, Reason, Role, Shape, Transport};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use twoply_nn::program::RangeAudit;
 use twoply_nn::roles::{self, Answer};
 use twoply_nn::{Plan, Program};
 use twoply_primitives::{Channel, Ring};
@@ -181,6 +182,8 @@ pub struct Client<R> {
     pub online: Vec<f64>,
     /// Of these, from the masked input's departure on.
     pub answered: Vec<f64>,
+    /// Counts of too large values so far, if the plan has an audit.
+    pub audit: RangeAudit,
     ring: std::marker::PhantomData<R>,
 }
 
@@ -195,6 +198,7 @@ impl<R: Ring> Client<R> {
             seen,
             online: vec![],
             answered: vec![],
+            audit: RangeAudit::default(),
             ring: std::marker::PhantomData,
         })
     }
@@ -234,12 +238,14 @@ impl<R: Ring> Client<R> {
             l.send_message(&grant)?;
             Ok(l.send(&packed)?)
         })?;
-        let len = self.program.output(batch)?.0.packed_bytes() as usize;
+        let len = self.program.reply(batch)?.bytes();
         let shares = self.parties.both(|l| Ok(l.recv(len)?)).map_err(|f| f.during(Phase::Output))?;
         if let Some(seconds) = self.answered.last_mut() {
             *seconds += masked.elapsed().as_secs_f64();
         }
-        Ok(roles::join::<R>(&self.plan, &self.program, [&shares[0], &shares[1]], batch)?)
+        let (answer, audit) = roles::join::<R>(&self.plan, &self.program, [&shares[0], &shares[1]], batch)?;
+        self.audit.extend(audit);
+        Ok(answer)
     }
 
     /// The parties must grant the same images, and never ones that were granted before: two inputs under one mask would

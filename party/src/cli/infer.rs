@@ -1,5 +1,7 @@
 //! `twoply infer`: the data owner's side of private inference.
 
+mod audit;
+
 use super::output::Output;
 use super::places::Places;
 use crate::client::{Client, Parties};
@@ -14,6 +16,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+use twoply_nn::program::RangeAudit;
 use twoply_nn::roles::Answer;
 use twoply_nn::{Labels, Plan, with_ring};
 
@@ -35,6 +38,9 @@ pub struct Args {
     /// Floating-point images are normalised already
     #[arg(long)]
     normalised: bool,
+    /// Go on where values were out of their range: the answers may be wrong
+    #[arg(long)]
+    allow_out_of_range: bool,
     /// Only the first N images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
@@ -98,7 +104,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let parties = Parties::connect(identity, Role::Client, &places, call)?;
     out.note("connected to both parties");
     let work = (&inputs.values[..], args.batch as usize);
-    let (answer, [requests, answers]) =
+    let (answer, audit, [requests, answers]) =
         with_ring!(plan.options.fixed.n, R => batches::<R>(&plan, parties, Seen::open(&seen)?, work, out)?);
     let mut report =
         Report { images: inputs.images as u64, link: Emulated::by(call.link), ..Report::default() };
@@ -110,7 +116,9 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     }
     report.correct_private = truth.as_ref().map(|t| plain::correct(&answer.labels(), t));
     (report.requests, report.answers) = (requests, answers);
-    show(&report, &answer, out)
+    report.range_audit = audit.0.iter().cloned().collect();
+    show(&report, &answer, out)?;
+    audit::judge(&audit, args.allow_out_of_range, out)
 }
 
 fn batches<R: twoply_primitives::Ring>(
@@ -119,7 +127,7 @@ fn batches<R: twoply_primitives::Ring>(
     seen: Seen,
     (values, batch): (&[f32], usize),
     out: &Output,
-) -> Result<(Answer, [Vec<f64>; 2]), Failure> {
+) -> Result<(Answer, RangeAudit, [Vec<f64>; 2]), Failure> {
     let row = plan.graph.input.row();
     let mut client = Client::<R>::new(plan.clone(), parties, seen)?;
     let mut progress = out.progress("images", (values.len() / row) as u64);
@@ -132,8 +140,9 @@ fn batches<R: twoply_primitives::Ring>(
         progress.at((logits.len() + labels.len()) as u64);
     }
     let times = [std::mem::take(&mut client.online), std::mem::take(&mut client.answered)];
+    let audit = std::mem::take(&mut client.audit);
     client.close();
-    Ok((if labels.is_empty() { Answer::Logits(logits) } else { Answer::Labels(labels) }, times))
+    Ok((if labels.is_empty() { Answer::Logits(logits) } else { Answer::Labels(labels) }, audit, times))
 }
 
 fn show(report: &Report, answer: &Answer, out: &Output) -> Result<(), Failure> {
