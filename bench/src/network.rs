@@ -129,13 +129,14 @@ impl<B: Backend> Dealt<B> {
             keys.push(p.recv(16 * self.batch)?.as_chunks().0.to_vec());
         }
         let packed = roles::mask_input(&self.program, &self.input, [&keys[0], &keys[1]])?;
-        let len = roles::answer_len(&self.program, self.batch)?;
+        let len = self.program.reply(self.batch)?.bytes();
         a.send(&packed)?;
         b.send(&packed)?;
         for p in [a, b] {
             shares.push(p.recv(len)?);
         }
-        roles::join::<B::Ring>(&self.plan, &self.program, [&shares[0], &shares[1]], self.batch)
+        let joined = roles::join::<B::Ring>(&self.plan, &self.program, [&shares[0], &shares[1]], self.batch);
+        joined.map(|(answer, _)| answer)
     }
 }
 

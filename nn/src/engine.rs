@@ -35,6 +35,8 @@ pub trait Engine {
     fn input(&mut self, form: &Form) -> Result<Self::Value>;
     /// The last gate, its result sent to the data owner unopened.
     fn output<G: Gate>(&mut self, g: &G, x: &[&Self::Value]) -> Result<()>;
+    /// A gate whose result goes to the data owner unopened, behind the output: what it says beside the answer.
+    fn aside<G: Gate>(&mut self, g: &G, x: &[&Self::Value]) -> Result<()>;
     /// Shown the result of each node, with its fraction bits; the last one only if it does not leave for the owner.
     /// Parties have nothing to look at: only the oracle keeps what it is shown.
     fn see(&mut self, _node: usize, _wire: &Self::Value, _frac: u32) {}

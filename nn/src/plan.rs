@@ -46,6 +46,9 @@ pub struct Options {
     pub reveal: Reveal,
     /// Factor on observed ranges.
     pub margin: f64,
+    /// Whether the data owner learns how many values of each layer came near the end of their range, or left it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub audit: bool,
 }
 
 impl Default for Options {
@@ -57,6 +60,7 @@ impl Default for Options {
             rounding: Rounding::PublicCoin,
             reveal: Reveal::Logits,
             margin: 1.5,
+            audit: false,
         }
     }
 }

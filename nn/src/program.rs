@@ -6,15 +6,20 @@
 
 mod activation;
 mod arrange;
+mod audit;
 mod pool;
+
+pub(crate) use audit::DIGEST;
+pub use audit::{RangeAudit, Reply};
 
 use crate::engine::Engine;
 use crate::graph::{Graph, Op, Source};
 use crate::plan::{Options, Reveal};
 use crate::{Error, Meaning, Result, Weights};
+use pool::Mean;
 use std::sync::Arc;
 use twoply_primitives::compare::Scheme;
-use twoply_primitives::gate::{Argmax, AvgPool, Conv2d, Lift, Linear, MaxPool, Mode, Rounding, Truncate};
+use twoply_primitives::gate::{Argmax, Conv2d, Lift, Linear, MaxPool, Mode, Rounding, Truncate};
 use twoply_primitives::{Form, Local, Ring, Shape, Window};
 
 /// A graph with everything decided that the gates need.
@@ -24,8 +29,10 @@ pub struct Program {
     options: Options,
     /// Shape of every node, without the batch.
     shapes: Vec<Vec<usize>>,
-    /// Bits cut off by each average pool, by node.
-    pool_cuts: Vec<u32>,
+    /// How each average pool computes its means, by node.
+    means: Vec<Option<Mean>>,
+    /// Largest magnitude, in real terms, that each node's result may have by what is known; empty if nothing is.
+    ranges: Vec<f64>,
     /// Products that nothing but the output (or the argmax) reads: they are not truncated, by node.
     raw: Vec<bool>,
 }
@@ -37,12 +44,12 @@ struct Wire<V> {
 }
 
 impl Program {
-    /// Decides everything. `pool_ranges` holds, for each node, the largest magnitude its result may reach.
+    /// Decides everything. `ranges` holds, for each node, the largest magnitude its result may reach.
     ///
     /// # Errors
     /// [`Error::Graph`], or [`Error::Data`] where graph and options do not go together, a pool is too large for the
     /// fraction bits, or its windows have too many taps.
-    pub fn new(graph: &Graph, options: &Options, pool_ranges: &[f64]) -> Result<Self> {
+    pub fn new(graph: &Graph, options: &Options, ranges: &[f64]) -> Result<Self> {
         let fixed = options.fixed;
         twoply_primitives::Fixed::new(fixed.n, fixed.f)?;
         let shapes = graph.shapes()?;
@@ -53,9 +60,10 @@ impl Program {
             (Reveal::Label, _) => has_label(&Meaning::of(graph)?)?,
             _ => {}
         }
-        let pool_cuts = pool::cuts(graph, &shapes, options, pool_ranges)?;
+        let means = pool::means(graph, &shapes, options, ranges)?;
         let raw = raw_products(graph);
-        Ok(Program { graph: graph.clone(), options: options.clone(), shapes, pool_cuts, raw })
+        let (graph, options, ranges) = (graph.clone(), options.clone(), ranges.to_vec());
+        Ok(Program { graph, options, shapes, means, ranges, raw })
     }
     /// The graph.
     pub fn graph(&self) -> &Graph {
@@ -117,6 +125,7 @@ impl Program {
             let wire = run.node(i, is_output)?;
             if let Some(wire) = &wire {
                 run.e.see(i, &wire.v, wire.frac);
+                run.audit(i, wire)?;
             }
             run.wires[i] = wire;
         }
@@ -134,20 +143,16 @@ impl Program {
 
     /// Form and fraction bits of what the owner receives for `batch` images.
     pub fn output(&self, batch: usize) -> Result<(Form, u32)> {
-        let mut planner = crate::engine::Planner::new(self.options.fixed.n);
-        let frac = self.execute(&mut planner, &self.params(), batch)?;
-        let last = planner.gates.pop().ok_or_else(|| Error::data("plan", "a program without gates"))?;
-        Ok((last.output, frac))
+        let reply = self.reply(batch)?;
+        Ok((reply.output, reply.frac))
     }
 
     /// Largest magnitude, in real terms, that the result of node `i` may have: the contract of fixed point, and for an
     /// average pool that of its scaled sum.
     pub fn limit(&self, i: usize) -> f64 {
         let fixed = self.options.fixed;
-        match self.pool_cuts.get(i) {
-            Some(&cut @ 1..) => fixed.limit().min(pool::limit(fixed, cut)),
-            _ => fixed.limit(),
-        }
+        let pool = self.means.get(i).and_then(Option::as_ref);
+        pool.map_or(fixed.limit(), |mean| fixed.limit().min(mean.limit(fixed)))
     }
 
     /// How often each node's result is used, the output once.
@@ -284,7 +289,7 @@ impl<E: Engine> Run<'_, '_, E> {
 
     fn node(&mut self, i: usize, last: bool) -> Result<Option<Wire<E::Value>>> {
         let program = self.program;
-        let (op, f) = (&program.graph.nodes[i].op, program.options.fixed.f);
+        let op = &program.graph.nodes[i].op;
         let scheme = self.scheme;
         let x = self.operand(i, 0)?;
         match op {
@@ -323,13 +328,7 @@ impl<E: Engine> Run<'_, '_, E> {
             Op::MaxPool(window) => self.emit(&MaxPool { scheme, window: *window }, &[&x.v], x.frac, last),
             Op::AvgPool { window, count_include_pad } => {
                 let x = self.full(x)?;
-                let gate = AvgPool {
-                    window: *window,
-                    count_include_pad: *count_include_pad,
-                    cut: program.pool_cuts[i],
-                    mode: self.mode(),
-                };
-                self.emit(&gate, &[&x.v], f, last)
+                self.mean(i, x, (window, *count_include_pad), last)
             }
             Op::Add | Op::Sub => {
                 let y = self.operand(i, 1)?;

@@ -7,6 +7,7 @@ mod memory;
 
 pub use memory::Memory;
 
+use crate::program::RangeAudit;
 use crate::roles::{self, Ran};
 use crate::{Program, Result, Weights};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use twoply_preprocessing::SeedSource;
 use twoply_primitives::channel::{Loopback, pair};
 use twoply_primitives::session::{GateStats, Setup};
 use twoply_primitives::{
-    Backend, Channel, Deal, KeySetId, Mask, Masked, Origin, PartyId, Ring, Seed, Session, WallClock, owner,
+    Backend, Channel, Deal, KeySetId, Mask, Masked, Origin, PartyId, Ring, Seed, Session, WallClock,
 };
 
 /// P1's coins of stochastic roundings, by gate number.
@@ -36,6 +37,8 @@ pub struct Rehearsal<'p, B: Backend> {
 pub struct Played<R> {
     /// What the data owner joins.
     pub answer: Vec<R>,
+    /// Counts of too large values, if the plan has an audit.
+    pub audit: RangeAudit,
     /// P1's coins, for the oracle.
     pub coins: Coins,
     /// Each party's gates, with their times: both parties share this machine.
@@ -86,7 +89,8 @@ impl<'p, B: Backend> Rehearsal<'p, B> {
             drop((a0, a1));
             let [p0, p1] = parties.map(|p| p.join().unwrap_or_else(|e| std::panic::resume_unwind(e)));
             let (p0, p1) = (p0?, p1?);
-            Ok(Played { answer: answer?, coins: p1.coins, gates: [p0.stats, p1.stats], dealing })
+            let (answer, audit) = answer?;
+            Ok(Played { answer, audit, coins: p1.coins, gates: [p0.stats, p1.stats], dealing })
         })
     }
 
@@ -119,7 +123,13 @@ impl<'p, B: Backend> Rehearsal<'p, B> {
         roles::run(self.program, &self.weights[me.index()], session, (&mut owner, Some(half)), true)
     }
 
-    fn owner(&self, inputs: &[B::Ring], batch: usize, parties: [&mut Loopback; 2]) -> Result<Vec<B::Ring>> {
+    /// What the owner joins, and its counts of too large values.
+    fn owner(
+        &self,
+        inputs: &[B::Ring],
+        batch: usize,
+        parties: [&mut Loopback; 2],
+    ) -> Result<(Vec<B::Ring>, RangeAudit)> {
         let [a, b] = parties;
         let keys =
             |p: &mut Loopback| -> Result<Vec<[u8; 16]>> { Ok(p.recv(16 * batch)?.as_chunks().0.to_vec()) };
@@ -127,9 +137,11 @@ impl<'p, B: Backend> Rehearsal<'p, B> {
         let packed = roles::mask_input(self.program, inputs, [&keys[0], &keys[1]])?;
         a.send(&packed)?;
         b.send(&packed)?;
-        let (form, len) = (self.program.output(batch)?.0, roles::answer_len(self.program, batch)?);
-        let answers = [a.recv(len)?, b.recv(len)?];
-        Ok(owner::join::<B::Ring>(roles::shares([&answers[0], &answers[1]])?, form.len(), form.bits)?)
+        let reply = self.program.reply(batch)?;
+        let shares = [a.recv(reply.bytes())?, b.recv(reply.bytes())?];
+        let mut joined = reply.join::<B::Ring>([&shares[0], &shares[1]])?;
+        let audit = self.program.range_audit(&reply, &joined);
+        Ok((joined.swap_remove(0), audit))
     }
 }
 

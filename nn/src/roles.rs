@@ -5,7 +5,7 @@
 
 use crate::engine::{Foresee, OwnerTraffic, Party, Prepare};
 use crate::plan::Reveal;
-use crate::program::Program;
+use crate::program::{Program, RangeAudit};
 use crate::{Error, Plan, Result, Weights};
 use std::ops::Range;
 use twoply_preprocessing::{PartFile, SegmentWriter};
@@ -214,29 +214,21 @@ pub enum Answer {
     Labels(Vec<usize>),
 }
 
-/// Bytes behind each party's share of a result: the digest of all it saw of the run.
-pub const DIGEST: usize = 32;
-
-/// Length in bytes of what each party sends for `batch` images: its share of the result, and the digest.
-pub fn answer_len(program: &Program, batch: usize) -> Result<usize> {
-    Ok(program.output(batch)?.0.packed_bytes() as usize + DIGEST)
-}
-
-/// Data owner: both parties' shares of a result, if both saw the same run. Else one of their messages was changed, or one
-/// of them computed something else, and the sum would be noise.
+/// Data owner: the answer for `batch` images from what both parties sent, and what an audit counted, if the plan has one.
 ///
 /// # Errors
-/// [`Error::Answers`] when they did not.
-pub fn shares(answers: [&[u8]; 2]) -> Result<[&[u8]; 2]> {
-    let split = |a| <[u8]>::split_last_chunk::<DIGEST>(a).ok_or(Error::Answers);
-    let [(a, seen), (b, seen_too)] = [split(answers[0])?, split(answers[1])?];
-    if seen == seen_too { Ok([a, b]) } else { Err(Error::Answers) }
-}
-
-/// Data owner: the answer for `batch` images from what both parties sent.
-pub fn join<R: Ring>(plan: &Plan, program: &Program, answers: [&[u8]; 2], batch: usize) -> Result<Answer> {
-    let (shares, form) = (shares(answers)?, program.output(batch)?.0);
-    read(plan, program, &owner::join::<R>(shares, form.len(), form.bits)?)
+/// [`Error::Answers`] when the parties did not see the same run; a message that has not the length of
+/// [`crate::program::Reply::bytes`].
+pub fn join<R: Ring>(
+    plan: &Plan,
+    program: &Program,
+    messages: [&[u8]; 2],
+    batch: usize,
+) -> Result<(Answer, RangeAudit)> {
+    let reply = program.reply(batch)?;
+    let joined = reply.join::<R>(messages)?;
+    let values = joined.first().ok_or_else(|| Error::data("output", "nothing to join"))?;
+    Ok((read(plan, program, values)?, program.range_audit(&reply, &joined)))
 }
 
 /// Data owner: what the joined values of whole images mean.

@@ -108,11 +108,13 @@ impl Stage {
             for (a, x) in [&mut a0, &mut a1].into_iter().zip(inputs) {
                 a.send(&roles::mask_input(&self.program, x, [&keys[0], &keys[1]]).unwrap()).unwrap();
             }
-            let len = roles::answer_len(&self.program, self.batch).unwrap();
+            let len = self.program.reply(self.batch).unwrap().bytes();
             let answers = [&mut a0, &mut a1].map(|a| a.recv(len).ok());
             let ends = [first.join().unwrap(), second.join().unwrap()];
             let join =
-                |a: Vec<u8>, b: Vec<u8>| roles::join::<u32>(&self.plan, &self.program, [&a, &b], self.batch);
+                |a: Vec<u8>, b: Vec<u8>| {
+                roles::join::<u32>(&self.plan, &self.program, [&a, &b], self.batch).map(|(answer, _)| answer)
+            };
             let [a, b] = answers;
             (a.zip(b).map(|(a, b)| join(a, b)), ends)
         })

@@ -107,6 +107,9 @@ impl Engine for Sums {
     fn output<G: Gate>(&mut self, g: &G, x: &[&Form]) -> twoply_primitives::Result<()> {
         self.planner.output(g, x)
     }
+    fn aside<G: Gate>(&mut self, g: &G, x: &[&Form]) -> twoply_primitives::Result<()> {
+        self.planner.aside(g, x)
+    }
     fn deliver(&mut self, x: &Form) -> twoply_primitives::Result<()> {
         self.planner.deliver(x)
     }
@@ -215,6 +218,32 @@ fn named_networks_in_every_variant() {
         let model = model.scale_to(10.0);
         for options in variants() {
             check(&model, &options, &Shift { dealt: 3, segment: 2, runs: &[1, 2] });
+        }
+    }
+}
+
+/// Pools that one rounded factor cannot serve, behind a convolution and alone, in the middle and at the end.
+#[test]
+fn large_average_pools_in_every_variant() {
+    for (kernel, stride, pad, include) in
+        [([13, 13], 13, 0, true), ([7, 9], 5, 3, false), ([13, 13], 1, 4, true), ([1, 13], 2, 0, true)]
+    {
+        let mut b = Builder::new("pools", &[2, 13, 13], 14);
+        let window = Window { kernel, stride: [stride; 2], ..Window::square(1, 1).padded(pad) };
+        let x = b.conv(twoply_nn::Source::Input, 3, Window::square(3, 1).padded(1), 1);
+        let x = b.relu(x);
+        let x = b.avg_pool(x, window, include);
+        b.linear(x, 5);
+        let middle = b.finish(3);
+        let mut b = Builder::new("pool", &[2, 13, 13], 15);
+        let x = b.avg_pool(twoply_nn::Source::Input, window, include);
+        b.flat(x);
+        let end = b.finish(3);
+        for model in [middle, end] {
+            let model = model.scale_to(20.0);
+            for options in variants() {
+                check(&model, &options, &Shift { dealt: 3, segment: 2, runs: &[1, 2] });
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::seen::Seen;
 use crate::transport::{Accept, Detail, Dial, Endpoint, Error, Limits, Link, Reason, Role, Shape, Transport};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use twoply_nn::program::RangeAudit;
 use twoply_nn::roles::{self, Answer};
 use twoply_nn::{Plan, Program};
 use twoply_primitives::{Channel, Ring};
@@ -202,6 +203,8 @@ pub struct Client<R> {
     pub online: Vec<f64>,
     /// Of these, from the masked input's departure on.
     pub answered: Vec<f64>,
+    /// Counts of too large values so far, if the plan has an audit.
+    pub audit: RangeAudit,
     ring: std::marker::PhantomData<R>,
 }
 
@@ -216,6 +219,7 @@ impl<R: Ring> Client<R> {
             seen,
             online: vec![],
             answered: vec![],
+            audit: RangeAudit::default(),
             ring: std::marker::PhantomData,
         })
     }
@@ -267,13 +271,15 @@ impl<R: Ring> Client<R> {
             l.say(&grant)?;
             Ok(l.send(&packed)?)
         })?;
-        let len = roles::answer_len(&self.program, batch)?;
+        let len = self.program.reply(batch)?.bytes();
         let answers = self.parties.both(|l| Ok(l.recv(len)?));
         let answers = answers.map_err(|f| self.parties.refusal(f).during(Phase::Output))?;
         if let Some(seconds) = self.answered.last_mut() {
             *seconds += masked.elapsed().as_secs_f64();
         }
-        Ok(roles::join::<R>(&self.plan, &self.program, [&answers[0], &answers[1]], batch)?)
+        let (answer, audit) = roles::join::<R>(&self.plan, &self.program, [&answers[0], &answers[1]], batch)?;
+        self.audit.extend(audit);
+        Ok(answer)
     }
 
     /// The parties must grant the same images, and never ones that were granted before: two inputs under one mask would

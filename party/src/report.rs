@@ -5,6 +5,7 @@
 use crate::jobs::control::Sent;
 use crate::transport::Shape;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use twoply_nn::engine::PlannedGate;
 use twoply_nn::roles::Ran;
@@ -157,6 +158,9 @@ pub struct Report {
     /// Reading and verifying key tiles, P0 and P1; overlaps with the online time.
     #[serde(default)]
     pub key_reading: [Option<KeyReading>; 2],
+    /// Values near the end of their range or beyond it, by layer and image, if the plan has an audit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub range_audit: BTreeMap<String, Vec<u64>>,
     /// The link, if this process emulated one; it is no real one then.
     #[serde(default)]
     pub link: Option<Emulated>,

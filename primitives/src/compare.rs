@@ -1,7 +1,9 @@
 //! Exact comparison `[alpha <= x]` of a public `x` with a secret `alpha` of `w` bits: one trait, two implementations.
 //!
-//! A comparison may also yield the same predicate on the lowest `low` bits, from the same key material where that is
-//! cheaper (floor truncation needs both). For the same masks both implementations give the same bits.
+//! A comparison may also yield a second predicate: on the lowest `low` bits (floor truncation needs both), or at a second
+//! public point `x + ahead`, from the same key material where that is cheaper. One key may be evaluated at any number of
+//! public points: a party only ever computes its own share of a bit, and what leaves is masked afresh for every point.
+//! For the same masks both implementations give the same bits.
 
 pub mod digits;
 pub mod dpf;
@@ -34,8 +36,8 @@ pub struct Widths {
 pub struct Outcome<B: Backend> {
     /// `[alpha mod 2^w <= x mod 2^w]`.
     pub full: B::Bits,
-    /// `[alpha mod 2^low <= x mod 2^low]`, if asked for.
-    pub low: Option<B::Bits>,
+    /// `[alpha mod 2^low <= x mod 2^low]`, or `[alpha mod 2^w <= (x + ahead) mod 2^w]`, if asked for.
+    pub second: Option<B::Bits>,
 }
 
 /// One exact implementation. A key is consumed: `begin` takes it by value and keeps what `finish` needs.
@@ -78,6 +80,13 @@ impl Scheme {
         match self {
             Scheme::Dpf => AnyComparison::Dpf(dpf::Dpf::new(widths)),
             Scheme::Digits => AnyComparison::Digits(digits::Digits::new(widths)),
+        }
+    }
+    /// The implementation for `w` bits at two points, `x` and `x + ahead`, from one key.
+    pub fn twice(self, w: u32, ahead: u64) -> AnyComparison {
+        match self {
+            Scheme::Dpf => AnyComparison::Dpf(dpf::Dpf::twice(w, ahead)),
+            Scheme::Digits => AnyComparison::Digits(digits::Digits::twice(w, ahead)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Gates: one interactive operation on a batch, with everything about it in one file.
 
 mod argmax;
+mod audit;
 mod avg_pool;
 mod bilinear;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 mod truncate;
 
 pub use argmax::Argmax;
+pub use audit::Audit;
 pub use avg_pool::AvgPool;
 pub use bilinear::{Bilinear, Conv2d, Linear, Mul};
 pub use lift::Lift;

@@ -110,6 +110,20 @@ impl Window {
         Ok(out)
     }
 
+    /// Taps inside a plane of `h` x `w`, by row and by column of the result: at (`y`, `x`) there are as many as the product
+    /// of the two. What they leave out is padding.
+    pub fn inside(&self, h: usize, w: usize) -> Result<[Vec<usize>; 2]> {
+        let out = self.output(h, w)?;
+        let axis = |a: usize, size: usize| {
+            let tap =
+                |at: usize, i: usize| (at * self.stride[a] + i * self.dilation[a]).checked_sub(self.pad[a]);
+            let real =
+                |at: usize| (0..self.kernel[a]).filter(|&i| tap(at, i).is_some_and(|p| p < size)).count();
+            (0..out[a]).map(real).collect()
+        };
+        Ok([axis(0, h), axis(1, w)])
+    }
+
     /// Offsets into a plane of `h` x `w` that output position (`y`, `x`) reads; padded taps are left out.
     pub fn taps(&self, h: usize, w: usize, y: usize, x: usize) -> impl Iterator<Item = usize> {
         let win = *self;
@@ -133,6 +147,12 @@ mod tests {
         assert_eq!(w.output(5, 6).unwrap(), [3, 3]);
         assert_eq!(w.taps(5, 6, 0, 0).collect::<Vec<_>>(), [0, 1, 6, 7]);
         assert_eq!(w.taps(5, 6, 1, 1).count(), 9);
+        let odd = Window { kernel: [3, 2], stride: [2, 1], pad: [1, 0, 2, 1], dilation: [1, 2] };
+        for (w, h, wd) in [(w, 5, 6), (odd, 4, 7)] {
+            let ([oh, ow], [rows, columns]) = (w.output(h, wd).unwrap(), w.inside(h, wd).unwrap());
+            let same = |(y, x): (usize, usize)| w.taps(h, wd, y, x).count() == rows[y] * columns[x];
+            assert!((0..oh).flat_map(|y| (0..ow).map(move |x| (y, x))).all(same));
+        }
         let d = Window { dilation: [2, 2], ..Window::square(3, 1) };
         assert_eq!(d.output(5, 5).unwrap(), [1, 1]);
         assert_eq!(d.taps(5, 5, 0, 0).collect::<Vec<_>>(), [0, 2, 4, 10, 12, 14, 20, 22, 24]);

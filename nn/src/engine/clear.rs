@@ -36,12 +36,14 @@ pub struct Clear<R> {
     seen: Option<Vec<Seen<R>>>,
     /// What the owner receives.
     pub output: Vec<R>,
+    /// What it receives beside that, gate by gate.
+    pub asides: Vec<Vec<R>>,
 }
 
 impl<R: Ring> Clear<R> {
     /// An oracle on one batch of encoded inputs.
     pub fn new(input: Vec<R>) -> Self {
-        Clear { input, coins: HashMap::new(), gate: 0, seen: None, output: vec![] }
+        Clear { input, coins: HashMap::new(), gate: 0, seen: None, output: vec![], asides: vec![] }
     }
     /// With P1's recorded coins, by gate number.
     pub fn with_coins(input: Vec<R>, coins: Vec<(u32, Vec<u64>)>) -> Self {
@@ -96,6 +98,11 @@ impl<R: Ring> Engine for Clear<R> {
     }
     fn output<G: Gate>(&mut self, g: &G, x: &[&Self::Value]) -> Result<()> {
         self.output = self.gate(g, x)?.1;
+        Ok(())
+    }
+    fn aside<G: Gate>(&mut self, g: &G, x: &[&Self::Value]) -> Result<()> {
+        let counts = self.gate(g, x)?.1;
+        self.asides.push(counts);
         Ok(())
     }
     fn deliver(&mut self, x: &Self::Value) -> Result<()> {

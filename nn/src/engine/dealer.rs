@@ -26,6 +26,9 @@ impl<B: Backend> Engine for Deal<'_, B> {
     fn output<G: Gate>(&mut self, g: &G, x: &[&Mask<B>]) -> Result<()> {
         self.gate(g, x).map(|_| ())
     }
+    fn aside<G: Gate>(&mut self, g: &G, x: &[&Mask<B>]) -> Result<()> {
+        self.gate(g, x).map(|_| ())
+    }
     fn deliver(&mut self, _: &Mask<B>) -> Result<()> {
         self.next_gate();
         Ok(())

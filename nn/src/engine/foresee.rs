@@ -51,6 +51,9 @@ impl Engine for Foresee {
     fn output<G: Gate>(&mut self, g: &G, x: &[&Form]) -> Result<()> {
         self.gate(g, x).map(|_| ())
     }
+    fn aside<G: Gate>(&mut self, g: &G, x: &[&Form]) -> Result<()> {
+        self.gate(g, x).map(|_| ())
+    }
     fn deliver(&mut self, _: &Form) -> Result<()> {
         self.gate += 1;
         Ok(())

@@ -21,6 +21,8 @@ pub struct Party<'a, B: Backend> {
     layer: String,
     half: Option<[u8; 16]>,
     lost: Option<String>,
+    /// What goes to the owner behind the output.
+    asides: Vec<u8>,
     /// Traffic with the owner so far.
     pub traffic: OwnerTraffic,
 }
@@ -29,16 +31,19 @@ impl<'a, B: Backend> Party<'a, B> {
     /// A party whose data owner is at the other end of `owner`, on the segment whose two halves are called `half`; `None`
     /// where the parties have compared halves and masked inputs before this run.
     pub fn new(session: Session<'a, B>, owner: &'a mut dyn Channel, half: Option<[u8; 16]>) -> Self {
-        Party { session, owner, layer: String::new(), half, lost: None, traffic: OwnerTraffic::default() }
+        let (layer, traffic) = (String::new(), OwnerTraffic::default());
+        Party { session, owner, layer, half, lost: None, asides: vec![], traffic }
     }
     /// Why the owner could not be served, if so: the peer learns of it at the input, nobody at the output.
     pub fn lost(&self) -> Option<&str> {
         self.lost.as_deref()
     }
-    /// A share of the result, and what this party saw of the run: the owner believes shares of equal runs only.
-    fn answer(&mut self, mut share: Vec<u8>) {
-        share.extend(self.session.transcript());
-        self.tell_owner(&share);
+    /// The output and what stands beside it leave as one message, whose length follows from the plan; behind them what this
+    /// party saw of the run, as the owner believes shares of equal runs only.
+    fn answer(&mut self, mut output: Vec<u8>) {
+        output.append(&mut self.asides);
+        output.extend(self.session.transcript());
+        self.tell_owner(&output);
     }
     fn tell_owner(&mut self, bytes: &[u8]) {
         self.traffic.sent += bytes.len() as u64;
@@ -90,6 +95,14 @@ impl<B: Backend> Engine for Party<'_, B> {
         let bytes = self.session.for_owner(share)?;
         self.session.end_gate();
         self.answer(bytes);
+        Ok(())
+    }
+    fn aside<G: Gate>(&mut self, g: &G, x: &[&Masked<B>]) -> Result<()> {
+        self.session.begin_gate(&self.layer, G::NAME, Outlet::Owner);
+        let share = g.eval(&mut self.session, x)?;
+        let bytes = self.session.for_owner(share)?;
+        self.session.end_gate();
+        self.asides.extend(bytes);
         Ok(())
     }
     fn deliver(&mut self, x: &Masked<B>) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Shapes: what a program will do and what it will cost.
 
 use super::Engine;
-use crate::roles::DIGEST;
+use crate::program::DIGEST;
 use serde::{Deserialize, Serialize};
 use twoply_primitives::{Cost, Form, Gate, Local, Result};
 
@@ -54,8 +54,14 @@ impl Planner {
         self.add(G::NAME, with, output.clone(), cost, if owner { output.len() } else { 0 });
         Ok(output)
     }
+    /// The digest of the run goes to the owner with the last gate's shares.
+    fn digest(&mut self) {
+        if let Some(last) = self.gates.last_mut() {
+            last.owner_bytes += DIGEST as u64;
+        }
+    }
     fn add(&mut self, gate: &str, with: serde_json::Value, output: Form, cost: Cost, to_owner: usize) {
-        let owner_bytes = if to_owner > 0 { output.packed_bytes() + DIGEST as u64 } else { 0 };
+        let owner_bytes = if to_owner > 0 { output.packed_bytes() } else { 0 };
         let to_owner = to_owner as u64;
         self.gates.push(PlannedGate {
             layer: self.layer.clone(),
@@ -92,10 +98,16 @@ impl Engine for Planner {
         Ok(form.clone())
     }
     fn output<G: Gate>(&mut self, g: &G, x: &[&Form]) -> Result<()> {
+        self.push(g, x, true)?;
+        self.digest();
+        Ok(())
+    }
+    fn aside<G: Gate>(&mut self, g: &G, x: &[&Form]) -> Result<()> {
         self.push(g, x, true).map(|_| ())
     }
     fn deliver(&mut self, x: &Form) -> Result<()> {
         self.add("deliver", serde_json::Value::Null, x.clone(), Cost::default(), x.len());
+        self.digest();
         Ok(())
     }
 }

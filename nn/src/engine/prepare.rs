@@ -54,6 +54,9 @@ impl<'a, B: Backend, F: FnMut(u32, B::Buf) -> bool> Engine for Prepare<'a, B, F>
         self.own.gate += 1;
         Ok(())
     }
+    fn aside<G: Gate>(&mut self, g: &G, x: &[&Early<'a, B>]) -> Result<()> {
+        self.output(g, x)
+    }
     fn deliver(&mut self, _: &Early<'a, B>) -> Result<()> {
         self.own.gate += 1;
         Ok(())

@@ -77,6 +77,7 @@ fn the_digest_changes_with_every_choice() {
         Options { compare_at: [("n3".to_string(), Scheme::Dpf)].into(), ..base.clone() },
         Options { reveal: Reveal::Label, ..base.clone() },
         Options { margin: 1.25, ..base.clone() },
+        Options { audit: true, ..base.clone() },
     ] {
         plans.push(Plan::new(graph(), options, Some(ranges(1.0))).unwrap());
     }

@@ -140,54 +140,6 @@ fn labels_need_classes_and_a_final_argmax_needs_labels() {
     assert!(Program::new(&graph(vec![flat()]), &bad, &[]).is_err());
 }
 
-fn pooled(kernel: usize, pad: usize, fixed: Fixed, range: f64) -> Result<u32> {
-    let options = Options { fixed, ..Options::default() };
-    let window = Window::square(kernel, 1).padded(pad);
-    let mut g = graph(vec![(Op::AvgPool { window, count_include_pad: true }, vec![])]);
-    g.input.shape = vec![1, 64, 64];
-    Program::new(&g, &options, &[range]).map(|p| p.pool_cuts[0])
-}
-
-/// The scaled sum stays within the contract of the truncation, `2^(n-2) - 2^cut`, for every allowed range.
-#[test]
-fn average_pools_keep_the_contract_or_are_refused() {
-    let small = Fixed { n: 32, f: 12 };
-    assert_eq!(pooled(2, 0, small, 1.0).unwrap(), 2, "a power of two is a shift");
-    assert_eq!(pooled(1, 0, small, 1.0).unwrap(), 1);
-    let (mut taken, mut refused) = (0, 0);
-    for fixed in
-        [small, Fixed { n: 32, f: 4 }, Fixed { n: 32, f: 8 }, Fixed { n: 32, f: 14 }, Fixed { n: 64, f: 16 }]
-    {
-        for kernel in [1, 2, 3, 4, 5, 7, 8, 16, 31, 64] {
-            for part in [1.0, 0.5, 0.1, 1e-3, 1e-12] {
-                let range = fixed.limit() * part;
-                for pad in [0, kernel / 2] {
-                    let Ok(cut) = pooled(kernel, pad, fixed, range) else {
-                        refused += 1;
-                        continue;
-                    };
-                    taken += 1;
-                    let (count, one) = ((kernel * kernel) as f64, (cut as f64).exp2());
-                    let factor = (one / count).round();
-                    let error = (factor / one * count - 1.0).abs();
-                    assert!(error <= 1.0 / 32.0, "{fixed:?} {kernel} {range}: factor off by {error}");
-                    let sum = range * (fixed.f as f64).exp2() * count * factor;
-                    assert!(sum <= ((fixed.n - 2) as f64).exp2() - one, "{fixed:?} {kernel} {range}: {sum}");
-                }
-            }
-        }
-    }
-    assert!(taken > 300 && refused > 20, "{taken} taken, {refused} refused");
-}
-
-#[test]
-fn repro_a_pool_too_large_for_its_factor_is_refused_not_zero() {
-    // 4096 values of up to 64: sum and fraction fill the ring; 3969 values leave the factor no bits
-    let why = pooled(63, 0, Fixed { n: 32, f: 12 }, 60.0).unwrap_err().to_string();
-    assert!(why.contains("`n0`") && why.contains("3969"), "{why}");
-    assert!(pooled(63, 0, Fixed { n: 64, f: 16 }, 60.0).is_ok());
-}
-
 #[test]
 fn absurd_graphs_end_in_errors() {
     let mut g = graph(vec![(Op::MaxPool(Window::square(4096, 1)), vec![])]);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use tempfile::TempDir;
 use twoply_nn::engine::Clear;
+use twoply_nn::program::RangeAudit;
 use twoply_nn::roles::{self, Answer, Ran};
 use twoply_nn::{Options, Plan, Program, Reveal, Totals, Weights};
 use twoply_preprocessing::{Cut, DealSpec, KeyDir, SeedSource, SetWriter};
@@ -29,7 +30,9 @@ pub struct Run {
     pub oracle: Vec<Vec<f64>>,
     /// The oracle without coins: every rounding goes down.
     pub floor: Vec<Vec<f64>>,
-    /// Whether answer and oracle are equal to the last bit.
+    /// Counts of too large values.
+    pub audit: RangeAudit,
+    /// Whether answer and oracle are equal to the last bit, and so are their counts of too large values.
     pub exact: bool,
 }
 
@@ -71,18 +74,19 @@ pub fn two_parties<R: Ring>(plan: &Plan, weights: &Weights, inputs: &[f32], shif
     let oracle = |x: Vec<R>, b: usize, coins: Coins| {
         let mut clear = Clear::with_coins(x, coins);
         program.run(&mut clear, &params, b).unwrap();
-        clear.output
+        [vec![clear.output], clear.asides].concat()
     };
     assert_eq!(answers.len(), coins.len());
-    let compare = |((x, b, answer), coins): ((Vec<R>, usize, Answer), Coins)| {
-        let floor = rows(&program, &oracle(x.clone(), b, vec![]));
+    let compare = |((x, b, (answer, audit)), coins): ((Vec<R>, usize, (Answer, RangeAudit)), Coins)| {
+        let floor = rows(&program, &oracle(x.clone(), b, vec![])[0]);
         let raw = oracle(x, b, coins);
-        let oracle = rows(&program, &raw);
+        let oracle = rows(&program, &raw[0]);
         let exact = match &answer {
             Answer::Logits(rows) => *rows == oracle,
-            Answer::Labels(l) => l.iter().zip(raw.chunks(1)).all(|(l, c)| *l as u64 == c[0].low()),
+            Answer::Labels(l) => l.iter().zip(raw[0].chunks(1)).all(|(l, c)| *l as u64 == c[0].low()),
         };
-        Run { answer, oracle, floor, exact }
+        let exact = exact && audit == program.range_audit(&program.reply(b).unwrap(), &raw);
+        Run { answer, audit, oracle, floor, exact }
     };
     answers.into_iter().zip(coins).map(compare).collect()
 }
@@ -208,7 +212,7 @@ fn owner<R: Ring>(
     mut owners: Vec<Loopback>,
     cut: Cut,
     runs: &[usize],
-) -> Vec<(Vec<R>, usize, Answer)> {
+) -> Vec<(Vec<R>, usize, (Answer, RangeAudit))> {
     let row = plan.graph.input.row();
     let (mut answers, mut next, mut at) = (vec![], 0u64, 0);
     for &b in runs {
@@ -219,7 +223,7 @@ fn owner<R: Ring>(
                 owners.iter_mut().map(|o| o.recv(16 * b).unwrap().as_chunks().0.to_vec()).collect();
             let packed = roles::mask_input(program, &x, [&keys[0], &keys[1]]).unwrap();
             owners.iter_mut().for_each(|o| o.send(&packed).unwrap());
-            let len = roles::answer_len(program, b).unwrap();
+            let len = program.reply(b).unwrap().bytes();
             let shares: Vec<Vec<u8>> = owners.iter_mut().map(|o| o.recv(len).unwrap()).collect();
             let answer = roles::join::<R>(plan, program, [&shares[0], &shares[1]], b).unwrap();
             answers.push((x, b, answer));
@@ -242,6 +246,8 @@ pub fn variants() -> Vec<Options> {
                         compare,
                         rounding,
                         reveal,
+                        // in half of them, with every ring, comparison and rounding
+                        audit: (n == 32) == (reveal == Reveal::Label),
                         ..Options::default()
                     });
                 }

@@ -28,6 +28,9 @@ pub(super) struct Choices {
     /// What the data owner receives
     #[arg(long, value_enum, default_value = "logits")]
     reveal: Shown,
+    /// Let the data owner, and nobody else, learn how many values of each layer came near the end of their range or left it
+    #[arg(long)]
+    audit: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -96,6 +99,7 @@ impl Choices {
                 Shown::Label => Reveal::Label,
             },
             margin,
+            audit: self.audit,
         })
     }
 }

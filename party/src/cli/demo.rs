@@ -70,6 +70,9 @@ pub struct Args {
     /// What the client learns: logits or label
     #[arg(long, value_name = "WHAT")]
     reveal: Option<String>,
+    /// Let the client learn how many values of each layer came near the end of their range or left it
+    #[arg(long)]
+    audit: bool,
     /// Emulate a link between all processes: dc, lan, wan, slow, or rtt=40ms,rate=400mbit
     #[arg(long, value_name = "LINK", env = "TWOPLY_LINK", default_value = "loopback", value_parser = link)]
     link: String,
@@ -137,6 +140,7 @@ fn play(args: &Args, folder: &Path) -> Result<Play, Failure> {
     plan.extend(option("--rounding", &args.rounding));
     plan.extend(option("--ring", &args.ring));
     plan.extend(option("--reveal", &args.reveal));
+    plan.extend(args.audit.then(|| "--audit".to_owned()));
     let mut play = Play {
         model: Some(folder.join("digits.onnx")),
         import: ["--scale", "0.0625", "--mean", "0.3125", "--std", "0.5"].map(String::from).to_vec(),

@@ -1,6 +1,7 @@
 //! `twoply infer`: the data owner's side of private inference.
 
 mod answer;
+mod audit;
 
 use super::inputs::Admit;
 use super::output::Output;
@@ -16,6 +17,7 @@ use crate::transport::Role;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+use twoply_nn::program::RangeAudit;
 use twoply_nn::roles::Answer;
 use twoply_nn::{Labels, Meaning, Plan, with_ring};
 
@@ -97,7 +99,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let parties = Parties::connect(identity, Role::Client, &places, call)?;
     out.note("connected to both parties");
     let work = (&inputs.values[..], args.batch as usize);
-    let (answer, [requests, answers]) =
+    let (answer, audit, [requests, answers]) =
         with_ring!(plan.options.fixed.n, R => batches::<R>(&plan, parties, Seen::open(&seen)?, work, out)?);
     let mut report =
         Report { images: inputs.images as u64, link: Emulated::by(call.link), ..Report::default() };
@@ -109,7 +111,9 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     }
     report.correct_private = plain::correct(output.labels(&answer).as_deref(), truth.as_ref());
     (report.requests, report.answers) = (requests, answers);
-    show(&report, (&output, &answer), out)
+    report.range_audit = audit.0.iter().cloned().collect();
+    show(&report, (&output, &answer), out)?;
+    audit::judge(&audit, args.admit.allow_out_of_range, out)
 }
 
 fn batches<R: twoply_primitives::Ring>(
@@ -118,7 +122,7 @@ fn batches<R: twoply_primitives::Ring>(
     seen: Seen,
     (values, batch): (&[f32], usize),
     out: &Output,
-) -> Result<(Answer, [Vec<f64>; 2]), Failure> {
+) -> Result<(Answer, RangeAudit, [Vec<f64>; 2]), Failure> {
     let row = plan.graph.input.row();
     let mut client = Client::<R>::new(plan.clone(), parties, seen)?;
     let mut progress = out.progress("images", (values.len() / row) as u64);
@@ -131,8 +135,9 @@ fn batches<R: twoply_primitives::Ring>(
         progress.at((logits.len() + labels.len()) as u64);
     }
     let times = [std::mem::take(&mut client.online), std::mem::take(&mut client.answered)];
+    let audit = std::mem::take(&mut client.audit);
     client.close();
-    Ok((if labels.is_empty() { Answer::Logits(logits) } else { Answer::Labels(labels) }, times))
+    Ok((if labels.is_empty() { Answer::Logits(logits) } else { Answer::Labels(labels) }, audit, times))
 }
 
 fn show(report: &Report, (output, answer): (&Meaning, &Answer), out: &Output) -> Result<(), Failure> {

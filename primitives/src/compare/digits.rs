@@ -6,9 +6,12 @@
 //!
 //! `a_i` and `b_j` are free: sums of both parties' expansions. Only products of two or more masks are stored, so P1
 //! keeps `sum 2^m_i + 3 * 2^(k-1) - 2 - (2k - 1)` bits and P0 nothing.
+//!
+//! Tables are linear in their shares, so they may be looked up at a second public point. What that opens needs masks of
+//! its own, with their products: under the first point's masks `L + L'` would show `l + l'`. Only the tables serve twice.
 
 use super::{Comparison, Outcome, Widths};
-use crate::backend::{Digit, Merge, Merging};
+use crate::backend::{Digit, Merge, Merging, Place};
 use crate::deal::TileDeal;
 use crate::session::TileKey;
 use crate::{Backend, Error, Result};
@@ -24,6 +27,9 @@ const MASK_B: u32 = 0x3000;
 /// Products of `b_j` over a set S are field `PROD_B + S`; with `a_i` before them, `PROD_A + (i << 16) + S`.
 const PROD_B: u32 = 0x80_0000;
 const PROD_A: u32 = 0x100_0000;
+/// Masks and products of the second point are numbered apart.
+const SECOND_MASK: u32 = 0x800;
+const SECOND_PROD: u32 = 0x40_0000;
 
 /// Comparison by digit tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,15 +38,17 @@ pub struct Digits {
     split: Vec<u32>,
     /// First digit of the second predicate.
     low: Option<usize>,
+    /// How far the second point is from the first.
+    ahead: Option<u64>,
 }
 
-/// Bits per element that P1 stores for a split.
-fn stored_bits(split: &[u32]) -> u64 {
-    split.iter().map(|m| 1u64 << m).sum::<u64>() + Merge { k: split.len() }.stored() as u64
+/// Bits per element that P1 stores for a split that is looked up at so many points.
+fn stored_bits(split: &[u32], points: usize) -> u64 {
+    split.iter().map(|m| 1u64 << m).sum::<u64>() + (points * Merge { k: split.len() }.stored()) as u64
 }
 
 /// The cheapest split of `w` bits into digits; with `low`, one that has a boundary at bit `low`.
-fn best_split(widths: Widths) -> Vec<u32> {
+fn best_split(widths: Widths, points: usize) -> Vec<u32> {
     // For a given number of digits the sum of 2^m is least when they are as equal as possible.
     let even = |bits: u32, k: u32| (0..k).map(move |i| bits / k + (i < bits % k) as u32);
     let counts = |bits: u32| {
@@ -53,18 +61,28 @@ fn best_split(widths: Widths) -> Vec<u32> {
             .flat_map(|hi| counts(low).map(move |lo| even(widths.w - low, hi).chain(even(low, lo)).collect()))
             .collect(),
     };
-    let cheapest =
-        splits.into_iter().filter(|s: &Vec<u32>| s.len() <= MAX_DIGITS).min_by_key(|s| stored_bits(s));
+    let cheapest = splits
+        .into_iter()
+        .filter(|s: &Vec<u32>| s.len() <= MAX_DIGITS)
+        .min_by_key(|s| stored_bits(s, points));
     cheapest.unwrap_or_else(|| vec![widths.w])
 }
 
 impl Digits {
     /// The cheapest split at these widths; `1 <= w <= 63`.
     pub fn new(widths: Widths) -> Self {
-        let split = best_split(widths);
+        let split = best_split(widths, 1);
         let first = |low: u32| (0..split.len()).find(|&i| split[i..].iter().sum::<u32>() == low);
         let low = widths.low.and_then(first);
-        Digits { split, low }
+        Digits { split, low, ahead: None }
+    }
+    /// The cheapest split of `w` bits, to be looked up at `x` and at `x + ahead`.
+    pub fn twice(w: u32, ahead: u64) -> Self {
+        Digits { split: best_split(Widths { w, low: None }, 2), low: None, ahead: Some(ahead) }
+    }
+    /// The points, by number.
+    fn points(&self) -> std::ops::Range<u32> {
+        0..1 + self.ahead.is_some() as u32
     }
     /// Digit widths, highest first.
     pub fn split(&self) -> &[u32] {
@@ -82,52 +100,62 @@ impl Digits {
         };
         self.split.iter().enumerate().map(digit).collect()
     }
-    /// Fields of the masks of the message's planes: `a_0, b_0, a_1, ..`.
-    fn masks(&self) -> Vec<u32> {
+    /// Fields of the masks of the planes of a point's message: `a_0, b_0, a_1, ..`.
+    fn masks(&self, point: u32) -> Vec<u32> {
         let field = |p: u32| if p.is_multiple_of(2) { MASK_A + p / 2 } else { MASK_B + p / 2 };
-        (0..self.merge().planes() as u32).map(field).collect()
+        (0..self.merge().planes() as u32).map(|p| field(p) + point * SECOND_MASK).collect()
     }
     fn merge(&self) -> Merge {
         Merge { k: self.k() }
     }
-    /// Fields of the products, in the order in which they are stored.
-    fn products(&self) -> Vec<u32> {
+    /// Fields of a point's products, in the order in which they are stored.
+    fn products(&self, point: u32) -> Vec<u32> {
         let (pairs, with_a) = (self.merge().pairs(), self.merge().with_a());
         let field = |(i, s): (usize, usize)| PROD_A + ((i as u32) << 16) + s as u32;
-        pairs.map(|s| PROD_B + s as u32).chain(with_a.map(field)).collect()
+        let fields = pairs.map(|s| PROD_B + s as u32).chain(with_a.map(field));
+        fields.map(|field| field + point * SECOND_PROD).collect()
     }
 }
 
 impl<B: Backend> Comparison<B> for Digits {
-    type Pending = (TileKey<B>, B::Planes);
+    type Pending = (TileKey<B>, Vec<B::Planes>);
 
     fn fields(&self) -> [Vec<u32>; 2] {
         let tables = self.split.iter().map(|m| 1u32 << m);
-        [vec![], tables.chain(std::iter::repeat_n(1, self.merge().stored())).collect()]
+        let products = self.points().len() * self.merge().stored();
+        [vec![], tables.chain(std::iter::repeat_n(1, products)).collect()]
     }
 
     fn message_bits(&self) -> usize {
-        self.merge().planes()
+        self.points().len() * self.merge().planes()
     }
 
     fn deal(&self, t: &mut TileDeal<B>, alpha: &B::Buf) {
         for (i, digit) in self.digits() {
             t.table(TABLE + i, alpha, digit);
         }
-        let masks = t.free_bits(&self.masks());
-        t.products(&self.merge(), &masks, &self.products());
+        for point in self.points() {
+            let masks = t.free_bits(&self.masks(point));
+            t.products(&self.merge(), &masks, &self.products(point));
+        }
     }
 
     fn begin(&self, mut t: TileKey<B>, x: &B::Buf) -> Result<(Option<B::Planes>, Self::Pending)> {
-        let masks = t.own_planes(&self.masks());
         let mut places = Vec::with_capacity(self.k());
         for (_, digit) in self.digits() {
             places.push(t.correction(1 << digit.bits)?);
         }
-        let table = |((i, digit), place)| Ok((digit, t.field(TABLE + i, place)?));
-        let tables: Result<Vec<_>> = self.digits().into_iter().zip(places).map(table).collect();
-        let message = t.dev().digit_planes(tables?, &masks, x, t.slots());
-        Ok((Some(message), (t, masks)))
+        let later = self.ahead.map(|by| t.dev().shift(x, by, 0, self.split.iter().sum()));
+        let (mut masks, mut said) = (vec![], vec![]);
+        for (point, x) in self.points().zip([Some(x), later.as_ref()].into_iter().flatten()) {
+            let table = |((i, digit), place): (_, &Option<Place>)| Ok((digit, t.field(TABLE + i, *place)?));
+            let tables: Result<Vec<_>> = self.digits().into_iter().zip(&places).map(table).collect();
+            let own = t.own_planes(&self.masks(point));
+            said.push(t.dev().digit_planes(tables?, &own, x, t.slots()));
+            masks.push(own);
+        }
+        let message = if said.len() == 1 { said.pop() } else { Some(self.together(t.dev(), &said)) };
+        Ok((message, (t, masks)))
     }
 
     fn finish(
@@ -136,11 +164,33 @@ impl<B: Backend> Comparison<B> for Digits {
         opened: Option<&B::Planes>,
     ) -> Result<(Outcome<B>, TileKey<B>)> {
         let opened = opened.ok_or_else(|| Error::shape("digits", "nothing was opened"))?;
-        let products = &t.bits(&self.products())?;
-        let (masks, one) = (&masks, t.me().is_p0());
-        let at_most =
-            |from| t.dev().digit_merge(&self.merge(), from, Merging { opened, masks, products, one });
-        Ok((Outcome { full: at_most(0), low: self.low.map(at_most) }, t))
+        let one = t.me().is_p0();
+        let first = t.bits(&self.products(0))?;
+        let Some(_) = self.ahead else {
+            let merging = || Merging { opened, masks: &masks[0], products: &first, one };
+            let at_most = |from| t.dev().digit_merge(&self.merge(), from, merging());
+            return Ok((Outcome { full: at_most(0), second: self.low.map(at_most) }, t));
+        };
+        let products = [first, t.bits(&self.products(1))?];
+        let at_most = |point: usize| {
+            let opened = &self.of_point(t.dev(), opened, point);
+            let merging = Merging { opened, masks: &masks[point], products: &products[point], one };
+            t.dev().digit_merge(&self.merge(), 0, merging)
+        };
+        Ok((Outcome { full: at_most(0), second: Some(at_most(1)) }, t))
+    }
+}
+
+impl Digits {
+    /// The points' planes, one point behind the other.
+    fn together<B: Backend>(&self, dev: &B, said: &[B::Planes]) -> B::Planes {
+        let planes = self.merge().planes();
+        dev.planes(said.iter().flat_map(|p| (0..planes).map(|i| dev.plane(p, i))).collect())
+    }
+    /// One point's planes of what was opened.
+    fn of_point<B: Backend>(&self, dev: &B, opened: &B::Planes, point: usize) -> B::Planes {
+        let planes = self.merge().planes();
+        dev.planes((0..planes).map(|i| dev.plane(opened, point * planes + i)).collect())
     }
 }
 
@@ -153,7 +203,10 @@ mod tests {
         let split = |w, low| Digits::new(Widths { w, low });
         assert_eq!(split(19, None).split(), [4, 4, 4, 4, 3]);
         assert_eq!(split(31, None).split(), [6, 5, 5, 5, 5, 5]);
-        assert_eq!(stored_bits(split(19, None).split()), 72 + 37);
+        assert_eq!(stored_bits(split(19, None).split(), 1), 72 + 37);
+        // two points: the products count twice, so digits are fewer and wider
+        assert_eq!(Digits::twice(19, 5).split(), [5, 5, 5, 4]);
+        assert_eq!(stored_bits(&[5, 5, 5, 4], 2), 112 + 2 * 15);
         for w in 1..=63 {
             assert_eq!(split(w, None).split().iter().sum::<u32>(), w);
             for low in 1..w {

@@ -16,16 +16,22 @@ const FIELDS: u32 = 0x1000;
 /// Widths below this are truth tables.
 const SMALL: u32 = 8;
 
-/// Comparison by point functions, one per predicate.
+/// Comparison by point functions, one per width; one may be evaluated at a second point.
 #[derive(Clone, Debug)]
 pub struct Dpf {
     widths: Vec<u32>,
+    /// How far the second point of each is from the first.
+    ahead: Option<u64>,
 }
 
 impl Dpf {
     /// At these widths.
     pub fn new(widths: Widths) -> Self {
-        Dpf { widths: std::iter::once(widths.w).chain(widths.low).collect() }
+        Dpf { widths: std::iter::once(widths.w).chain(widths.low).collect(), ahead: None }
+    }
+    /// At `w` bits, at the points `x` and `x + ahead`.
+    pub fn twice(w: u32, ahead: u64) -> Self {
+        Dpf { widths: vec![w], ahead: Some(ahead) }
     }
 }
 
@@ -65,17 +71,23 @@ impl<B: Backend> Comparison<B> for Dpf {
         let (dev, slots) = (t.dev().clone(), t.slots().clone());
         for (i, &w) in self.widths.iter().enumerate() {
             let field = FIELDS + i as u32;
-            out.push(if w < SMALL {
+            let later = self.ahead.map(|by| dev.shift(x, by, 0, w));
+            let points = [Some(x), later.as_ref()].into_iter().flatten();
+            if w < SMALL {
                 let table = t.correction(1 << w)?;
-                dev.at_most(t.field(field, table)?, w, x, &slots)
+                for x in points {
+                    out.push(dev.at_most(t.field(field, table)?, w, x, &slots));
+                }
             } else {
                 let words = t.common(128 * (w - 6))?;
-                dev.dpf_bits(&t.trees(i), w, t.own_roots(field), t.stored(words)?, x, &slots)
-            });
+                for x in points {
+                    out.push(dev.dpf_bits(&t.trees(i), w, t.own_roots(field), t.stored(words)?, x, &slots));
+                }
+            }
         }
         let mut out = out.into_iter();
         let full = out.next().ok_or_else(|| Error::shape("dpf", "no width"))?;
-        Ok((None, (t, Outcome { full, low: out.next() })))
+        Ok((None, (t, Outcome { full, second: out.next() })))
     }
 
     fn finish(&self, (t, outcome): Self::Pending, _: Option<&B::Planes>) -> Result<(Outcome<B>, TileKey<B>)> {

@@ -1,7 +1,8 @@
 //! Average pooling: a local sum and one truncation (protocols, section 7).
 //!
 //! The sum over `c` elements is multiplied by `round(2^cut / c)` and cut by `cut` bits; where `c` is a power of two and
-//! `cut = log2 c` that is exact. Relative error otherwise at most `c / 2^(cut+1)`.
+//! `cut = log2 c` that is exact. Relative error otherwise at most `c / 2^(cut+1)`: whether that is little is for the plan to
+//! say, which knows how large the means get, and which splits sums of large windows first.
 
 use super::{Coins, Cost, Gate, Mode, Truncate, take};
 use crate::{Backend, Cpu, Deal, Error, Form, Local, Mask, Masked, Result, Ring, Session, Share, Window};
@@ -22,25 +23,34 @@ pub struct AvgPool {
 }
 
 impl AvgPool {
-    /// Factors `round(2^cut / count)` of every element of the pooled image.
-    fn factors(&self, x: &Form, pooled: &Form) -> Result<Arc<[i64]>> {
-        let (&[_, c, h, w], &[.., oh, ow]) = (&x.shape.0[..], &pooled.shape.0[..]) else {
+    /// `round(2^cut / count)`, for a cut of at most 61 bits; halves go up.
+    pub fn factor(cut: u32, count: usize) -> i64 {
+        let count = count.max(1) as i64;
+        ((1i64 << cut) + count / 2) / count
+    }
+    /// Elements in the mean of every element of the pooled image of one channel, from the extents `[h, w]` of the plane.
+    ///
+    /// # Errors
+    /// If no window fits.
+    pub fn counts(window: &Window, count_include_pad: bool, [h, w]: [usize; 2]) -> Result<Vec<usize>> {
+        let [rows, columns] = window.inside(h, w)?;
+        let whole = window.kernel[0] * window.kernel[1];
+        let count = |y: usize, x: usize| if count_include_pad { whole } else { (y * x).max(1) };
+        Ok(rows.iter().flat_map(|&y| columns.iter().map(move |&x| count(y, x))).collect())
+    }
+    /// Factors of every element of the pooled image.
+    fn factors(&self, x: &Form) -> Result<Arc<[i64]>> {
+        let &[_, c, h, w] = &x.shape.0[..] else {
             return Err(Error::shape("avg-pool", format!("wants [batch, c, h, w], got {:?}", x.shape)));
         };
-        let whole = self.window.kernel[0] * self.window.kernel[1];
-        let count = |p: usize| match self.count_include_pad {
-            true => whole,
-            false => self.window.taps(h, w, p / ow, p % ow).count(),
-        };
-        let plane: Vec<i64> = (0..oh * ow)
-            .map(|p| ((self.cut as f64).exp2() / count(p).max(1) as f64).round() as i64)
-            .collect();
+        let counts = Self::counts(&self.window, self.count_include_pad, [h, w])?;
+        let plane: Vec<i64> = counts.into_iter().map(|count| Self::factor(self.cut, count)).collect();
         Ok(std::iter::repeat_n(plane, c).flatten().collect())
     }
     /// The local maps before the truncation.
     fn maps(&self, x: &Form) -> Result<[Local; 2]> {
         let sum = Local::SumPool(self.window);
-        let scale = Local::ScaleEach(self.factors(x, &sum.output(&[x])?)?);
+        let scale = Local::ScaleEach(self.factors(x)?);
         Ok([sum, scale])
     }
     fn truncate(&self) -> Truncate {

@@ -2,7 +2,8 @@
 //!
 //! With `t = X - R` on m bits: `[t >= 0] = msb(X) xor msb(R) xor [R_low <= X_low]`, one comparison of `m - 1` bits that is
 //! always in range (protocols, section 6). `rho = e_0 xor e_1 xor msb(R)` masks it for free. The borrow of the lowest f
-//! bits is `[x^_low < r_low]`, masked by `e'_0 xor e'_1`. Both are opened together, one bit each.
+//! bits is `[x^_low < r_low]`, masked by `e'_0 xor e'_1`. Both are opened together, one bit each. So are the signs of `t`
+//! and of `t + ahead` for a public `ahead`: one key at two points, each sign under a mask of its own.
 
 use super::Cost;
 use crate::compare::{AnyComparison, Comparison, Outcome, Scheme, Widths};
@@ -13,6 +14,17 @@ use std::ops::Range;
 
 const SIGN: u32 = 0x100;
 const BORROW: u32 = 0x101;
+const LATER: u32 = 0x102;
+
+/// The predicate beside the sign, or alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Second {
+    None,
+    /// The borrow of the low bits.
+    Borrow,
+    /// The sign of the value this much further on.
+    Later(u64),
+}
 
 /// Which predicates, and how they are compared.
 #[derive(Clone, Debug)]
@@ -20,7 +32,7 @@ pub struct Predicate {
     comparison: AnyComparison,
     /// Width m of the value whose sign is wanted.
     sign: Option<u32>,
-    borrow: bool,
+    second: Second,
 }
 
 /// A party's key after the predicates are open.
@@ -43,6 +55,10 @@ impl<B: Backend> Decided<B> {
     pub fn borrow(&self) -> B::Bits {
         self.key.dev().plane(&self.opened, self.planes - 1)
     }
+    /// `[t + ahead >= 0] xor rho'`, of a predicate of two signs.
+    pub fn later(&self) -> B::Bits {
+        self.key.dev().plane(&self.opened, self.planes - 1)
+    }
 }
 
 /// Some slots whose masked predicates are computed and not open yet: the sign's shares, then the borrow's.
@@ -55,15 +71,24 @@ struct Undecided<B: Backend> {
 impl Predicate {
     /// The sign of a value of `m` bits.
     pub fn sign(scheme: Scheme, m: u32) -> Self {
-        Predicate { comparison: scheme.at(Widths { w: m - 1, low: None }), sign: Some(m), borrow: false }
+        Predicate {
+            comparison: scheme.at(Widths { w: m - 1, low: None }),
+            sign: Some(m),
+            second: Second::None,
+        }
     }
     /// The borrow of the lowest `f` bits.
     pub fn borrow(scheme: Scheme, f: u32) -> Self {
-        Predicate { comparison: scheme.at(Widths { w: f, low: None }), sign: None, borrow: true }
+        Predicate { comparison: scheme.at(Widths { w: f, low: None }), sign: None, second: Second::Borrow }
     }
     /// Both, of a value of `m` bits.
     pub fn both(scheme: Scheme, m: u32, f: u32) -> Self {
-        Predicate { comparison: scheme.at(Widths { w: m - 1, low: Some(f) }), sign: Some(m), borrow: true }
+        let comparison = scheme.at(Widths { w: m - 1, low: Some(f) });
+        Predicate { comparison, sign: Some(m), second: Second::Borrow }
+    }
+    /// The signs of a value `t` of `m` bits and of `t + ahead`, both mod 2^m.
+    pub fn signs(scheme: Scheme, m: u32, ahead: u64) -> Self {
+        Predicate { comparison: scheme.twice(m - 1, ahead), sign: Some(m), second: Second::Later(ahead) }
     }
     /// Widths of the fields that are stored, per party; `words` are the gate's own, which P1 keeps behind them.
     pub fn fields(&self, words: &[u32]) -> [Vec<u32>; 2] {
@@ -78,7 +103,11 @@ impl Predicate {
             .into_iter()
             .filter(|&bits| bits > 0)
             .for_each(|bits| cost.message(len * bits, 1));
-        cost.comparisons += len as u64;
+        cost.comparisons += self.comparisons(len);
+    }
+    /// Comparisons that are evaluated for `len` elements.
+    fn comparisons(&self, len: usize) -> u64 {
+        len as u64 * if matches!(self.second, Second::Later(_)) { 2 } else { 1 }
     }
 
     /// Dealer: stores the comparison with `r`.
@@ -88,6 +117,11 @@ impl Predicate {
     /// Dealer: `rho`, the mask of the sign of a value of `m` bits masked by `r`.
     pub fn sign_mask<B: Backend>(t: &TileDeal<B>, r: &B::Buf, m: u32) -> B::Bits {
         let free = t.dev().plane(&t.free_bits(&[SIGN]), 0);
+        t.dev().xor(&free, &t.dev().bit(r, m - 1))
+    }
+    /// Dealer: the mask of the second sign of two.
+    pub fn later_mask<B: Backend>(t: &TileDeal<B>, r: &B::Buf, m: u32) -> B::Bits {
+        let free = t.dev().plane(&t.free_bits(&[LATER]), 0);
         t.dev().xor(&free, &t.dev().bit(r, m - 1))
     }
     /// Dealer: the mask of the borrow.
@@ -107,7 +141,7 @@ impl Predicate {
     ) -> Result<()> {
         let (dev, len) = (s.dev.clone(), s.dev.len(x));
         let part = |range: &Range<usize>| dev.slice(x, range.start, range.len());
-        s.talk.now.comparisons += len as u64;
+        s.talk.now.comparisons += self.comparisons(len);
         let own = Comparison::<B>::message_bits(&self.comparison);
         let mut begun = Vec::new();
         if own == 0 {
@@ -159,7 +193,7 @@ impl Predicate {
 
     /// Predicates opened per element.
     fn opened(&self) -> usize {
-        self.sign.is_some() as usize + self.borrow as usize
+        self.sign.is_some() as usize + (self.second != Second::None) as usize
     }
 
     /// The last step: the predicates are opened, the groups' work is done.
@@ -179,23 +213,33 @@ impl Predicate {
         in_waves(B::GRAIN, talk, begun, hear, decide, after)
     }
 
-    /// This party's shares of the masked predicates, from its shares of `[r <= x^]` in full and on the low bits.
+    /// This party's shares of the masked predicates, from its shares of `[r <= x^]` in full and of the second predicate.
     fn mask<B: Backend>(
         &self,
-        (Outcome { full, low }, mut key): (Outcome<B>, TileKey<B>),
+        (Outcome { full, second }, mut key): (Outcome<B>, TileKey<B>),
         x: &B::Buf,
         range: Range<usize>,
     ) -> Result<(Undecided<B>, B::Packet)> {
         key.compared();
         let (p0, dev) = (key.me().is_p0(), key.dev().clone());
+        let sign = |compared: &B::Bits, field: u32, x: &B::Buf, m: u32| {
+            let share = dev.xor(compared, &key.own_bits(field));
+            if p0 { dev.xor(&share, &dev.bit(x, m - 1)) } else { share }
+        };
         let mut bits = Vec::with_capacity(2);
         if let Some(m) = self.sign {
-            let share = dev.xor(&full, &key.own_bits(SIGN));
-            bits.push(if p0 { dev.xor(&share, &dev.bit(x, m - 1)) } else { share });
+            bits.push(sign(&full, SIGN, x, m));
         }
-        if self.borrow {
-            let share = dev.xor(low.as_ref().unwrap_or(&full), &key.own_bits(BORROW));
-            bits.push(if p0 { dev.not(&share) } else { share });
+        let second = second.as_ref().unwrap_or(&full);
+        match (self.second, self.sign) {
+            (Second::Borrow, _) => {
+                let share = dev.xor(second, &key.own_bits(BORROW));
+                bits.push(if p0 { dev.not(&share) } else { share });
+            }
+            (Second::Later(ahead), Some(m)) => {
+                bits.push(sign(second, LATER, &dev.shift(x, ahead, 0, m), m));
+            }
+            _ => {}
         }
         let mine = BitShare { planes: dev.planes(bits), slots: key.slots().clone() };
         let said = dev.say(&mine.planes, &mine.slots);

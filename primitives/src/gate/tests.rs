@@ -161,6 +161,66 @@ fn argmax_gives_ties_to_the_lowest_index() {
     assert_eq!(cost.rounds, 8);
 }
 
+fn audits<R: Ring>(f: u32) {
+    let (n, m) = (R::BITS, R::BITS - f);
+    for scheme in schemes() {
+        for (bits, theta) in
+            [(m, 1 << (m - 3)), (m, 1 << (m - 2)), (n, 1 << (n - 3)), (m, 1), (n, 777), (5, 3)]
+        {
+            let gate = Audit { scheme, theta };
+            // two tiles; several axes; one element an image
+            for shape in [&[BATCH, 1000][..], &[BATCH, 3, 4, 5], &[BATCH, 1]] {
+                unary::<R, _>(&gate, shape, bits, i64::MAX >> (64 - bits));
+            }
+        }
+    }
+}
+
+#[test]
+fn counts_of_large_values() {
+    audits::<u32>(12);
+    audits::<u64>(16);
+}
+
+/// All values of a small wire under many masks, with `R_low = 0` among them: the count is of those from theta on, in
+/// either direction; an element near the ring's ends counts twice.
+#[test]
+fn every_value_of_a_small_wire_is_counted_or_not() {
+    let x: Vec<u32> = (0..1 << 10).collect();
+    let theta = 1u64 << 7;
+    for scheme in schemes() {
+        for entropy in 0..40 {
+            let audit = Audit { scheme, theta };
+            check(&audit, &[wire(&[1 << 10, 1], 10)], std::slice::from_ref(&x), entropy);
+        }
+    }
+    let counts = Audit { scheme: Scheme::Dpf, theta }.ideal(&[&Form::new([1 << 10, 1], 10)], &[&x], None);
+    for (v, count) in x.iter().zip(counts) {
+        let t = crate::ring::sign_extend(u64::from(*v), 10);
+        let want = match t.unsigned_abs() {
+            0..128 => 0,
+            // within theta of 512 and of -512
+            _ if t >= 512 - 128 + 1 || t < -512 + 128 => 2,
+            _ => 1,
+        };
+        assert_eq!(count, want, "{t}");
+    }
+}
+
+#[test]
+fn an_audit_takes_one_key_for_two_comparisons() {
+    let x = Form::new([1, 64], 20);
+    let audit = |scheme| Audit { scheme, theta: 1 << 17 }.cost(32, &[&x]).unwrap();
+    let (dpf, digits) = (audit(Scheme::Dpf), audit(Scheme::Digits));
+    assert_eq!((dpf.comparisons, dpf.rounds, digits.rounds), (128, 2, 3));
+    // the point function's 208 bytes, once; two words of 8 bits for P1
+    assert_eq!([dpf.key_bits(0), dpf.key_bits(1)], [208 * 8 * 64, (208 + 2) * 8 * 64]);
+    assert_eq!([digits.key_bits(0), digits.key_bits(1)], [0, (142 + 16) * 64]);
+    for theta in [0, (1 << 18) + 1, u64::MAX] {
+        assert!(Audit { scheme: Scheme::Dpf, theta }.output(32, &[&x]).is_err(), "{theta}");
+    }
+}
+
 /// The limits on key bytes per ReLU at n=32, f=12, m=20.
 #[test]
 fn key_bytes_per_relu() {

@@ -324,6 +324,28 @@ fn relu_with_an_exact_truncation() {
     });
 }
 
+/// Counts of values from half the contract on, on a cut wire. Its digit tables are looked up at two points.
+pub fn audit(scheme: Scheme, lanes: usize, theta: u64) -> Case<Audit> {
+    let gate = Audit { scheme, theta };
+    let mut messages = vec![B { planes: 2, lanes }, words((2 * lanes).ilog2() + 1, 1)];
+    if scheme == DIGITS {
+        let point = 2 * Digits::twice(19, 2 * theta - 1).split().len() - 1;
+        messages.insert(0, B { planes: 2 * point, lanes });
+    }
+    Case { gate, forms: vec![Form::new([KEYS, lanes], 20)], limit: (1 << 19) - 1, messages }
+}
+
+#[test]
+fn audit_of_a_cut_wire() {
+    let theta = 1 << 17;
+    joint::<u32, _>(&audit(DIGITS, 1, theta));
+    joint::<u32, _>(&audit(Scheme::Dpf, 1, theta));
+    held_against_masks::<u32, _>(&audit(DIGITS, 1, theta), Some(1), |x, _| {
+        let moved = |by: u64| x[0].iter().map(move |v| signed((u64::from(*v).wrapping_add(by)) as u32, 20));
+        [theta.wrapping_neg(), theta - 1].into_iter().flat_map(|by| sign_planes(moved(by), 1)).collect()
+    });
+}
+
 #[test]
 fn truncations_and_lift() {
     let forms = |bits| vec![Form::new([KEYS, 1], bits)];

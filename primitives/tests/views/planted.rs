@@ -2,9 +2,9 @@
 //! most of them leave every result right, so that no test of results could notice.
 
 use crate::common::{ORIGIN, full, random, seeds};
-use crate::gates::{relu, ring_planes};
+use crate::gates::{audit, relu, ring_planes};
 use crate::keys::{KEYS, alpha_planes, by_hand, tree_view};
-use crate::stats::{View, planes};
+use crate::stats::{View, planes, xor};
 use crate::tree::{Fault, Keys, secrets};
 use fss_rs::dpf::{Dpf, DpfImpl};
 use fss_rs::group::Group;
@@ -109,6 +109,42 @@ fn one_mask_of_the_sign_for_two_elements() {
     // the signs are fixed, so the second one under the first one's mask is the first opened bit, up to a constant
     opened[1] = opened[0].clone();
     view(&opened).caught("two signs under one mask");
+}
+
+/// Digit tables may be looked up at two public points, but what that opens needs masks of its own each time: under one
+/// mask the two add up to the difference of two comparisons with the wire's mask.
+#[test]
+fn one_mask_for_both_points_of_an_audit() {
+    // points so close that the mask's digit mostly compares alike with both
+    let theta = 1 << 15;
+    let case = audit(Scheme::Digits, 1, theta);
+    let (dealt, x) = (case.deal::<u32>(132), case.fixed::<u32>(133));
+    let played = dealt.play(&case.gate, &x);
+    let view = |message: usize, opened: &[Vec<u64>]| {
+        let mut v = View::default();
+        v.see_paired(&format!("opened in message {message}"), opened.to_vec());
+        v.worst()
+    };
+    let (digits, signs) = ([0, 1].map(|m| case.opened(m, &played.logs[0]))).into();
+    view(0, &digits).clean("digits of two points under two masks");
+    view(1, &signs).clean("signs of two points under two masks");
+
+    // the highest digits, 5 of 19 bits: whether the mask's is the larger one, at either point
+    let mask = dealt.operands[0].mask();
+    let smaller = |ahead: u64| {
+        let bit = |(x, r): (&u32, &u32)| {
+            let at = (u64::from(*x) + u64::from(*r) + ahead) & ring::ones(19);
+            u128::from(at >> 14 < (u64::from(*r) & ring::ones(19)) >> 14)
+        };
+        planes(&x[0].iter().zip(&mask).map(bit).collect::<Vec<_>>(), 1, 1).remove(0)
+    };
+    let (first, second) = (smaller((1 << 20) - theta), smaller(theta - 1));
+    let (mut leaky, half) = (digits.clone(), digits.len() / 2);
+    leaky[half] = xor(&digits[0], &xor(&first, &second));
+    view(0, &leaky).caught("digits of two points under one mask");
+
+    // with a fixed input the second sign under the first one's mask is the first opened bit, up to a constant
+    view(1, &[signs[0].clone(), signs[0].clone()]).caught("signs of two points under one mask");
 }
 
 #[test]
