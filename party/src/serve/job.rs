@@ -2,6 +2,7 @@
 
 use super::state::{Party, Waiting, Weights};
 use crate::exit::{ExitCode, Failure, Phase};
+use crate::files;
 use crate::jobs::{Grant, Reserved, Served};
 use crate::transport::{Detail, Label, Link};
 use std::collections::VecDeque;
@@ -184,10 +185,8 @@ fn erase<B: Backend>(party: &Party<B>, segment: u32) -> Result<(), Failure> {
 
 /// One JSON line per run: gate numbers with their coins.
 fn append_coins(path: &std::path::Path, coins: &[(u32, Vec<u64>)]) -> Result<(), Failure> {
-    use std::io::Write;
     let line = serde_json::to_string(coins).map_err(|e| Failure::new(ExitCode::Internal, e.to_string()))?;
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    file.and_then(|mut f| writeln!(f, "{line}")).map_err(|e| Failure::io("write", path.display(), &e))
+    files::append_private(path, &line)
 }
 
 /// The data owner's link during one run: announces the images first, and takes masked values for these images only.
