@@ -6,7 +6,7 @@ use crate::{Error, Result};
 use twoply_primitives::{Fixed, Window};
 
 /// Most taps that the windows of one pool may have together, per image: the tree of comparisons is held in memory.
-const MAX_TAPS: usize = 1 << 26;
+const MAX_TAPS: usize = 1 << 24;
 /// Most bits cut off by an average pool.
 const MAX_CUT: u32 = 24;
 

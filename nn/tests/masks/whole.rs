@@ -12,8 +12,8 @@ use super::play::{Play, Secrets};
 use super::relations::dependent;
 use super::stats::{Plane, View, planes};
 use super::watched::Wire;
-use rayon::prelude::*;
 use std::collections::HashSet;
+use std::thread;
 use twoply_nn::{Options, Program, Reveal, with_ring};
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::Rounding;
@@ -62,6 +62,17 @@ impl Case {
     }
 }
 
+/// `f` of every number below `count`, on threads of their own: parties wait for each other, and the pool is theirs.
+fn spread<T: Send>(count: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let threads = thread::available_parallelism().map_or(1, |n| n.get());
+    let (f, size) = (&f, count.div_ceil(threads).max(1));
+    let part = |from: usize| (from..count.min(from + size)).map(f).collect::<Vec<T>>();
+    thread::scope(|scope| {
+        let all: Vec<_> = (0..count).step_by(size).map(|from| scope.spawn(move || part(from))).collect();
+        all.into_iter().flat_map(|t| t.join().unwrap()).collect()
+    })
+}
+
 /// Two variants in a usual run: all kinds of gates occur in them.
 fn cases() -> Vec<Case> {
     let mut out = vec![];
@@ -82,8 +93,10 @@ fn cases() -> Vec<Case> {
 
 /// Samples are images: every bit and every pair of bits of one party's view is a fair coin.
 fn image_by_image(case: &Case, images: usize, batch: usize, fault: Fault) -> [View; 2] {
-    let runs: Vec<[Vec<Wire>; 2]> =
-        (0..images / batch).into_par_iter().map(|i| case.seen(batch, 1_000 + i as u64, fault)[1].clone()).collect();
+    let runs = spread(images / batch, |i| {
+        let [_, run] = case.seen(batch, 1_000 + i as u64, fault);
+        run
+    });
     PartyId::BOTH.map(|me| {
         let mut v = View::default();
         for (i, wire) in runs[0][me.index()].iter().enumerate() {
@@ -113,8 +126,7 @@ fn repeated_rows(case: &Case, images: usize, fault: Fault) -> usize {
 
 /// Lowest bits of everything one party sees of two equal images and the weights, over key sets.
 fn set_by_set(case: &Case, sets: usize, fault: Fault) -> [Vec<Plane>; 2] {
-    let runs: Vec<[[Vec<Wire>; 2]; 2]> =
-        (0..sets).into_par_iter().map(|i| case.seen(2, 100_000 + i as u64, fault)).collect();
+    let runs = spread(sets, |i| case.seen(2, 100_000 + i as u64, fault));
     PartyId::BOTH.map(|me| {
         let lowest = |[weights, run]: &[[Vec<Wire>; 2]; 2]| -> Vec<u64> {
             let wires = weights[me.index()].iter().chain(&run[me.index()]);
