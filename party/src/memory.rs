@@ -69,6 +69,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn memory_stays_out_of_core_files() {
+        never_dumped().unwrap();
+        never_dumped().unwrap();
+        assert_eq!(rustix::process::getrlimit(Resource::Core).current, Some(0));
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        assert!(anonymous().is_some(), "a process may still look at itself");
+    }
+
+    #[test]
     fn sees_what_was_allocated_and_freed() {
         let peak = Peak::watch();
         let before = peak.bytes().unwrap();

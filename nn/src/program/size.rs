@@ -85,7 +85,10 @@ mod tests {
             (plan([4, 1 << 10, 1 << 10], vec![Op::Relu, Op::Pad([2048; 4])]), "`n1`"),
             (plan([1, 1 << 12, 1 << 11], vec![Op::Concat, Op::Concat]), "`n1`"),
             (plan([1, 1 << 13, 1 << 13], vec![pool(3, 2)]), "`n0`"),
-            (plan([64, 1 << 10, 1 << 10], vec![Op::Relu, Op::Relu, Op::Relu, Op::Relu, Op::Relu]), "comparisons"),
+            (
+                plan([64, 1 << 10, 1 << 10], vec![Op::Relu, Op::Relu, Op::Relu, Op::Relu, Op::Relu]),
+                "comparisons",
+            ),
         ];
         for (plan, name) in refused {
             let why = plan.unwrap_err();

@@ -133,10 +133,22 @@ impl<R: Ring> Backend for Hollow<R> {
     fn digit_tables(&self, _: &usize, digit: Digit, _: Stream, slots: &Slots) -> Vec<u8> {
         vec![0; packed_len(1 << digit.bits, slots.len())]
     }
-    fn digit_products(&self, _: &Merge, _: &[usize; 2], (_, fields): (&Streams, &[u32]), slots: &Slots) -> Vec<u8> {
+    fn digit_products(
+        &self,
+        _: &Merge,
+        _: &[usize; 2],
+        (_, fields): (&Streams, &[u32]),
+        slots: &Slots,
+    ) -> Vec<u8> {
         vec![0; fields.len() * packed_len(1, slots.len())]
     }
-    fn digit_planes(&self, _: Vec<(Digit, Field<()>)>, masks: &[usize; 2], _: &usize, _: &Slots) -> [usize; 2] {
+    fn digit_planes(
+        &self,
+        _: Vec<(Digit, Field<()>)>,
+        masks: &[usize; 2],
+        _: &usize,
+        _: &Slots,
+    ) -> [usize; 2] {
         *masks
     }
     fn digit_merge(&self, _: &Merge, _: usize, p: Merging<Self>) -> usize {

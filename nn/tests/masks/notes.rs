@@ -72,7 +72,12 @@ impl Notes {
     #[track_caller]
     pub fn once(&self, who: &str) {
         let twice = self.overlaps();
-        assert!(twice.is_empty(), "{who}: {} pieces of streams serve twice, first {:?}", twice.len(), twice[0]);
+        assert!(
+            twice.is_empty(),
+            "{who}: {} pieces of streams serve twice, first {:?}",
+            twice.len(),
+            twice[0]
+        );
         assert!(!self.sorted().is_empty(), "{who} expanded nothing");
     }
     /// A piece of a stream serves twice.
@@ -97,7 +102,9 @@ fn merged(sorted: Vec<Note>) -> Vec<Note> {
     let mut out: Vec<Note> = vec![];
     for note in sorted {
         match out.last_mut() {
-            Some(last) if last.stream == note.stream && note.from <= last.to => last.to = last.to.max(note.to),
+            Some(last) if last.stream == note.stream && note.from <= last.to => {
+                last.to = last.to.max(note.to)
+            }
             _ => out.push(note),
         }
     }

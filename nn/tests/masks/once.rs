@@ -22,9 +22,11 @@ fn no_network_of_the_zoo_expands_anything_twice() {
         let ranges = vec![1.0; graph.nodes.len()];
         for options in networks::options(&[Reveal::Label]) {
             let program = Program::new(&graph, &options, &ranges).unwrap();
-            let dealt = |segments| with_ring!(options.fixed.n, R => {
-                dealt(&watched(Hollow::<R>::default()), &program, &Secrets::new(1), segments, 1)
-            });
+            let dealt = |segments| {
+                with_ring!(options.fixed.n, R => {
+                    dealt(&watched(Hollow::<R>::default()), &program, &Secrets::new(1), segments, 1)
+                })
+            };
             // the largest ones deal as many tiles in one segment as the others in two
             let notes = dealt(if entry.input[1] < 64 { 2 } else { 1 });
             notes.once(&format!("{} {options:?}", entry.name));
@@ -41,7 +43,8 @@ fn neither_dealer_nor_party_expands_anything_twice() {
             if model.graph.name == "clipped" && options.reveal == Reveal::Logits {
                 continue; // it ends in an argmax
             }
-            let (program, at) = (networks::program(&model, &options), format!("{} {options:?}", model.graph.name));
+            let (program, at) =
+                (networks::program(&model, &options), format!("{} {options:?}", model.graph.name));
             with_ring!(options.fixed.n, R => {
                 let x = program.encode_input::<R>(&model.inputs.repeat(2)).unwrap();
                 let row = x.len() / 2;

@@ -1,10 +1,10 @@
 //! Faults that leave every result right: planted between gates and device, or in how gates are counted.
 
+use super::hollow::Hollow;
 use super::networks;
 use super::play::{Gone, Play, Secrets, dealt};
 use super::redirect::Redirect;
 use super::watched::Watched;
-use super::hollow::Hollow;
 use std::sync::Arc;
 use twoply_nn::engine::{Engine, Planner};
 use twoply_nn::{Options, Program, roles};

@@ -13,8 +13,8 @@ use twoply_nn::{Program, Weights, roles};
 use twoply_primitives::channel::pair;
 use twoply_primitives::session::{Own, Setup};
 use twoply_primitives::{
-    Backend, Channel, Cpu, Deal, KeySetId, KeySink, Mask, Masked, NoClock, Origin, PartyId, Result, Ring, Seed,
-    Session, Site, owner,
+    Backend, Channel, Cpu, Deal, KeySetId, KeySink, Mask, Masked, NoClock, Origin, PartyId, Result, Ring,
+    Seed, Session, Site, owner,
 };
 
 /// A key set and all of its seeds.
@@ -28,7 +28,12 @@ pub struct Secrets {
 impl Secrets {
     pub fn new(entropy: u64) -> Secrets {
         let bytes = |what: u8| {
-            *blake3::Hasher::new().update(b"secrets").update(&[what]).update(&entropy.to_le_bytes()).finalize().as_bytes()
+            *blake3::Hasher::new()
+                .update(b"secrets")
+                .update(&[what])
+                .update(&entropy.to_le_bytes())
+                .finalize()
+                .as_bytes()
         };
         let set = KeySetId(bytes(2)[..16].try_into().unwrap());
         Secrets { set, seeds: [0, 1].map(|p| Seed::new(bytes(p))) }
@@ -50,7 +55,13 @@ impl KeySink for Gone {
 }
 
 /// Dealer: the weights of a key set, and segment after segment; everything that it expands.
-pub fn dealt<D: Backend>(dev: &Watched<D>, program: &Program, s: &Secrets, segments: u32, images: usize) -> Notes {
+pub fn dealt<D: Backend>(
+    dev: &Watched<D>,
+    program: &Program,
+    s: &Secrets,
+    segments: u32,
+    images: usize,
+) -> Notes {
     let masks = roles::weight_masks(dev, program, s.set, &s.seeds);
     for segment in 0..segments {
         let mut sink = Gone::default();
@@ -73,14 +84,21 @@ pub struct Play<'p, R: Ring> {
 }
 
 impl<'p, R: Ring> Play<'p, R> {
-    pub fn new(program: &'p Program, weights: &Weights, images: usize, secrets: Secrets, redirect: Redirect) -> Self {
+    pub fn new(
+        program: &'p Program,
+        weights: &Weights,
+        images: usize,
+        secrets: Secrets,
+        redirect: Redirect,
+    ) -> Self {
         let redirect = Arc::new(redirect);
         let dev = || Watched::new(Cpu::<R>::new(), redirect.clone());
         let (dealer, parties, s) = (dev(), [dev().seeing(), dev().seeing()], &secrets);
         let masks: Vec<Mask<_>> = roles::weight_masks(&dealer, program, s.set, &s.seeds);
         let keys = [0, 1].map(|p| redirect.keys(&roles::weight_keys(program, s.set, &s.seeds[p])));
         let packed = roles::mask_weights::<R>(program, weights, [&keys[0], &keys[1]]).unwrap();
-        let side = |p: usize| roles::masked_weights(&parties[p], program, s.set, &s.seeds[p], &packed).unwrap();
+        let side =
+            |p: usize| roles::masked_weights(&parties[p], program, s.set, &s.seeds[p], &packed).unwrap();
         let weights_of = [side(0), side(1)];
         let mut planner = Planner::new(R::BITS);
         program.run(&mut planner, &program.params(), images).unwrap();
@@ -99,8 +117,10 @@ impl<'p, R: Ring> Play<'p, R> {
         let (answer, coins) = thread::scope(|scope| {
             let images = &images;
             let ends = [(PartyId::P0, p0, o0), (PartyId::P1, p1, o1)];
-            let parties = ends.map(|(me, peer, owner)| scope.spawn(move || self.party(me, images.clone(), peer, owner)));
-            let keys = owners.each_mut().map(|o| self.redirect.keys(o.recv(16 * batch).unwrap().as_chunks().0));
+            let parties = ends
+                .map(|(me, peer, owner)| scope.spawn(move || self.party(me, images.clone(), peer, owner)));
+            let keys =
+                owners.each_mut().map(|o| self.redirect.keys(o.recv(16 * batch).unwrap().as_chunks().0));
             let packed = roles::mask_input(self.program, x, [&keys[0], &keys[1]]).unwrap();
             owners.iter_mut().for_each(|o| o.send(&packed).unwrap());
             let form = self.program.output(batch).unwrap().0;

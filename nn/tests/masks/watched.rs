@@ -65,7 +65,13 @@ impl<D: Backend> Watched<D> {
         self.read(&self.inner.of_bits(&self.inner.plane(p, i)))
     }
     /// Follows the planted faults of a field, and notes it.
-    fn field<'a>(&'a self, what: &'static str, f: Field<'a, D::Keys>, slots: &Slots, width: usize) -> Field<'a, D::Keys> {
+    fn field<'a>(
+        &'a self,
+        what: &'static str,
+        f: Field<'a, D::Keys>,
+        slots: &Slots,
+        width: usize,
+    ) -> Field<'a, D::Keys> {
         let Field::Own(stream) = f else { return f };
         let stream = self.redirect.of(stream);
         self.notes.words(what, stream, slots.range.start, slots.len(), width);
@@ -268,7 +274,8 @@ impl<D: Backend> Backend for Watched<D> {
         x: &D::Buf,
         slots: &Slots,
     ) -> D::Planes {
-        let tables = tables.into_iter().map(|(d, f)| (d, self.field("own tables", f, slots, 1 << d.bits))).collect();
+        let tables =
+            tables.into_iter().map(|(d, f)| (d, self.field("own tables", f, slots, 1 << d.bits))).collect();
         self.inner.digit_planes(tables, masks, x, slots)
     }
     fn digit_merge(&self, merge: &Merge, from: usize, p: Merging<Self>) -> D::Bits {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use twoply_nn::{Plan, Program, Reveal, roles};
 use twoply_preprocessing::{FileLog, KeyDir, KeySet, Lease, Ledger, PlanDigest, Reservation};
-use twoply_primitives::{Backend, Masked, PartyId};
+use twoply_primitives::{Backend, PartyId};
 
 /// How long a data owner may wait for its turn; beyond it, the peer may never have heard of its job.
 const ORPHAN: Duration = Duration::from_secs(600);
@@ -96,7 +96,7 @@ impl Waiting {
 /// The opened weights.
 pub struct Weights<B: Backend> {
     /// As wires.
-    pub wires: Vec<Masked<B>>,
+    pub wires: roles::Provisioned<B>,
     /// Digest of `w^`.
     pub digest: [u8; 32],
 }
@@ -193,6 +193,7 @@ impl<B: Backend> Party<B> {
     pub fn set_weights(&self, packed: &[u8]) -> Result<(), Failure> {
         let wires =
             roles::masked_weights(&self.dev, &self.program, self.set.id(), self.set.weight_seed(), packed)?;
+        let wires = roles::Provisioned::new(self.dev.clone(), wires);
         *lock(&self.weights) = Some(Arc::new(Weights { wires, digest: *blake3::hash(packed).as_bytes() }));
         self.larder.wake();
         Ok(())

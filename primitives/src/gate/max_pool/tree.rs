@@ -75,8 +75,7 @@ pub fn sizes(window: Window, [c, h, w]: [usize; 3], [oh, ow]: [usize; 2]) -> Res
 
 /// Along one axis: how many taps windows have, and how many windows have as many.
 fn taps(window: &Window, axis: usize, size: usize, out: usize) -> BTreeMap<usize, usize> {
-    let (k, s, d, pad) =
-        (window.kernel[axis], window.stride[axis], window.dilation[axis], window.pad[axis]);
+    let (k, s, d, pad) = (window.kernel[axis], window.stride[axis], window.dilation[axis], window.pad[axis]);
     let mut counts = BTreeMap::new();
     for o in 0..out {
         // tap i lies at o s + i d - pad
@@ -135,7 +134,8 @@ mod tests {
             (1..5).flat_map(|k| (1..4).flat_map(move |s| (1..3).map(move |d| (k, s, d))))
         {
             for pad in [[0; 4], [1; 4], [2, 0, 1, 0], [0, 3, 0, 2]] {
-                let window = Window { kernel: [kernel, 3], stride: [stride, 2], pad, dilation: [dilation, 1] };
+                let window =
+                    Window { kernel: [kernel, 3], stride: [stride, 2], pad, dilation: [dilation, 1] };
                 for image in [[1, 5, 6], [3, 4, 9]] {
                     let Ok(out) = window.output(image[1], image[2]) else { continue };
                     match (sizes(window, image, out), build(window, image, out)) {
