@@ -6,7 +6,7 @@
 use crate::calibrate::Range;
 use crate::engine::{PlannedGate, Planner};
 use crate::graph::{Graph, Op, Source};
-use crate::program::{Program, ends_in_argmax};
+use crate::program::{Program, check_bill, ends_in_argmax};
 use crate::{Error, Ranges, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -130,6 +130,7 @@ impl Plan {
         };
         plan.check()?;
         plan.gates = plan.gates(1)?;
+        check_bill(&plan.gates)?;
         Ok(plan)
     }
     /// Reads a plan and checks that it says what this version would compute from its graph and options.
@@ -149,6 +150,7 @@ impl Plan {
         if plan.gates(1)? != plan.gates {
             return Err(Error::data("plan", "its gates are not those of its graph and options; plan again"));
         }
+        check_bill(&plan.gates)?;
         Ok(plan)
     }
     /// As JSON.

@@ -8,6 +8,7 @@ mod activation;
 mod arrange;
 mod audit;
 mod pool;
+mod size;
 
 pub(crate) use audit::DIGEST;
 pub use audit::{RangeAudit, Reply};
@@ -17,6 +18,7 @@ use crate::graph::{Graph, Op, Source};
 use crate::plan::{Options, Reveal};
 use crate::{Error, Meaning, Result, Weights};
 use pool::Mean;
+pub(crate) use size::check_bill;
 use std::sync::Arc;
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::{Argmax, Conv2d, Lift, Linear, MaxPool, Mode, Rounding, Truncate};
@@ -48,11 +50,12 @@ impl Program {
     ///
     /// # Errors
     /// [`Error::Graph`], or [`Error::Data`] where graph and options do not go together, a pool is too large for the
-    /// fraction bits, or its windows have too many taps.
+    /// fraction bits, or a layer is larger than any plan could run.
     pub fn new(graph: &Graph, options: &Options, ranges: &[f64]) -> Result<Self> {
         let fixed = options.fixed;
         twoply_primitives::Fixed::new(fixed.n, fixed.f)?;
         let shapes = graph.shapes()?;
+        size::check(graph, &shapes)?;
         match (options.reveal, ends_in_argmax(graph)) {
             (Reveal::Logits, true) => {
                 return Err(Error::data("plan", "a graph that ends in argmax reveals labels, not logits"));

@@ -104,6 +104,33 @@ pub fn masked_weights<B: Backend>(
     }
 }
 
+/// The opened weights of a key set at one party, for as long as it serves with them. Its shares of their masks are
+/// overwritten when it is dropped: they are as old as the process, and nothing else of the set's masks stays in memory.
+pub struct Provisioned<B: Backend> {
+    dev: B,
+    wires: Vec<Masked<B>>,
+}
+
+impl<B: Backend> Provisioned<B> {
+    /// From what [`masked_weights`] gives on this device.
+    pub fn new(dev: B, wires: Vec<Masked<B>>) -> Self {
+        Provisioned { dev, wires }
+    }
+}
+
+impl<B: Backend> std::ops::Deref for Provisioned<B> {
+    type Target = [Masked<B>];
+    fn deref(&self) -> &[Masked<B>] {
+        &self.wires
+    }
+}
+
+impl<B: Backend> Drop for Provisioned<B> {
+    fn drop(&mut self) {
+        self.wires.iter_mut().for_each(|w| w.wipe(&self.dev));
+    }
+}
+
 /// Length in bytes of the packed `w^` of all parameters.
 pub fn masked_weights_len(program: &Program) -> usize {
     program.params().iter().map(|f| f.packed_bytes() as usize).sum()

@@ -14,7 +14,7 @@ mod tensors;
 use crate::graph::Normalise;
 use crate::{Error, Imported, Result};
 use net::Net;
-pub use tensors::{Seeded, StateDict, Tensors};
+pub use tensors::{Kind, Seeded, StateDict, Tensors};
 
 /// A network of the zoo.
 pub struct Entry {

@@ -22,6 +22,7 @@ mod provision;
 mod samples;
 
 use crate::exit::{ExitCode as Code, Failure, run_guarded};
+use crate::memory::never_dumped;
 use clap::{Parser, Subcommand};
 use output::{Flags, Output};
 use std::io::IsTerminal;
@@ -95,7 +96,8 @@ pub fn main() -> ExitCode {
     };
     let out = Output::new(&cli.flags);
     log_to_stderr(&out);
-    run_guarded(|| rung().and_then(|()| cli.run(&out)).inspect_err(|failure| out.failure(failure)))
+    let run = || never_dumped().and_then(|()| rung()).and_then(|()| cli.run(&out));
+    run_guarded(|| run().inspect_err(|failure| out.failure(failure)))
 }
 
 /// `TWOPLY_CPU`, if it is set, names a rung.

@@ -4,9 +4,9 @@
 //! Exit codes: 15 for files that are missing or unusable as model or data, 16 for what the system refuses.
 
 use crate::exit::{ExitCode, Failure, Phase};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use twoply_nn::data::Pixels;
 use twoply_nn::{Floats, Graph, Images, Input, Labels, Plan, Weights};
@@ -142,12 +142,6 @@ fn listing(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
-/// Appends a line to a private file, which is made if it is not there.
-pub fn append_private(path: &Path, line: &str) -> Result<(), Failure> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-    file.and_then(|mut f| writeln!(f, "{line}")).map_err(|e| Failure::io("write", path.display(), &e))
-}
-
 /// Reads labels: IDX or NPY, also gzipped.
 ///
 /// # Errors
@@ -211,6 +205,22 @@ fn write(path: &Path, bytes: &[u8], existing: Existing, mode: u32) -> Result<(),
             _ => refused("write", path, &e),
         }
     })
+}
+
+/// Appends a line to a file that only this user may read: mode 0600, also where it was there before.
+///
+/// # Errors
+/// 16 when the system refuses.
+pub fn append_private(path: &Path, line: &str) -> Result<(), Failure> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    let run = |mut file: File| -> io::Result<()> {
+        let facts = file.metadata()?;
+        if facts.is_file() && facts.mode() & 0o077 != 0 {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+        }
+        writeln!(file, "{line}")
+    };
+    file.and_then(run).map_err(|e| refused("write", path, &e))
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
@@ -309,6 +319,20 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
         let nowhere = folder.path().join("none").join("w");
         assert_eq!(write_public(&nowhere, b"", Existing::Keep).unwrap_err().code(), ExitCode::System);
+    }
+
+    #[test]
+    fn lines_are_appended_for_this_user_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("coins");
+        append_private(&path, "one").unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        append_private(&path, "two").unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600, "a file of an older version is closed");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+        let failure = append_private(folder.path(), "three").unwrap_err();
+        assert_eq!(failure.code(), ExitCode::Model);
     }
 
     #[test]

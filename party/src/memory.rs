@@ -1,8 +1,26 @@
-//! Peak of this process's anonymous memory (heap and stacks, not mapped key files), by sampling.
+//! This process's memory: kept out of dumps, and its peak (heap and stacks, not mapped key files) by sampling.
 
+use crate::exit::{ExitCode, Failure};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+
+/// Keeps seeds, masks and shares out of core files, for the rest of the process: no core is written whatever kills it, and
+/// no other process of this user may read its memory. To debug, start it under the debugger (`gdb --args twoply ..`), or
+/// attach as root.
+///
+/// # Errors
+/// 16 when the system refuses.
+pub fn never_dumped() -> Result<(), Failure> {
+    let refused = |e| {
+        Failure::new(ExitCode::System, format!("cannot keep this process's memory out of core files: {e}"))
+            .remedy("allow prctl(PR_SET_DUMPABLE) and setrlimit(RLIMIT_CORE) to this process")
+    };
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none).map_err(refused)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(refused)
+}
 
 const EVERY: Duration = Duration::from_millis(20);
 
@@ -49,6 +67,15 @@ fn anonymous() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_stays_out_of_core_files() {
+        never_dumped().unwrap();
+        never_dumped().unwrap();
+        assert_eq!(rustix::process::getrlimit(Resource::Core).current, Some(0));
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        assert!(anonymous().is_some(), "a process may still look at itself");
+    }
 
     #[test]
     fn sees_what_was_allocated_and_freed() {

@@ -113,6 +113,11 @@ mod tests {
         (0..4).for_each(|_| deal.next_gate());
         let dealt = deal.weight(&form);
         assert!((0..2).all(|p| dealt.shares[p] == sides[p].share));
+        // and what a party knew of it can be overwritten
+        let [mut first, _] = sides;
+        assert!(first.additive(&dev).iter().any(|v| *v != 0));
+        first.wipe(&dev);
+        assert!(first.share.is_empty() && first.additive(&dev).is_empty(), "overwritten, and gone");
         let shares = [0, 1].map(|p| dev.pack(&if p == 0 { vec![7u32; 6] } else { x.to_vec() }, 20));
         assert_eq!(join::<u32>([&shares[0], &shares[1]], 6, 20).unwrap()[0], 8);
     }

@@ -160,9 +160,12 @@ impl<'a> Roots<'a> {
         Roots { stream, party, first }
     }
     /// Where they come from.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn stream(&self) -> Stream<'a> {
+    pub fn stream(&self) -> Stream<'a> {
         self.stream
+    }
+    /// Number of the first word.
+    pub fn first(&self) -> usize {
+        self.first
     }
     /// Whose they are.
     #[cfg(feature = "cuda")]

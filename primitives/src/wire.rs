@@ -104,6 +104,13 @@ impl<B: Backend> Masked<B> {
             Arc::new(dev.lin(&[(B::Ring::ONE, &self.value), (minus, &self.share)], self.form.bits))
         })
     }
+    /// Overwrites what this party alone knows of the wire: its share of the mask, and what was computed from it.
+    pub fn wipe(&mut self, dev: &B) {
+        dev.wipe(&mut self.share);
+        if let Some(additive) = self.additive.get_mut().and_then(Arc::get_mut) {
+            dev.wipe(additive);
+        }
+    }
     /// Shape and width of the wire.
     pub fn form(&self) -> &Form {
         &self.form

@@ -103,6 +103,11 @@ impl Proc {
         assert!(sent.is_ok(), "there is no `kill`");
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it runs.
     pub fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

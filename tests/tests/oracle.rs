@@ -2,6 +2,7 @@
 //! another one each time.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use twoply_nn::{Reveal, with_ring};
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::Rounding;
@@ -34,6 +35,7 @@ fn exact(kind: Kind) {
     let json = world.asking("client", &pair, 0..5, &["--batch", "3"]).wait(SOON).json();
     let [_, report] = pair.stop();
     assert_eq!(report["insecure"][0], "insecure-record-coins");
+    assert_eq!(fs::metadata(&coins).unwrap().mode() & 0o777, 0o600, "coins are for this user alone");
     let text = fs::read_to_string(&coins).unwrap();
     let runs: Vec<Coins> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(runs.len(), 3, "pieces of 3, 1 and 1 images");

@@ -32,7 +32,7 @@ use twoply_primitives::gate::{AvgPool, Truncate};
 use twoply_primitives::{Fixed, Local, Window};
 
 /// Most taps that the windows of one pool may have together, per image: the tree of comparisons is held in memory.
-const MAX_TAPS: usize = 1 << 26;
+const MAX_TAPS: usize = 1 << 24;
 /// Most bits cut off by an average pool, where fewer serve as well.
 const MAX_CUT: u32 = 24;
 /// What rounded factors may cost, in ulp; rounding the result costs less than one more.

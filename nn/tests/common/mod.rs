@@ -46,6 +46,12 @@ pub struct Shift<'a> {
     pub runs: &'a [usize],
 }
 
+/// `len` words that only depend on `entropy`.
+pub fn random(entropy: u64, len: usize) -> Vec<u64> {
+    let mut rng = build::Rng(entropy);
+    (0..len).map(|_| rng.next()).collect()
+}
+
 type Coins = Vec<(u32, Vec<u64>)>;
 
 /// Deals, runs one run after the other, checks counters, returns the answers piece by piece.

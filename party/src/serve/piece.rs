@@ -2,7 +2,7 @@
 
 use super::requests::Order;
 use super::state::Party;
-use super::stock::{Stock, Weights};
+use super::stock::Stock;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files;
 use crate::identity::Fingerprint;
@@ -11,7 +11,7 @@ use crate::transport::Link;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
-use twoply_nn::roles::{self, Ran};
+use twoply_nn::roles::{self, Provisioned, Ran};
 use twoply_preprocessing::Leased;
 use twoply_primitives::session::{Prepared, Setup};
 use twoply_primitives::{Backend, Channel, Error, Ring, Session, WallClock};
@@ -23,7 +23,7 @@ pub struct Granted<B: Backend> {
     grant: Grant,
     stock: Arc<Stock<B>>,
     keys: Arc<Leased>,
-    weights: Arc<Weights<B>>,
+    weights: Arc<Provisioned<B>>,
     prepared: Option<Prepared<B>>,
 }
 
@@ -114,7 +114,7 @@ impl<B: Backend> Granted<B> {
         }
         let mut owner = Owner { input: Some(input), orders, keys: true };
         let record = party.config.record_coins.is_some();
-        let ran = roles::run(&party.program, &self.weights.wires, session, (&mut owner, None), record);
+        let ran = roles::run(&party.program, &self.weights, session, (&mut owner, None), record);
         let ran = ran.map_err(|e| self.blame(party, e.into()).during(Phase::Online))?;
         self.count(party, &ran, began)?;
         party.requests.ran(self.job);

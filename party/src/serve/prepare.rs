@@ -164,7 +164,7 @@ impl<B: Backend> Larder<B> {
             gate: 0,
         };
         let mut first = true;
-        let done = roles::prepare(&party.program, &weights.wires, own, |gate, k| {
+        let done = roles::prepare(&party.program, &weights, own, |gate, k| {
             // a device that goes on by itself must not hold up a run with what is asked for here
             if dev.settle().is_err() {
                 return false;

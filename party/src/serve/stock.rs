@@ -5,18 +5,13 @@ use crate::jobs::{Grant, SetState};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use twoply_nn::{Program, roles};
+use twoply_nn::roles::{self, Provisioned};
+use twoply_nn::Program;
 use twoply_preprocessing::{
     Claim, Error, FileLog, KeyDir, KeySet, Layout, Ledger, Pending, PlanDigest, Reservation,
 };
 use twoply_preprocessing::{Leased, Tally};
-use twoply_primitives::{Backend, KeySetId, Masked};
-
-/// The opened weights, on the device.
-pub struct Weights<B: Backend> {
-    /// As wires.
-    pub wires: Vec<Masked<B>>,
-}
+use twoply_primitives::{Backend, KeySetId};
 
 /// One party's half of a key set.
 pub struct Stock<B: Backend> {
@@ -37,7 +32,7 @@ struct Book {
 struct Bound<B: Backend> {
     /// Digest of the file that is there and is the one bound.
     digest: Option<[u8; 32]>,
-    loaded: Option<Arc<Weights<B>>>,
+    loaded: Option<Arc<Provisioned<B>>>,
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -124,7 +119,7 @@ impl<B: Backend> Stock<B> {
         lock(&self.bound).digest
     }
     /// The weights on the device; reads them the first time.
-    pub fn weights(&self, dev: &B, program: &Program) -> Result<Arc<Weights<B>>, Failure> {
+    pub fn weights(&self, dev: &B, program: &Program) -> Result<Arc<Provisioned<B>>, Failure> {
         let mut bound = lock(&self.bound);
         if let Some(weights) = &bound.loaded {
             return Ok(weights.clone());
@@ -138,7 +133,7 @@ impl<B: Backend> Stock<B> {
         };
         let packed = packed.ok_or_else(lost)?;
         let wires = roles::masked_weights(dev, program, self.id(), self.set.weight_seed(), &packed)?;
-        let weights = Arc::new(Weights { wires });
+        let weights = Arc::new(Provisioned::new(dev.clone(), wires));
         bound.loaded = Some(weights.clone());
         Ok(weights)
     }

@@ -30,12 +30,21 @@ pub struct MaxPool {
 }
 
 impl MaxPool {
-    fn tree(&self, x: &Form) -> Result<(Shape, Arc<Tree>)> {
+    /// Extents of the image and of the result.
+    fn extents(&self, x: &Form) -> Result<([usize; 3], [usize; 2])> {
         let &[_, c, h, w] = &x.shape.0[..] else {
             return Err(Error::shape(Self::NAME, format!("wants [batch, c, h, w], got {:?}", x.shape)));
         };
-        let [oh, ow] = self.window.output(h, w)?;
-        Ok((x.shape.with_row(&[c, oh, ow]), tree::of(self.window, [c, h, w], [oh, ow])?))
+        Ok(([c, h, w], self.window.output(h, w)?))
+    }
+    fn tree(&self, x: &Form) -> Result<(Shape, Arc<Tree>)> {
+        let (image, out) = self.extents(x)?;
+        Ok((x.shape.with_row(&[image[0], out[0], out[1]]), tree::of(self.window, image, out)?))
+    }
+    /// Comparisons of every level, per image: what plans and bills need, without the tree.
+    fn sizes(&self, x: &Form) -> Result<Vec<usize>> {
+        let (image, out) = self.extents(x)?;
+        tree::sizes(self.window, image, out)
     }
 
     fn inner(&self, bits: u32) -> (Predicate, Select) {
@@ -52,7 +61,9 @@ impl Gate for MaxPool {
 
     fn output(&self, _: u32, x: &[&Form]) -> Result<Form> {
         let [x] = take(Self::NAME, x)?;
-        Ok(Form { shape: self.tree(x)?.0, bits: x.bits })
+        let ([c, ..], [oh, ow]) = self.extents(x)?;
+        self.sizes(x)?;
+        Ok(Form { shape: x.shape.with_row(&[c, oh, ow]), bits: x.bits })
     }
 
     fn ideal<R: Ring>(&self, forms: &[&Form], x: &[&[R]], _: Coins) -> Vec<R> {
@@ -121,8 +132,8 @@ impl Gate for MaxPool {
     fn cost(&self, _: u32, x: &[&Form]) -> Result<Cost> {
         let [x] = take(Self::NAME, x)?;
         let mut cost = Cost::default();
-        for level in self.tree(x)?.1.iter() {
-            let form = Form { shape: x.shape.with_row(&[level.a.len()]), bits: x.bits };
+        for pairs in self.sizes(x)? {
+            let form = Form { shape: x.shape.with_row(&[pairs]), bits: x.bits };
             self.inner(x.bits).0.bill(&mut cost, form.len());
             cost.parts.push(self.part(form.len(), x.bits));
             cost.result(&form);

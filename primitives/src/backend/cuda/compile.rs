@@ -183,15 +183,23 @@ fn cache() -> Option<PathBuf> {
     private(&dir).then_some(dir)
 }
 
+/// Whom this process acts for. Not the owner of `/proc/self`: that is root while the process may not be dumped.
+#[cfg(unix)]
+fn user() -> Option<u32> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let ids = status.lines().find_map(|l| l.strip_prefix("Uid:"))?;
+    // real, effective, saved, of the file system
+    ids.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Whether nobody else can write to a folder: what lies there is run.
 fn private(dir: &std::path::Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::{MetadataExt, PermissionsExt};
-        let mine = |path: &std::path::Path| std::fs::metadata(path).map(|m| m.uid());
-        let mode = std::fs::metadata(dir).map(|m| m.permissions().mode());
-        // files of this process have its owner
-        mode.is_ok_and(|mode| mode & 0o022 == 0) && mine(dir).ok() == mine("/proc/self".as_ref()).ok()
+        let closed = |m: &std::fs::Metadata| m.permissions().mode() & 0o022 == 0;
+        let mine = |m: &std::fs::Metadata| user().is_some_and(|me| m.uid() == me);
+        std::fs::metadata(dir).is_ok_and(|m| closed(&m) && mine(&m))
     }
     #[cfg(not(unix))]
     {

@@ -1,6 +1,7 @@
 //! Which values a MaxPool compares: the levels of the trees of all windows of an image.
 
 use crate::{Error, Result, Window};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// One level: places of `a` and of `b` among the image and the results of all levels before, concatenated.
@@ -42,6 +43,54 @@ pub fn of(window: Window, image: [usize; 3], out: [usize; 2]) -> Result<Arc<Tree
     Ok(tree)
 }
 
+/// Comparisons of every level of that tree, from how many taps the windows have: rows times columns of each.
+pub fn sizes(window: Window, [c, h, w]: [usize; 3], [oh, ow]: [usize; 2]) -> Result<Vec<usize>> {
+    let (rows, columns) = (taps(&window, 0, h, oh), taps(&window, 1, w, ow));
+    let mut windows: BTreeMap<usize, usize> = BTreeMap::new();
+    for (r, n) in &rows {
+        for (k, m) in &columns {
+            *windows.entry(r * k).or_default() += n * m * c;
+        }
+    }
+    let (Some(least), Some(most)) = (windows.keys().next(), windows.keys().last()) else {
+        return Err(Error::shape("max-pool", "no window"));
+    };
+    if *least == 0 {
+        return Err(Error::shape("max-pool", "a window lies in the padding altogether"));
+    }
+    let mut live: Vec<(usize, usize)> = windows.iter().map(|(taps, count)| (*taps, *count)).collect();
+    let level = |left: u32| -> usize {
+        let merge = |(taps, count): &mut (usize, usize)| {
+            let pairs = match (left, *taps) {
+                (0, 1) => 1,
+                (_, taps) => taps.saturating_sub(1 << left),
+            };
+            *taps = (*taps - pairs).max(1);
+            pairs * *count
+        };
+        live.iter_mut().map(merge).sum()
+    };
+    Ok((0..depth(*most)).rev().map(level).collect())
+}
+
+/// Along one axis: how many taps windows have, and how many windows have as many.
+fn taps(window: &Window, axis: usize, size: usize, out: usize) -> BTreeMap<usize, usize> {
+    let (k, s, d, pad) = (window.kernel[axis], window.stride[axis], window.dilation[axis], window.pad[axis]);
+    let mut counts = BTreeMap::new();
+    for o in 0..out {
+        // tap i lies at o s + i d - pad
+        let first = pad.saturating_sub(o * s).div_ceil(d);
+        let end = (size + pad).saturating_sub(o * s).div_ceil(d).min(k);
+        *counts.entry(end.saturating_sub(first)).or_default() += 1;
+    }
+    counts
+}
+
+/// Levels for windows of at most so many taps.
+fn depth(most: usize) -> u32 {
+    (most.max(2) - 1).ilog2() + 1
+}
+
 fn build(window: Window, [c, h, w]: [usize; 3], [oh, ow]: [usize; 2]) -> Result<Tree> {
     let mut live: Vec<Vec<usize>> = (0..c * oh * ow)
         .map(|o| {
@@ -53,9 +102,8 @@ fn build(window: Window, [c, h, w]: [usize; 3], [oh, ow]: [usize; 2]) -> Result<
         return Err(Error::shape("max-pool", "a window lies in the padding altogether"));
     }
     let most = live.iter().map(Vec::len).max().unwrap_or(1);
-    let depth = (most.max(2) - 1).ilog2() + 1;
     let (mut levels, mut next) = (vec![], c * h * w);
-    for left in (0..depth).rev() {
+    for left in (0..depth(most)).rev() {
         let (mut a, mut b) = (vec![], vec![]);
         for window in &mut live {
             // merge as few as needed to finish in the levels left; one alone is compared with itself at the end
@@ -73,4 +121,35 @@ fn build(window: Window, [c, h, w]: [usize; 3], [oh, ow]: [usize; 2]) -> Result<
         levels.push(Level { a: a.into(), b: b.into() });
     }
     Ok(levels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_the_tree() {
+        let mut met = 0;
+        for (kernel, stride, dilation) in
+            (1..5).flat_map(|k| (1..4).flat_map(move |s| (1..3).map(move |d| (k, s, d))))
+        {
+            for pad in [[0; 4], [1; 4], [2, 0, 1, 0], [0, 3, 0, 2]] {
+                let window =
+                    Window { kernel: [kernel, 3], stride: [stride, 2], pad, dilation: [dilation, 1] };
+                for image in [[1, 5, 6], [3, 4, 9]] {
+                    let Ok(out) = window.output(image[1], image[2]) else { continue };
+                    match (sizes(window, image, out), build(window, image, out)) {
+                        (Ok(sizes), Ok(tree)) => {
+                            let levels: Vec<usize> = tree.iter().map(|l| l.a.len()).collect();
+                            assert_eq!(sizes, levels, "{window:?} on {image:?}");
+                            met += 1;
+                        }
+                        (Err(a), Err(b)) => assert_eq!(a.to_string(), b.to_string()),
+                        (a, b) => panic!("{window:?} on {image:?}: {a:?}, {}", b.is_ok()),
+                    }
+                }
+            }
+        }
+        assert!(met > 100, "{met} windows");
+    }
 }
