@@ -36,7 +36,7 @@ struct Place {
     #[arg(long, value_name = "DIR")]
     keys: PathBuf,
     /// Which party: 0 or 1
-    #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
+    #[arg(long = "role", alias = "party", value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
     party: u8,
 }
 

@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Which party: 0 or 1
-    #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
+    #[arg(long, alias = "party", value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
     role: Option<u8>,
     /// Folder of this party's key sets
     #[arg(long, value_name = "DIR")]

@@ -18,7 +18,7 @@ use twoply_primitives::PartyId;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Which party: 0 or 1
-    #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
+    #[arg(long = "role", alias = "party", value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
     party: u8,
     /// The plan, the same file at all machines
     #[arg(long, value_name = "PLAN.json")]
