@@ -3,6 +3,7 @@
 use crate::binary::twoply;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
@@ -33,11 +34,21 @@ pub struct Ended {
 impl Proc {
     /// Starts `twoply` with these arguments and nothing of the environment's `TWOPLY_*`.
     pub fn start<S: AsRef<OsStr>>(name: &str, args: &[S]) -> Proc {
+        Proc::start_in(Path::new("."), name, args)
+    }
+
+    /// The same in a folder.
+    pub fn start_in<S: AsRef<OsStr>>(folder: &Path, name: &str, args: &[S]) -> Proc {
         let mut command = Command::new(twoply());
         for (key, _) in std::env::vars_os().filter(|(k, _)| k.to_string_lossy().starts_with("TWOPLY_")) {
             command.env_remove(key);
         }
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(args)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let (tell, lines) = channel();
         let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));

@@ -19,6 +19,10 @@ const ENOUGH: u32 = 10;
 /// finds for rings of 32 and 64 bits the most fraction bits with which every layer fits with the
 /// margin. Shows the inequality that proves it for each layer, and the `twoply plan` line.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  twoply calibrate digits.graph.json --weights digits.weights.safetensors --samples \
+    examples/digits/calibration-images.idx"
+)]
 pub struct Args {
     /// The graph, from `twoply import`
     #[arg(value_name = "GRAPH.json")]

@@ -22,6 +22,10 @@ use twoply_nn::{Labels, Plan, with_ring};
 /// Reads IDX, NPY, PNG or CIFAR-10 files (also gzipped, or a folder of them), masks them for both parties and prints one
 /// label a line. With --weights (for owners of both data and model) the plain network runs beside it.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  twoply infer digits.plan.json --images examples/digits/digits-images.idx --p0 \
+    p0.example:7700 --p0-key tp1-P0 --p1 p1.example:7700 --p1-key tp1-P1"
+)]
 pub struct Args {
     /// The plan, the same file at all machines
     #[arg(value_name = "PLAN.json")]

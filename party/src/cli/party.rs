@@ -25,6 +25,10 @@ use twoply_primitives::{PartyId, with_device};
 /// Serves inferences to the listed clients until SIGTERM or Ctrl-C; then finishes the job at hand and prints its report.
 /// P1 calls P0. Everything may stand in a configuration file (docs/party.toml) or in TWOPLY_* variables instead; flags win.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  twoply party digits.plan.json --role 0 --keys keys/p0 --listen 0.0.0.0:7700 --peer-key \
+    tp1-P1 --client tp1-CLIENT --owner tp1-OWNER"
+)]
 pub struct Args {
     /// The plan, the same file at all machines
     #[arg(value_name = "PLAN.json")]
