@@ -81,7 +81,9 @@ fn the_recipe_for_two_servers_runs_as_written() {
     let all = ["id", "import", "plan", "deal", "party", "party", "provision", "infer", "doctor"];
     assert_eq!(verbs, all, "the recipe's steps");
     parties.iter().for_each(Proc::terminate);
-    parties.into_iter().for_each(|party| drop(party.wait(SOON).is(0)));
+    for party in parties {
+        party.wait(SOON).is(0);
+    }
 }
 
 /// Makes an identity; its fingerprint.

@@ -1,14 +1,14 @@
 //! What a soak reached, as a table and as JSON.
 
 use super::record::{Blow, Fate, Record, Verb};
-use super::verdict::{self, Fault};
+use super::verdict::{self, Fault, Rule};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use twoply_party::exit::ExitCode;
 
-/// How many faults are shown; all are counted.
-const SHOWN: usize = 20;
+/// How many faults of a rule are shown; all are counted.
+const SHOWN: usize = 4;
 
 /// The figures of a soak.
 #[derive(Clone, Debug, Serialize)]
@@ -61,7 +61,7 @@ pub struct Summary {
     pub burnt_bound: u64,
     /// Broken rules, how often each.
     pub faults: BTreeMap<String, u64>,
-    /// The first of them.
+    /// The first of each.
     pub first_faults: Vec<Fault>,
 }
 
@@ -104,13 +104,24 @@ impl Summary {
             burnt,
             burnt_bound,
             faults: count(faults.iter().map(|fault| name(fault.rule))),
-            first_faults: faults.into_iter().take(SHOWN).collect(),
+            first_faults: first(faults),
         }
     }
     /// One line of JSON.
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("figures are JSON")
     }
+}
+
+/// The first faults of each rule.
+fn first(faults: Vec<Fault>) -> Vec<Fault> {
+    let mut shown: BTreeMap<Rule, usize> = BTreeMap::new();
+    let few = |fault: &Fault| {
+        let n = shown.entry(fault.rule).or_default();
+        *n += 1;
+        *n <= SHOWN
+    };
+    faults.into_iter().filter(few).collect()
 }
 
 fn count(names: impl Iterator<Item = String>) -> BTreeMap<String, u64> {

@@ -32,6 +32,8 @@ pub enum Rule {
     Downtime,
     /// A failure that does not name the lost party.
     Nameless,
+    /// The loss of a party told as something else: neither that it was lost nor that it stopped.
+    WrongKind,
     /// A failure while no party was lost.
     Unprovoked,
     /// A failure that was told as a mistake in the program.
@@ -124,9 +126,11 @@ fn failure(record: &Record, run: &Run) -> Option<Fault> {
     if code == ExitCode::KeysSpent as i32 {
         return told(Rule::GrantedTwice, "was refused for spent keys");
     }
+    let loss = [ExitCode::Unreachable as i32, ExitCode::PeerFailed as i32];
     match record.causes(run.from, run.to) {
         lost if lost.is_empty() => told(Rule::Unprovoked, &format!("failed ({code}) while both parties ran")),
         lost if !names(&run.said, &lost) => told(Rule::Nameless, &format!("failed ({code})")),
+        _ if !loss.contains(&code) => told(Rule::WrongKind, &format!("failed ({code})")),
         _ => None,
     }
 }
@@ -233,13 +237,14 @@ fn spent(record: &Record) -> Vec<Fault> {
 }
 
 /// Images spent without an answer, and the most there may be: each loss of a party costs what it had reserved and the
-/// request under way, each owner that did not finish what it had asked for and was not answered.
+/// request under way, each owner that did not finish what it had asked for and was not answered, unless it was refused.
 pub fn burnt(record: &Record) -> (u64, u64) {
     let spent = |sets: &[Set]| sets.iter().map(|s| s.spent).sum::<u64>();
     let spent = record.sets.iter().map(|sets| spent(sets)).max().unwrap_or(0);
     let largest = record.runs.iter().map(|run| run.batch).max().unwrap_or(0);
     let losses = record.outages.iter().filter(|o| o.blow != Blow::Suspend).count() as u64;
-    let unfinished = record.runs.iter().filter(|run| run.fate != Fate::Exit(0));
+    let done = [Fate::Exit(0), Fate::Exit(ExitCode::KeysMissing as i32)];
+    let unfinished = record.runs.iter().filter(|run| !done.contains(&run.fate));
     let lost: u64 = unfinished.map(|run| run.wanted.len().saturating_sub(run.answers.len()) as u64).sum();
     (spent.saturating_sub(record.images()), losses * (largest.max(RESERVED) + largest) + lost)
 }

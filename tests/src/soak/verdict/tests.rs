@@ -135,6 +135,8 @@ fn failures_without_a_name_or_a_cause() {
     assert_eq!(broken(said("error: P1; please report it")), [Rule::Internal]);
     let alone = |r: &mut Record| r.runs.push(failed(31.0, 32.0, 4, "error: P1 was lost"));
     assert_eq!(broken(alone), [Rule::Unprovoked]);
+    let other = |r: &mut Record| r.runs[1] = failed(19.0, 24.0, 6, "error: P1 has another key set");
+    assert_eq!(broken(other), [Rule::WrongKind]);
     let provision = |r: &mut Record| {
         r.runs.push(Run { verb: Verb::Provision, wanted: vec![], ..failed(21.0, 22.0, 4, "error: lost") });
     };
