@@ -38,7 +38,7 @@ mod tests {
     fn every_verb_is_in_a_group() {
         let mut command = Cli::command();
         let help = command.render_long_help().to_string();
-        for verb in command.get_subcommands() {
+        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
             let listed = GROUPS.iter().any(|(_, verbs)| verbs.contains(&verb.get_name()));
             assert!(listed, "`{}` is in no group", verb.get_name());
             let about = verb.get_about().map(ToString::to_string).unwrap_or_default();

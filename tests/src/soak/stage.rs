@@ -203,12 +203,12 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// What an owner's record says: lines `key-set first end`; others are no grants.
+/// What an owner's record says: lines that begin `key-set first end`; others are no grants.
 fn granted(world: &World, home: &str) -> Vec<Granted> {
     let text = std::fs::read_to_string(world.path(&format!("{home}/seen"))).unwrap_or_default();
     let line = |line: &str| {
         let parts: Vec<&str> = line.split(' ').collect();
-        let [set, first, end] = parts[..] else { return None };
+        let [set, first, end, ..] = parts[..] else { return None };
         Some(Granted { set: set.into(), first: first.parse().ok()?, end: end.parse().ok()? })
     };
     text.lines().filter_map(line).collect()
