@@ -26,6 +26,8 @@ pub struct Settings {
     pub pause: [Duration; 2],
     /// Kills of parties that it must reach.
     pub least_kills: u64,
+    /// Seconds from the loss of a party within which everybody must have an answer or an error.
+    pub slowest: f64,
     /// Images of a key set.
     pub set: u64,
     /// Images of a segment.
@@ -42,17 +44,19 @@ impl Settings {
             seed,
             pause: [Duration::from_secs(4), Duration::from_secs(8)],
             least_kills: 4 * minutes,
+            slowest: verdict::SLOWEST,
             set: 3000,
             segment: 250,
             owners: 5,
         }
     }
-    /// A soak of seconds, for a test.
+    /// A soak of seconds, for a test: how fast its machine is is no matter of it.
     pub fn short(seed: u64) -> Settings {
         Settings {
             time: Duration::from_secs(15),
             pause: [Duration::from_millis(1500), Duration::from_millis(2500)],
             least_kills: 3,
+            slowest: f64::INFINITY,
             set: 400,
             segment: 100,
             owners: 3,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use twoply_party::exit::ExitCode;
 
 /// When an owner's process counts as hung.
-const HUNG: Duration = Duration::from_secs(120);
+const HUNG: Duration = crate::SOON;
 
 /// How often an owner may fail after the last blow before it counts as locked out.
 const LAST: usize = 3;

@@ -8,10 +8,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// How long a party may take to end after SIGTERM.
-const STOP: Duration = Duration::from_secs(30);
+const STOP: Duration = crate::SOON;
 
 /// When a party that has said nothing of its peer counts as back, for want of a word.
-const MUTE: Duration = Duration::from_secs(15);
+const MUTE: Duration = Duration::from_secs(60);
 
 /// A party's process, or its absence.
 #[derive(Default)]

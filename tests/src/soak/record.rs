@@ -123,6 +123,8 @@ pub struct Record {
     pub seconds: f64,
     /// Kills of parties that it was to reach.
     pub least_kills: u64,
+    /// Seconds from the loss of a party within which everybody must have an answer or an error.
+    pub slowest: f64,
     /// Every outage of a party.
     pub outages: Vec<Outage>,
     /// Every end of a party's process.

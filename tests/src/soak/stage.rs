@@ -78,6 +78,7 @@ impl<'a> Stage<'a> {
             seed: settings.seed,
             seconds: settings.time.as_secs_f64(),
             least_kills: settings.least_kills,
+            slowest: settings.slowest,
             ..Record::default()
         };
         Stage {

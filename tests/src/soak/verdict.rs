@@ -5,7 +5,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use twoply_party::exit::ExitCode;
 
-/// Seconds from the loss of a party within which everybody must have an answer or an error.
+/// Seconds from the loss of a party within which everybody must have an answer or an error, in a soak of minutes.
 pub const SLOWEST: f64 = 30.0;
 
 /// Seconds after a party's return within which its loss may still make something fail: links that have not noticed.
@@ -185,7 +185,7 @@ pub fn slowest(record: &Record) -> Option<(f64, &Run)> {
 }
 
 fn slow(record: &Record) -> Option<Fault> {
-    let (took, run) = slowest(record).filter(|(took, _)| *took > SLOWEST)?;
+    let (took, run) = slowest(record).filter(|(took, _)| *took > record.slowest)?;
     Some(fault(Rule::Slow, run.to, format!("{} heard nothing for {took:.1} s after a loss", run.owner)))
 }
 

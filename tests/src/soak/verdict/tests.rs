@@ -35,6 +35,7 @@ fn good() -> Record {
         seed: 1,
         seconds: 60.0,
         least_kills: 1,
+        slowest: SLOWEST,
         outages: vec![
             Outage { party: 1, blow: Blow::Kill, from: 20.0, until: 23.0 },
             Outage { party: 0, blow: Blow::Stop, from: 58.0, until: 59.0 },
