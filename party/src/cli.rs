@@ -9,6 +9,7 @@ mod deal;
 mod demo;
 mod device;
 mod doctor;
+mod groups;
 mod id;
 mod import;
 mod infer;
@@ -36,6 +37,7 @@ use twoply_primitives::backend::Isa;
 /// long as the two do not join forces.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "twoply", version, max_term_width = 100)]
+#[command(help_template = groups::template(&Verb::augment_subcommands(clap::Command::new("twoply"))))]
 pub struct Cli {
     #[command(flatten)]
     flags: Flags,
@@ -139,6 +141,41 @@ mod tests {
     #[test]
     fn the_grammar_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Every verb's help ends with an example, which the parser takes.
+    #[test]
+    fn every_verb_shows_one_example_that_parses() {
+        fn look(command: &mut clap::Command, path: &str) {
+            for verb in command.get_subcommands_mut().filter(|verb| verb.get_name() != "help") {
+                let path = format!("{path} {}", verb.get_name());
+                let help = verb.render_long_help().to_string();
+                let example = help.split("Example:\n").nth(1).and_then(|rest| rest.lines().next());
+                let example = example.unwrap_or_else(|| panic!("no example in the help of `{path}`")).trim();
+                assert!(format!("{example} ").starts_with(&format!("{path} ")), "`{path}`: {example}");
+                if let Err(e) = Cli::try_parse_from(example.split(' ')) {
+                    panic!("{example}: {e}");
+                }
+                assert!(!help.contains("To try it out"), "the groups belong to `twoply --help` alone");
+                look(verb, &path);
+            }
+        }
+        look(&mut Cli::command(), "twoply");
+    }
+
+    #[test]
+    fn a_party_is_named_by_one_word() {
+        for flag in ["--role", "--party"] {
+            for line in ["twoply party plan.json", "twoply keys ls --keys k", "twoply keys gc --keys k"] {
+                let words = line.split(' ').chain([flag, "0"]);
+                assert!(Cli::try_parse_from(words).is_ok(), "{line} {flag} 0");
+            }
+        }
+        fn look(command: &mut clap::Command) {
+            assert!(!command.render_long_help().to_string().contains("--party"), "{}", command.get_name());
+            command.get_subcommands_mut().for_each(look);
+        }
+        look(&mut Cli::command());
     }
 
     /// Whoever runs `ps` reads the arguments.

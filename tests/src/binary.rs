@@ -10,7 +10,10 @@ pub fn twoply() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let test = std::env::current_exe().expect("a test knows where it is");
-        let profile = test.parent().and_then(Path::parent).expect("deps lies in the profile's folder");
+        let folder = test.parent().expect("a program lies in a folder");
+        // Tests lie in a folder of their own, programs beside `twoply`.
+        let profile = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+        let profile = profile.expect("deps lies in the profile's folder");
         let path = profile.join("twoply");
         if modified(&path).is_none_or(|built| built < sources()) {
             build(profile);

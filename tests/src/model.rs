@@ -73,6 +73,15 @@ pub fn idx(images: std::ops::Range<usize>) -> Vec<u8> {
     [&all[..4], &count, &all[8..16], &all[16 + 64 * images.start..16 + 64 * images.end]].concat()
 }
 
+/// Bytes of an IDX file with these images, in this order.
+pub fn idx_of(images: &[usize]) -> Vec<u8> {
+    let all = read("digits-images.idx");
+    let count = (images.len() as u32).to_be_bytes();
+    let mut bytes = [&all[..4], &count, &all[8..16]].concat();
+    images.iter().for_each(|image| bytes.extend_from_slice(&all[16 + 64 * image..][..64]));
+    bytes
+}
+
 impl Digits {
     /// A plan of this kind.
     pub fn plan(&self, kind: Kind) -> Plan {

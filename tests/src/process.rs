@@ -2,7 +2,8 @@
 
 use crate::binary::twoply;
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
@@ -12,13 +13,13 @@ use std::time::{Duration, Instant};
 pub struct Proc {
     name: String,
     child: Child,
-    out: Option<JoinHandle<String>>,
+    out: Option<JoinHandle<(String, Vec<Instant>)>>,
     err: Option<JoinHandle<String>>,
     lines: Receiver<String>,
 }
 
 /// How a process ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Ended {
     /// Exit code; `None` when it was killed.
     pub code: Option<i32>,
@@ -26,23 +27,39 @@ pub struct Ended {
     pub out: String,
     /// Standard error.
     pub err: String,
+    /// When each line of standard output came.
+    pub told: Vec<Instant>,
 }
 
 impl Proc {
     /// Starts `twoply` with these arguments and nothing of the environment's `TWOPLY_*`.
     pub fn start<S: AsRef<OsStr>>(name: &str, args: &[S]) -> Proc {
+        Proc::start_in(Path::new("."), name, args)
+    }
+
+    /// The same in a folder.
+    pub fn start_in<S: AsRef<OsStr>>(folder: &Path, name: &str, args: &[S]) -> Proc {
         let mut command = Command::new(twoply());
         for (key, _) in std::env::vars_os().filter(|(k, _)| k.to_string_lossy().starts_with("TWOPLY_")) {
             command.env_remove(key);
         }
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(args)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let (tell, lines) = channel();
-        let (mut stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+        let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
         let out = std::thread::spawn(move || {
-            let mut text = String::new();
-            stdout.read_to_string(&mut text).expect("output is text");
-            text
+            let (mut text, mut told) = (String::new(), vec![]);
+            for line in BufReader::new(stdout).lines() {
+                text.push_str(&line.expect("output is text"));
+                text.push('\n');
+                told.push(Instant::now());
+            }
+            (text, told)
         });
         let err = std::thread::spawn(move || {
             let mut all = String::new();
@@ -79,15 +96,30 @@ impl Proc {
                 None => std::thread::sleep(Duration::from_millis(10)),
             }
         };
-        let _ = self.child.kill();
-        let join = |t: Option<JoinHandle<String>>| t.map_or(String::new(), |t| t.join().expect("it reads"));
-        let (out, err) = (join(self.out.take()), join(self.err.take()));
-        let Some(status) = status else {
-            panic!("{} still runs after {within:?}; it said:\n{err}", self.name)
-        };
-        let ended = Ended { code: status.code(), out, err };
+        let ended = self.finish();
+        if status.is_none() {
+            panic!("{} still runs after {within:?}; it said:\n{}", self.name, ended.err)
+        }
         assert!(!ended.err.contains("a mistake in twoply"), "{}: {}", self.name, ended.err);
         ended
+    }
+
+    /// How it ended, or that it was killed after `within` (then without an exit code). Judges nothing.
+    pub fn finish_within(&mut self, within: Duration) -> Ended {
+        let until = Instant::now() + within;
+        while self.runs() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.finish()
+    }
+
+    /// How it ended, if it has; otherwise it is killed first. Judges nothing.
+    pub fn finish(&mut self) -> Ended {
+        let _ = self.child.kill(); // it may have ended by itself
+        let code = self.child.wait().ok().and_then(|status| status.code());
+        let (out, told) = self.out.take().map(|t| t.join().expect("it reads")).unwrap_or_default();
+        let err = self.err.take().map(|t| t.join().expect("it reads")).unwrap_or_default();
+        Ended { code, out, err, told }
     }
 
     /// `kill -9`.
@@ -98,14 +130,24 @@ impl Proc {
 
     /// Asks it to stop.
     pub fn terminate(&self) {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).stderr(Stdio::null()).status();
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal, by name: `TERM`, `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) {
+        let (flag, id) = (format!("-{name}"), self.child.id().to_string());
+        let sent = Command::new("kill").args([&flag, &id]).stderr(Stdio::null()).status();
         assert!(sent.is_ok(), "there is no `kill`");
     }
 
     /// Its number.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether it has said a line with `text` on standard error; does not wait, and forgets the lines before.
+    pub fn has_said(&self, text: &str) -> bool {
+        self.lines.try_iter().any(|line| line.contains(text))
     }
 
     /// Whether it runs.

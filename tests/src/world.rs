@@ -28,17 +28,17 @@ impl World {
     /// A world with a plan, without keys.
     pub fn new(kind: Kind) -> World {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut keys = vec![];
-        for home in HOMES {
-            let home = dir.path().join(home);
-            fs::create_dir(&home).expect("a home");
-            let identity = Identity::create(&home.join("identity.key")).expect("an identity");
-            keys.push(identity.fingerprint().to_string());
-        }
-        let world = World { dir, plan: digits().plan(kind), keys };
+        let mut world = World { dir, plan: digits().plan(kind), keys: vec![] };
+        world.keys = HOMES.map(|home| world.home(home)).into();
         world.write("plan.json", world.plan.to_json().expect("a plan").as_bytes());
         world.write("weights", &digits().weights_file());
         world
+    }
+    /// Makes a home with an identity; its fingerprint.
+    pub fn home(&self, name: &str) -> String {
+        let home = self.dir.path().join(name);
+        fs::create_dir(&home).expect("a home");
+        Identity::create(&home.join("identity.key")).expect("an identity").fingerprint().to_string()
     }
     /// A world with keys for `images` in segments of `segment`.
     pub fn dealt(kind: Kind, images: u64, segment: u32) -> World {

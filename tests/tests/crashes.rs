@@ -133,7 +133,7 @@ fn a_dealer_that_is_killed() {
     assert!(json["dealt"].as_u64() < Some(100), "some were there already: {json}");
     for me in ["0", "1"] {
         let (keys, plan) = (world.path(&format!("keys/p{me}")), world.path("plan.json"));
-        let args = ["keys", "verify", "--keys", &keys, "--party", me, "--plan", &plan, "--format", "json"];
+        let args = ["keys", "verify", "--keys", &keys, "--role", me, "--plan", &plan, "--format", "json"];
         twoply_tests::Proc::start("verify", &args).wait(SOON).is(0);
     }
     let pair = world.parties();

@@ -14,6 +14,7 @@ use clap::ValueEnum;
 ///
 /// networks: networks of the zoo as real processes over the (first) --link, with made-up weights on images of noise.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example:\n  twoply bench --table links")]
 pub struct Args {
     /// What to measure
     #[arg(long, value_enum, value_name = "TABLE")]

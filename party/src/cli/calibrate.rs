@@ -15,6 +15,10 @@ use twoply_nn::{Error, Fit, Graph, Weights, fit};
 /// finds for rings of 32 and 64 bits the most fraction bits with which every layer fits with the
 /// margin. Shows the inequality that proves it for each layer, and the `twoply plan` line.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  twoply calibrate digits.graph.json --weights digits.weights.safetensors --samples \
+    examples/digits/calibration-images.idx"
+)]
 pub struct Args {
     /// The graph, from `twoply import`
     #[arg(value_name = "GRAPH.json")]

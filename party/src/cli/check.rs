@@ -20,6 +20,10 @@ use twoply_nn::{Accuracy, Error, Graph, Plan, Weights, with_ring};
 /// parties hold between layers is never opened: they are compared at the output, which must equal
 /// fixed point bit for bit.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  twoply check digits.graph.json --weights digits.weights.safetensors --samples \
+    examples/digits/calibration-images.idx"
+)]
 pub struct Args {
     /// The graph, from `twoply import`
     #[arg(value_name = "GRAPH.json")]

@@ -20,6 +20,7 @@ use twoply_preprocessing::{Cut, SeedSource};
 /// and --p1, delivers them over the network and keeps nothing. The dealer must not be one of the parties: whoever
 /// holds both halves can read everything masked with them.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example:\n  twoply deal digits.plan.json --images 1000 --out keys")]
 pub struct Args {
     /// The plan, the same file at all machines
     #[arg(value_name = "PLAN.json")]

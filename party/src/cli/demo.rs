@@ -22,6 +22,7 @@ const SAMPLES: &[u8] = include_bytes!("../../../examples/digits/calibration-imag
 /// (and --labels): any importable network and its data. Fails unless private and plain labels agree, and unless the counters
 /// are what the plan promised.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example:\n  twoply demo --limit 50 --link wan")]
 pub struct Args {
     /// ONNX model [default: the digits network of this program]
     #[arg(long, value_name = "FILE", group = "network", requires_all = ["images", "samples"])]

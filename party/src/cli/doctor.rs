@@ -18,6 +18,10 @@ use std::sync::Arc;
 /// link of their own: no job is disturbed and no key is spent. They answer keys that they list: run it on the machine of a
 /// client, of the model owner or of the other party. Ends with the exit code of the first failure; warnings are none.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  twoply doctor --plan digits.plan.json --p0 p0.example:7700 --p0-key tp1-P0 --p1 \
+    p1.example:7700 --p1-key tp1-P1"
+)]
 pub struct Args {
     /// The plan: parties must run the same
     #[arg(long, value_name = "PLAN.json")]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// A machine is known to others by the fingerprint of its key. The key never leaves its file
 /// (identity.key in the home folder, mode 0600) and is never overwritten.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example:\n  twoply id --new")]
 pub struct Args {
     /// Key file [default: identity.key in the home folder]
     #[arg(long, value_name = "FILE")]

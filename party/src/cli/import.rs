@@ -19,6 +19,9 @@ use zeroize::Zeroizing;
 /// NAME.weights.safetensors, which stays with the model owner (mode 0600). A model that cannot be
 /// taken as it is fails with everything that stands in the way.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  twoply import examples/digits/digits.onnx --scale 1/16 --mean 0.3125 --std 0.5"
+)]
 pub struct Args {
     /// The model, as torch.onnx.export writes it
     #[arg(value_name = "MODEL.onnx", required_unless_present = "zoo")]

@@ -27,6 +27,10 @@ use twoply_nn::{Labels, Meaning, Plan, with_ring};
 /// label a line; for one score its class and the score, and for outputs that are no classes their values. Images beyond the
 /// plan's samples, or on another scale, are refused before anybody is called. With --weights (for owners of both data and model) the plain network runs beside it.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  twoply infer digits.plan.json --images examples/digits/digits-images.idx --p0 \
+    p0.example:7700 --p0-key tp1-P0 --p1 p1.example:7700 --p1-key tp1-P1"
+)]
 pub struct Args {
     /// The plan, the same file at all machines
     #[arg(value_name = "PLAN.json")]

@@ -13,6 +13,7 @@ use twoply_primitives::{KeySetId, PartyId};
 
 /// List, verify, clean or receive a party's keys
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example:\n  twoply keys ls --keys keys/p0 --role 0")]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -21,10 +22,13 @@ pub struct Args {
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Verb {
     /// List key sets: images dealt, spent, burnt and left, sizes, segments
+    #[command(after_help = "Example:\n  twoply keys ls --keys keys/p0 --role 0")]
     Ls(Place),
     /// Read every unspent segment to the last tile; exit 9 with every file that is damaged
+    #[command(after_help = "Example:\n  twoply keys verify --keys keys/p0 --role 0 --plan digits.plan.json")]
     Verify(Checked),
     /// Erase segments whose images are all spent, and what killed writers left
+    #[command(after_help = "Example:\n  twoply keys gc --keys keys/p0 --role 0")]
     Gc(Place),
     /// Take keys from a dealer over the network, then end
     Receive(receive::Args),
@@ -36,7 +40,7 @@ struct Place {
     #[arg(long, value_name = "DIR")]
     keys: PathBuf,
     /// Which party: 0 or 1
-    #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
+    #[arg(long = "role", alias = "party", value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
     party: u8,
 }
 

@@ -26,6 +26,10 @@ use twoply_primitives::{PartyId, with_device};
 /// report. The other party may come, go and come back. Key sets that are put into the folder are taken while it runs.
 /// P1 calls P0. Everything may stand in a configuration file (docs/party.toml) or in TWOPLY_* variables instead; flags win.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  twoply party digits.plan.json --role 0 --keys keys/p0 --listen 0.0.0.0:7700 --peer-key \
+    tp1-P1 --client tp1-CLIENT --owner tp1-OWNER"
+)]
 pub struct Args {
     /// The plan, the same file at all machines
     #[arg(value_name = "PLAN.json")]
@@ -34,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Which party: 0 or 1
-    #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
+    #[arg(long, alias = "party", value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
     role: Option<u8>,
     /// Folder of this party's key sets
     #[arg(long, value_name = "DIR")]

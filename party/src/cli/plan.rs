@@ -29,6 +29,10 @@ use twoply_nn::{Floats, Graph, Images, Imported, Meaning, Options, Plan, calibra
 /// ring, and writes the plan that both parties, the dealer and the data owner share. Shows, for each
 /// gate, comparisons, key bytes, bytes sent and rounds.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  twoply plan digits.graph.json --weights digits.weights.safetensors --samples \
+    examples/digits/calibration-images.idx"
+)]
 pub struct Args {
     /// The graph, from `twoply import`
     #[arg(value_name = "GRAPH.json", required_unless_present = "zoo")]

@@ -19,6 +19,10 @@ use twoply_primitives::KeySetId;
 /// Once per key set, for all that both parties have, those in reserve too: the parties keep the masked weights, and need not
 /// be started again. Doing it again with the same weights is harmless; other weights need a new deal.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  twoply provision digits.plan.json --weights digits.weights.safetensors --p0 p0.example:7700 \
+    --p0-key tp1-P0 --p1 p1.example:7700 --p1-key tp1-P1"
+)]
 pub struct Args {
     /// The plan, the same file at all machines
     #[arg(value_name = "PLAN.json")]

@@ -86,7 +86,7 @@ fn test_seeds_repeat_and_are_stamped() {
         all.iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>()
     };
     assert!(bytes("a/p1") == bytes("b/p1"));
-    let said = lab.ok(&["keys", "ls", "--keys", "a/p0", "--party", "0"]);
+    let said = lab.ok(&["keys", "ls", "--keys", "a/p0", "--role", "0"]);
     assert!(said.stderr.contains("worth nothing"), "{}", said.stderr);
 }
 
@@ -114,7 +114,7 @@ fn a_killed_deal_goes_on_and_keeps_what_was_complete() {
     for (half, party) in [("keys/p0", "0"), ("keys/p1", "1")] {
         assert_eq!(segments(&lab.path(half)), 1000);
         assert_eq!(named(&lab.path(half), "", ".part"), 0);
-        lab.ok(&["keys", "verify", "--keys", half, "--party", party, "--plan", "digits.plan.json"]);
+        lab.ok(&["keys", "verify", "--keys", half, "--role", party, "--plan", "digits.plan.json"]);
     }
 }
 
@@ -144,7 +144,7 @@ fn machine(lab: &Lab, name: &str) -> String {
 /// A party that waits for its keys, and where.
 fn receiver(lab: &Lab, party: &str, dealer: &str) -> (Child, String) {
     let (keys, key) = (format!("at{party}"), format!("{party}.key"));
-    let mut command = lab.command(&["keys", "receive", "--party", party, "--plan", "digits.plan.json"]);
+    let mut command = lab.command(&["keys", "receive", "--role", party, "--plan", "digits.plan.json"]);
     command.args(["--keys", &keys, "--key", &key, "--listen", "127.0.0.1:0", "--dealer", dealer]);
     command.args(["--patience", "60", "--format", "json"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -205,7 +205,7 @@ fn keys_arrive_over_the_network_although_everyone_is_killed_on_the_way() {
         assert!(came > 0 && came < 100, "{came} segments came again");
         let keys = format!("at{party}");
         assert_eq!(segments(&lab.path(&keys)), 100);
-        lab.ok(&["keys", "verify", "--keys", &keys, "--party", party, "--plan", "digits.plan.json"]);
+        lab.ok(&["keys", "verify", "--keys", &keys, "--role", party, "--plan", "digits.plan.json"]);
     }
     assert!(!lab.path("work").exists(), "the dealer keeps no secret");
     assert!(done["folders"].is_null());
@@ -227,7 +227,7 @@ fn a_dealer_is_no_party_and_parties_are_two() {
     let keys = [
         "keys",
         "receive",
-        "--party",
+        "--role",
         "0",
         "--plan",
         "digits.plan.json",

@@ -18,10 +18,10 @@ fn segment(lab: &Lab, half: &str, set: &str, number: u32) -> PathBuf {
     lab.path(&format!("keys/{half}/{set}/seg-{number:05}.key"))
 }
 
-const LS: [&str; 6] = ["keys", "ls", "--keys", "keys/p0", "--party", "0"];
+const LS: [&str; 6] = ["keys", "ls", "--keys", "keys/p0", "--role", "0"];
 
 fn verify(half: &'static str, party: &'static str) -> [&'static str; 8] {
-    ["keys", "verify", "--keys", half, "--party", party, "--plan", "digits.plan.json"]
+    ["keys", "verify", "--keys", half, "--role", party, "--plan", "digits.plan.json"]
 }
 
 /// Marks the first images of P0's half as spent, as a party would.
@@ -49,7 +49,7 @@ fn a_listing_counts_and_gc_erases_what_is_spent() {
         |one: &Value| ["images", "spent", "burnt", "left", "ready"].map(|f| one[f].as_u64().unwrap());
     assert_eq!(numbers(one), [30, 0, 0, 30, 30]);
     assert_eq!(
-        lab.json(&["keys", "gc", "--keys", "keys/p0", "--party", "0"])["key_sets"][0]["erased"],
+        lab.json(&["keys", "gc", "--keys", "keys/p0", "--role", "0"])["key_sets"][0]["erased"],
         serde_json::json!([])
     );
 
@@ -59,7 +59,7 @@ fn a_listing_counts_and_gc_erases_what_is_spent() {
     assert_eq!(numbers(only(&listing)), [30, 13, 13, 17, 17]);
     assert_eq!(only(&listing)["segments"][0]["state"], "spent");
     assert_eq!(only(&listing)["partial"].as_array().unwrap().len(), 1);
-    let done = lab.json(&["keys", "gc", "--keys", "keys/p0", "--party", "0"]);
+    let done = lab.json(&["keys", "gc", "--keys", "keys/p0", "--role", "0"]);
     assert_eq!(done["key_sets"][0]["erased"], serde_json::json!([0]));
     assert_eq!(done["key_sets"][0]["partial"].as_array().unwrap().len(), 1);
     assert!(!segment(&lab, "p0", &set, 0).exists() && segment(&lab, "p0", &set, 1).exists());
@@ -106,7 +106,7 @@ fn the_wrong_half_the_wrong_plan_and_no_keys_are_told_apart() {
     let set = dealt(&lab);
     let cause = lab.fails(9, &verify("keys/p0", "1"));
     assert!(cause.contains("keys of P0, this is P1"), "{cause}");
-    let listing = lab.fails(9, &["keys", "ls", "--keys", "keys/p1", "--party", "0"]);
+    let listing = lab.fails(9, &["keys", "ls", "--keys", "keys/p1", "--role", "0"]);
     assert!(listing.contains("keys of P1, this is P0"), "{listing}");
 
     lab.ok(&[
@@ -119,14 +119,14 @@ fn the_wrong_half_the_wrong_plan_and_no_keys_are_told_apart() {
         "wide.plan.json",
         "-q",
     ]);
-    let said = lab.run(&["keys", "verify", "--keys", "keys/p0", "--party", "0", "--plan", "wide.plan.json"]);
+    let said = lab.run(&["keys", "verify", "--keys", "keys/p0", "--role", "0", "--plan", "wide.plan.json"]);
     assert_eq!(said.code, 8, "{}", said.stderr);
     assert!(said.stderr.contains(&format!("key set {set} is for another plan")), "{}", said.stderr);
-    lab.fails(8, &["keys", "ls", "--keys", "nowhere", "--party", "0"]);
+    lab.fails(8, &["keys", "ls", "--keys", "nowhere", "--role", "0"]);
 
     // A folder in which a dealer died at once.
     fs::create_dir_all(lab.path(&format!("young/{set}"))).unwrap();
-    let listing = lab.json(&["keys", "ls", "--keys", "young", "--party", "0"]);
+    let listing = lab.json(&["keys", "ls", "--keys", "young", "--role", "0"]);
     assert_eq!(listing["key_sets"], serde_json::json!([]));
     // Keys whose ledger is gone are not just left out.
     fs::remove_file(lab.path(&format!("keys/p0/{set}/ledger"))).unwrap();

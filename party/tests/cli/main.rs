@@ -37,7 +37,7 @@ fn help_is_a_result_and_nonsense_is_a_mistake() {
         ],
         &["deal", "p", "--images", "1", "--p0", "h:1"],
         &["keys"],
-        &["keys", "ls", "--keys", "k", "--party", "2"],
+        &["keys", "ls", "--keys", "k", "--role", "2"],
         &["party", "--link", "lann"],
         &["demo", "--link", "rtt=40"],
         &["demo", "--device", "cuda:x"],

@@ -16,9 +16,13 @@ use twoply_primitives::PartyId;
 
 /// Flags of `twoply keys receive`.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  twoply keys receive --role 0 --plan digits.plan.json --keys keys/p0 --listen 0.0.0.0:7700 \
+    --dealer tp1-DEALER"
+)]
 pub struct Args {
     /// Which party: 0 or 1
-    #[arg(long, value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
+    #[arg(long = "role", alias = "party", value_name = "0|1", value_parser = clap::value_parser!(u8).range(0..=1))]
     party: u8,
     /// The plan, the same file at all machines
     #[arg(long, value_name = "PLAN.json")]
