@@ -111,8 +111,7 @@ impl Stage {
             let len = self.program.reply(self.batch).unwrap().bytes();
             let answers = [&mut a0, &mut a1].map(|a| a.recv(len).ok());
             let ends = [first.join().unwrap(), second.join().unwrap()];
-            let join =
-                |a: Vec<u8>, b: Vec<u8>| {
+            let join = |a: Vec<u8>, b: Vec<u8>| {
                 roles::join::<u32>(&self.plan, &self.program, [&a, &b], self.batch).map(|(answer, _)| answer)
             };
             let [a, b] = answers;

@@ -138,7 +138,7 @@ impl<R: Ring> World<R> {
                         session.prepared(prepared);
                     }
                     session.record_coins();
-                    let mut party = Party::new(session, &mut owner, [0; 16]);
+                    let mut party = Party::new(session, &mut owner, Some([0; 16]));
                     self.program.run(&mut party, &self.weights[p], images.len()).unwrap();
                     party.session.finish().unwrap();
                     (party.session.transcript(), party.session.take_coins())

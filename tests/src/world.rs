@@ -78,7 +78,12 @@ impl World {
             let from = self.dir.path().join(deal).join(format!("p{me}"));
             let sets = fs::read_dir(from).expect("keys").flatten().map(|e| e.path()).filter(|p| p.is_dir());
             for set in sets {
-                let to = self.dir.path().join("keys").join(format!("p{me}")).join(set.file_name().expect("a name"));
+                let to = self
+                    .dir
+                    .path()
+                    .join("keys")
+                    .join(format!("p{me}"))
+                    .join(set.file_name().expect("a name"));
                 fs::rename(set, to).expect("moved");
             }
         }

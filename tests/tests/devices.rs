@@ -10,7 +10,7 @@ use twoply_party::transport::{Shape, Transport};
 use twoply_primitives::PartyId;
 use twoply_tests::brittle::{BROKEN, Brittle};
 use twoply_tests::model::PLAIN;
-use twoply_tests::{Proc, Ended, Pair, SOON, World};
+use twoply_tests::{Ended, Pair, Proc, SOON, World};
 
 type Here = JoinHandle<Result<Served, Failure>>;
 

@@ -124,6 +124,9 @@ impl Engine for Stuck<'_> {
     fn output<G: Gate>(&mut self, g: &G, x: &[&Self::Value]) -> Result<()> {
         self.gate(g, x).map(drop)
     }
+    fn aside<G: Gate>(&mut self, g: &G, x: &[&Self::Value]) -> Result<()> {
+        self.gate(g, x).map(drop)
+    }
     fn deliver(&mut self, _: &Self::Value) -> Result<()> {
         Ok(())
     }

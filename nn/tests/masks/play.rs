@@ -14,7 +14,7 @@ use twoply_primitives::channel::pair;
 use twoply_primitives::session::{Own, Setup};
 use twoply_primitives::{
     Backend, Channel, Cpu, Deal, KeySetId, KeySink, Mask, Masked, NoClock, Origin, PartyId, Result, Ring,
-    Seed, Session, Site, owner,
+    Seed, Session, Site,
 };
 
 /// A key set and all of its seeds.
@@ -123,9 +123,9 @@ impl<'p, R: Ring> Play<'p, R> {
                 owners.each_mut().map(|o| self.redirect.keys(o.recv(16 * batch).unwrap().as_chunks().0));
             let packed = roles::mask_input(self.program, x, [&keys[0], &keys[1]]).unwrap();
             owners.iter_mut().for_each(|o| o.send(&packed).unwrap());
-            let form = self.program.output(batch).unwrap().0;
-            let shares = owners.each_mut().map(|o| o.recv(form.packed_bytes() as usize).unwrap());
-            let answer = owner::join::<R>([&shares[0], &shares[1]], form.len(), form.bits).unwrap();
+            let reply = self.program.reply(batch).unwrap();
+            let shares = owners.each_mut().map(|o| o.recv(reply.bytes()).unwrap());
+            let answer = reply.join::<R>([&shares[0], &shares[1]]).unwrap().swap_remove(0);
             let [_, coins] = parties.map(|p| p.join().unwrap());
             (answer, coins)
         });
@@ -152,7 +152,7 @@ impl<'p, R: Ring> Play<'p, R> {
             keys: self.keys.half(me),
             clock: Arc::new(NoClock),
         });
-        roles::run(self.program, &self.weights[p], session, (&mut owner, [0; 16]), true).unwrap().coins
+        roles::run(self.program, &self.weights[p], session, (&mut owner, Some([0; 16])), true).unwrap().coins
     }
 
     /// What a party expands while it prepares these images.

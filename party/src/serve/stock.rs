@@ -5,8 +5,8 @@ use crate::jobs::{Grant, SetState};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use twoply_nn::roles::{self, Provisioned};
 use twoply_nn::Program;
+use twoply_nn::roles::{self, Provisioned};
 use twoply_preprocessing::{
     Claim, Error, FileLog, KeyDir, KeySet, Layout, Ledger, Pending, PlanDigest, Reservation,
 };
