@@ -123,9 +123,10 @@ impl Parties {
             if let Ok(true) = link.waiting(Duration::from_millis(500)) {
                 let _ = link.hear::<Grant>(); // for its fault
             }
+            // a party that only lost the other one knows less than that one
             if let Some(Error::PeerFailed { reason: Reason::Failed(code), detail, .. }) = link.fault()
                 && REFUSALS.contains(code)
-                && best.as_ref().is_none_or(|(_, d, _)| *d == Detail::None)
+                && best.as_ref().is_none_or(|(c, d, _)| *d == Detail::None || *c == ExitCode::Unreachable)
             {
                 best = Some((*code, detail.clone(), link.name().to_owned()));
             }

@@ -221,7 +221,7 @@ fn work<B: Backend>(
     let result = result.or_else(|failure| left(failure, peer));
     if let Err(failure) = &result {
         let lost = Failure::on_link(failure.clone(), peer);
-        party.requests.break_off(&relayed(&lost, party.me.peer()));
+        party.requests.break_off(&relayed(lost, peer, party.me.peer()));
     } else {
         let gone = Failure::new(ExitCode::PeerFailed, format!("{} left", party.me.peer()));
         party.requests.break_off(&gone.told_as(Reason::Interrupted));
@@ -229,15 +229,14 @@ fn work<B: Backend>(
     result
 }
 
-/// What a data owner hears when the work with the peer broke: the failure, or that the peer was lost.
-fn relayed(failure: &Failure, peer: PartyId) -> Failure {
-    match failure.code() {
-        ExitCode::Unreachable | ExitCode::PeerFailed => {
-            let item = Detail::Item(Label::new(&peer.to_string()));
-            failure.clone().with_detail(item).told_as(Reason::Failed(ExitCode::Unreachable))
-        }
-        _ => failure.clone(),
-    }
+/// What a data owner hears when the work with the peer broke: this party's failure, the peer's, or that the peer was lost.
+fn relayed(failure: Failure, link: &Link, peer: PartyId) -> Failure {
+    let reason = match (failure.code(), link.fault()) {
+        (_, Some(Error::PeerFailed { reason: reason @ Reason::Failed(_), .. })) => *reason,
+        (ExitCode::Unreachable | ExitCode::PeerFailed, _) => Reason::Failed(ExitCode::Unreachable),
+        _ => return failure,
+    };
+    failure.with_detail(Detail::Item(Label::new(&peer.to_string()))).told_as(reason)
 }
 
 /// Whether the peer went away on purpose, or came again; else the failure.

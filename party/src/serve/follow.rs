@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use twoply_preprocessing::Peek;
-use twoply_primitives::Backend;
+use twoply_primitives::{Backend, KeySetId};
 
 /// How long P1 waits for what its owner sent to both parties at once. Then it says that it has not heard of it, and P0 does
 /// something else.
@@ -49,10 +49,7 @@ impl<B: Backend> Follower<'_, '_, B> {
             match self.peer.hear()? {
                 Lead::Sets(theirs) => self.look(&theirs)?,
                 Lead::Bind(set, digest) => {
-                    let answer = self.party.binds.answer(set, digest, |digest| {
-                        let gone = || Failure::new(ExitCode::KeysMissing, "the key set is gone");
-                        self.party.stocks.get(set).ok_or_else(gone)?.bind(digest)
-                    });
+                    let answer = self.bind(set, digest);
                     self.party.tell(self.peer, &answer)?;
                 }
                 Lead::Grant(job, client, piece) => self.give(&job, client, &piece)?,
@@ -72,6 +69,17 @@ impl<B: Backend> Follower<'_, '_, B> {
         let mine = stocks.states();
         stocks.agree(theirs, say)?;
         Ok(self.party.tell(self.peer, &Follow::Sets(mine))?)
+    }
+
+    /// Binds a weight mask if this party's model owner named the same, now or before.
+    fn bind(&self, set: KeySetId, digest: [u8; 32]) -> Follow {
+        let Some(stock) = self.party.stocks.get(set) else {
+            return Follow::Refused(ExitCode::KeysMissing.into());
+        };
+        match stock.tally().weights == Some(digest) {
+            true => Follow::Ready,
+            false => self.party.binds.answer(set, digest, |digest| stock.bind(digest)),
+        }
     }
 
     fn give(&mut self, job: &Job, client: Fingerprint, piece: &Piece) -> Result<(), Failure> {
