@@ -139,8 +139,8 @@ fn edits_are_refused_with_their_reason() {
     assert!(gates(|g| g[1].cost.bytes += 1).contains("plan again"));
     assert!(gates(|g| g.truncate(2)).contains("plan again"));
     assert!(gates(|g| g.swap(1, 2)).contains("plan again"));
-    assert!(why(Plan::from_json(&edited("/protocol", 2.into()))).contains("protocol 2"));
-    assert!(why(Plan::from_json(&edited("/prg", "x".into()))).contains("another version: protocol 1, x"));
+    assert!(why(Plan::from_json(&edited("/protocol", 3.into()))).contains("protocol 3"));
+    assert!(why(Plan::from_json(&edited("/prg", "x".into()))).contains("another version: protocol 2, x"));
     assert!(why(Plan::from_json(&edited("/options/margin", 0.5.into()))).contains("margin 0.5"));
     assert!(why(Plan::from_json(&edited("/options/fixed/n", 33.into()))).contains("33 bits"));
     assert!(why(Plan::from_json(&edited("/options/compare", "magic".into()))).contains("magic"));
