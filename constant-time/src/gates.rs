@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use twoply_primitives::channel::pair;
 use twoply_primitives::compare::Scheme;
-use twoply_primitives::gate::{Gate, Lift, Linear, Mode, Mul, Relu, ReluFloor, Truncate};
+use twoply_primitives::gate::{Audit, Gate, Lift, Linear, Mode, Mul, Relu, ReluFloor, Truncate};
 use twoply_primitives::session::{Outlet, Setup};
 use twoply_primitives::*;
 
@@ -116,6 +116,11 @@ pub fn relu(scheme: Scheme) {
 
 pub fn relu_floor(scheme: Scheme) {
     run::<u32, _>(&ReluFloor { scheme, cut: 12 }, &[Form::new([2, 70], 32)], &[values(140, 32)]);
+}
+
+pub fn audit(scheme: Scheme) {
+    run::<u32, _>(&Audit { scheme, theta: 1 << 17 }, &[Form::new([2, 70], 20)], &[values(140, 20)]);
+    run::<u64, _>(&Audit { scheme, theta: 1 << 61 }, &[Form::new([2, 5], 64)], &[values(10, 64)]);
 }
 
 pub fn truncate_and_lift() {

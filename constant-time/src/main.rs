@@ -51,6 +51,8 @@ fn main() -> ExitCode {
         run("ReLU with floor, digits", false, &|_| {
             gates::relu_floor(twoply_primitives::compare::Scheme::Digits);
         });
+        run("audit, point functions", false, &|_| gates::audit(twoply_primitives::compare::Scheme::Dpf));
+        run("audit, digits", false, &|_| gates::audit(twoply_primitives::compare::Scheme::Digits));
         run("truncation, lift", false, &|_| gates::truncate_and_lift());
         run("products", false, &|_| gates::products());
         run("planted: a branch", true, &|_| cases::planted_branch());

@@ -150,11 +150,9 @@ impl<R: Ring> World<R> {
             let packed = roles::mask_input(&self.program, input, [&keys[0], &keys[1]]).unwrap();
             a0.send(&packed).unwrap();
             a1.send(&packed).unwrap();
-            let (form, _) = self.program.output(images.len()).unwrap();
-            let len = form.packed_bytes() as usize;
-            let shares = [a0.recv(len).unwrap(), a1.recv(len).unwrap()];
-            let clear =
-                twoply_primitives::owner::join::<R>([&shares[0], &shares[1]], form.len(), form.bits).unwrap();
+            let reply = self.program.reply(images.len()).unwrap();
+            let shares = [&mut a0, &mut a1].map(|a| a.recv(reply.bytes()).unwrap());
+            let clear = reply.join::<R>([&shares[0], &shares[1]]).unwrap().swap_remove(0);
             let [(t0, _), (t1, coins)] = parties.map(|p| p.join().unwrap());
             assert_eq!(t0, t1);
             let mut oracle = Clear::with_coins(input.to_vec(), coins);

@@ -104,8 +104,16 @@ fn what_never_fits_is_named_with_its_bits() {
 
 #[test]
 fn an_average_pool_can_be_what_allows_no_more() {
-    // 60000 < 2^(30 - 14), but 9 such values, scaled by 2^8 at least, fill the ring with 7 fraction bits.
+    // 60000 < 2^(30 - 14): 7 fraction bits, and the sum of 9 such values has room
     let fit = fitted(1.0, 6e4, 32, 1.0).unwrap();
+    assert_eq!(fit.fraction, 7);
+    // 169 * 60000 * 2^7 > 2^30, with 6 bits it is less
+    let (mut graph, weights) = model(1.0);
+    graph.input.shape = vec![1, 13, 13];
+    graph.nodes[1].op = Op::AvgPool { window: Window::square(13, 13), count_include_pad: false };
+    let ranges = calibrate(&graph, &weights, &[6e4; 169], &[(-6e4, 6e4)]).unwrap();
+    let options = Options { fixed: Fixed { n: 32, f: 4 }, margin: 1.0, ..Options::default() };
+    let fit = fit(&graph, &weights, &ranges, &options).unwrap();
     assert_eq!((fit.fraction, &fit.bottleneck[..]), (6, "avg"));
     assert_eq!(fit.layers[1].most_fraction, Some(7));
     assert!(fit.layers[2].proof.contains("scaled sum"), "{}", fit.layers[2].proof);

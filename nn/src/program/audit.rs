@@ -18,6 +18,10 @@
 //! lands within the threshold of zero: once in four elements with `L / 2`, once in two with L. So an audit is no proof for
 //! a single element, and a strong sign for a layer: a network whose inputs are scaled wrongly sends many elements out, and
 //! some of them lie between the threshold and 2L. Values wrapped in one layer make nonsense, mostly large, in the next.
+//!
+//! **What it tells.** The counts depend on the model as well as on the data: an owner that chooses its images learns, beside
+//! the logits, how many elements of each layer exceed one public threshold. So an audit is a choice of the plan, covered by
+//! its digest, and off unless asked for. The parties learn nothing: two more masked bits per element.
 
 use super::{Program, Run, Wire};
 use crate::engine::{Engine, Planner};
