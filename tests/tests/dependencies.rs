@@ -67,29 +67,21 @@ fn read<T: for<'a> Deserialize<'a>>(name: &str) -> T {
     toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-/// All packages that are built here, with every feature. What was built is at hand: the network is asked only if it is not.
+/// All packages that are built here. What is at hand is enough; else the registry is asked; without it, and without what
+/// optional features need, those of the usual build.
 fn packages() -> Vec<Package> {
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
-    let run = |args: &[&str]| {
+    let run = |args: &[&str]| -> Result<String, String> {
         let out = Command::new(&cargo).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
-        (
-            out.status.success(),
-            String::from_utf8(out.stdout).unwrap(),
-            String::from_utf8_lossy(&out.stderr).into_owned(),
-        )
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if out.status.success() { Ok(text(&out.stdout)) } else { Err(text(&out.stderr)) }
     };
-    let (_, about, _) = run(&["-vV"]);
-    let host = about.lines().find_map(|l| l.strip_prefix("host: ")).unwrap().to_string();
-    let wanted =
-        ["metadata", "--format-version", "1", "--locked", "--all-features", "--filter-platform", &host];
-    let (ok, text, _) = run(&[&wanted[..], &["--offline"]].concat());
-    let text = if ok {
-        text
-    } else {
-        let (ok, text, why) = run(&wanted);
-        assert!(ok, "cargo metadata: {why}");
-        text
-    };
+    let about = run(&["-vV"]).unwrap();
+    let host = about.lines().find_map(|l| l.strip_prefix("host: ")).unwrap();
+    let wanted = ["metadata", "--format-version", "1", "--locked", "--filter-platform", host];
+    let with = |more: &[&str]| run(&[&wanted[..], more].concat());
+    let all = with(&["--all-features", "--offline"]).or_else(|_| with(&["--all-features"]));
+    let text = all.or_else(|_| with(&["--offline"])).unwrap_or_else(|why| panic!("cargo metadata: {why}"));
     serde_json::from_str::<Metadata>(&text).unwrap().packages
 }
 
