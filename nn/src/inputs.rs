@@ -131,9 +131,7 @@ impl Profile {
     /// # Errors
     /// [`Error::Data`] when it is none of this input's.
     pub fn check(&self, input: &Input) -> Result<()> {
-        let fine = |c: &Channel| {
-            [c.low, c.high, c.mean].iter().all(|v| v.is_finite()) && c.low <= c.high
-        };
+        let fine = |c: &Channel| [c.low, c.high, c.mean].iter().all(|v| v.is_finite()) && c.low <= c.high;
         let sound = self.contrast.is_finite() && self.contrast >= 0.0;
         if self.channels.len() == input.channels() && self.channels.iter().all(fine) && sound {
             return Ok(());

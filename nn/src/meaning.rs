@@ -57,9 +57,8 @@ impl Meaning {
     pub fn label<T: Copy + Into<f64>>(&self, values: &[T]) -> Option<usize> {
         let at = |i: usize| values[i].into();
         match self {
-            Meaning::Classes { .. } => {
-                (!values.is_empty()).then(|| (1..values.len()).fold(0, |b, i| if at(i) > at(b) { i } else { b }))
-            }
+            Meaning::Classes { .. } => (!values.is_empty())
+                .then(|| (1..values.len()).fold(0, |b, i| if at(i) > at(b) { i } else { b })),
             Meaning::Score => values.first().map(|v| usize::from((*v).into() > 0.0)),
             Meaning::Values { .. } => None,
         }
@@ -76,7 +75,9 @@ impl Meaning {
     /// Why there are no labels; `None` where there are.
     pub fn no_labels(&self) -> Option<String> {
         match self {
-            Meaning::Values { shape } => Some(format!("an output {shape:?} is no vector of classes: it has no label")),
+            Meaning::Values { shape } => {
+                Some(format!("an output {shape:?} is no vector of classes: it has no label"))
+            }
             _ => None,
         }
     }

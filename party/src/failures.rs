@@ -87,8 +87,12 @@ fn ranges(n: u32, f: u32, faults: &[String]) -> Failure {
         None => failure,
     };
     match n {
-        32 => failure.remedy("plan with --ring 64, fewer --fraction bits, or (for values) a smaller --margin"),
-        _ => failure.remedy("plan with fewer --fraction bits or (for values) a smaller --margin, or rescale the model"),
+        32 => {
+            failure.remedy("plan with --ring 64, fewer --fraction bits, or (for values) a smaller --margin")
+        }
+        _ => failure.remedy(
+            "plan with fewer --fraction bits or (for values) a smaller --margin, or rescale the model",
+        ),
     }
 }
 

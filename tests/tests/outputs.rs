@@ -120,6 +120,10 @@ fn outputs_that_are_no_classes_are_values_with_their_shape() {
     near(&json["logits"], &want);
     let text = world.call("infer", "client", &pair, &["--images", &images, "--format", "text"]).wait(SOON);
     text.is(0).says(&["has no label"]);
-    assert!(text.out.lines().count() == IMAGES && text.out.lines().all(|l| l.split(' ').count() == 4), "{}", text.out);
+    assert!(
+        text.out.lines().count() == IMAGES && text.out.lines().all(|l| l.split(' ').count() == 4),
+        "{}",
+        text.out
+    );
     pair.stop();
 }

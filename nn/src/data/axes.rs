@@ -36,11 +36,13 @@ pub(super) fn channels_first(images: &Images, input: &Input) -> Result<Option<Pi
             Ok(Some(turn(&images.pixels, h * w, *c)))
         }
         // One value per place, or one place: both orders are the same.
-        ([h, w, c], [k]) if last && (2..=MOST).contains(c) && h * w > 1 && h * w * c == *k => refuse(&format!(
-            ", and the picture may be [c, h, w] or [h, w, c]; pictures in PNG files give all of one channel before the \
+        ([h, w, c], [k]) if last && (2..=MOST).contains(c) && h * w > 1 && h * w * c == *k => {
+            refuse(&format!(
+                ", and the picture may be [c, h, w] or [h, w, c]; pictures in PNG files give all of one channel before the \
              next: for that order save x.reshape(len(x), -1) of x as [n, c, h, w] (of [n, h, w, c]: \
              x.transpose(0, 3, 1, 2) first); for any other order save the rows as the network wants them, x.reshape(len(x), -1)"
-        )),
+            ))
+        }
         (_, [k]) if images.row() == *k => Ok(None),
         _ => refuse(""),
     }
@@ -100,7 +102,9 @@ mod tests {
     /// input they fit.
     #[test]
     fn a_picture_never_has_two_orders() {
-        let npy = |shape: &[usize], values: &[u8]| Images::from_npy(&npy::write_bytes(shape, values).unwrap()).unwrap();
+        let npy = |shape: &[usize], values: &[u8]| {
+            Images::from_npy(&npy::write_bytes(shape, values).unwrap()).unwrap()
+        };
         for (h, w) in [(2usize, 3usize), (3, 2), (1, 6), (6, 1)] {
             let pngs = Images::concat(PICTURES.iter().map(|p| png(p, w as u32, h as u32)).collect()).unwrap();
             let last = npy(&[2, h, w, 3], &PICTURES.concat());

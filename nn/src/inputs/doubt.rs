@@ -138,7 +138,12 @@ impl fmt::Display for Case<'_> {
         if self.bounds {
             return write!(f, "they lie in {}{unit}, and the plan holds for bytes", side(&self.images));
         }
-        write!(f, "they lie in {}{unit}, and the plan's samples in {}", side(&self.images), side(&self.samples))
+        write!(
+            f,
+            "they lie in {}{unit}, and the plan's samples in {}",
+            side(&self.images),
+            side(&self.samples)
+        )
     }
 }
 
@@ -220,7 +225,8 @@ impl Case<'_> {
     /// Floats in 0..1 for samples on a larger scale.
     fn unit(&self) -> Option<Scale> {
         let (low, high) = (self.images.low(), self.images.high());
-        let unit = low >= 0.0 && (0.5..=ONE).contains(&high) && !self.images.whole && self.samples.low() >= 0.0;
+        let unit =
+            low >= 0.0 && (0.5..=ONE).contains(&high) && !self.images.whole && self.samples.low() >= 0.0;
         let certain = self.pixels();
         if !unit || !certain && !(self.samples.high() >= BYTES && self.fainter(SCALES)) {
             return None;
@@ -285,7 +291,10 @@ impl Case<'_> {
         let looks = zero && (-1e-6..=0.1).contains(&low) && (0.5..=ONE).contains(&high) && least < -0.2;
         looks.then(|| Scale {
             certain: false,
-            what: format!("the images look like values in 0..1 that are not normalised, though {} says so", self.flag),
+            what: format!(
+                "the images look like values in 0..1 that are not normalised, though {} says so",
+                self.flag
+            ),
             remedy: format!(
                 "leave out {} and give them on the samples' scale, or normalise them as the graph says",
                 self.flag
@@ -312,7 +321,9 @@ impl Case<'_> {
         let least = if self.given == Given::Bytes { BYTES } else { 128.0 };
         if low >= 0.0 && (least..=255.5).contains(&high) && self.samples.high() <= 2.0 {
             let remedy = match self.given {
-                Given::Bytes => "divide them by 255 and give them as floats, or import with --scale 1/255 and plan again",
+                Given::Bytes => {
+                    "divide them by 255 and give them as floats, or import with --scale 1/255 and plan again"
+                }
                 _ => "divide them by 255",
             };
             return raw("the images look like values in 0..255", remedy.into());

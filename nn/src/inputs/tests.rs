@@ -34,9 +34,8 @@ fn photos(count: u64, from: u64) -> Vec<u8> {
         let spot = if x.abs_diff(i % 8) + y.abs_diff(c + 2) < 2 { 14 * light } else { 0 };
         (y * light + spot + noise(i * 1000 + c * 100 + y * 10 + x)).min(255) as u8
     };
-    let picture = |i: u64| {
-        (0..3).flat_map(move |c| (0..8).flat_map(move |y| (0..8).map(move |x| pixel(i, c, y, x))))
-    };
+    let picture =
+        |i: u64| (0..3).flat_map(move |c| (0..8).flat_map(move |y| (0..8).map(move |x| pixel(i, c, y, x))));
     (from..from + count).flat_map(picture).collect()
 }
 
@@ -84,7 +83,8 @@ fn a_profile_is_of_raw_values_whatever_the_file_held() {
         found.check(&g.input).unwrap();
     }
     let g = graph(Normalise::default());
-    let two = Profile { channels: vec![Channel { low: 0.0, high: 1.0, mean: 0.5 }; 2], contrast: 1.0, whole: true };
+    let two =
+        Profile { channels: vec![Channel { low: 0.0, high: 1.0, mean: 0.5 }; 2], contrast: 1.0, whole: true };
     assert!(two.check(&g.input).is_err());
     let nan = Profile { contrast: f64::NAN, ..Profile::bytes(&g.input) };
     assert!(nan.check(&g.input).is_err());
@@ -100,7 +100,8 @@ fn no_false_alarm() {
         let plain = |values: u8| vec![values; row];
         let mut noisy = plain(0);
         noisy[7] = 3;
-        let batches = [others.clone(), plain(0), plain(255), plain(127), noisy, [plain(0), plain(255)].concat()];
+        let batches =
+            [others.clone(), plain(0), plain(255), plain(127), noisy, [plain(0), plain(255)].concat()];
         for batch in others.chunks(row).map(<[u8]>::to_vec).chain(batches) {
             let as_input = inputs(&plan.graph, Pixels::Raw(batch.clone()), Floats::Raw);
             assert_eq!(bytes(&plan, batch.clone()), None);
@@ -154,7 +155,10 @@ fn every_other_scale_is_named() {
     let found = raw(&identity, floats(&pixels, 1.0)).unwrap();
     assert!(found.what.contains("0..255") && found.remedy.contains("divide them by 255"), "{found:?}");
     let found = raw(&identity, floats(&pixels, 6.0)).unwrap();
-    assert!(found.grade == Grade::Beyond && !found.what.contains("look like"), "no cause is made up: {found:?}");
+    assert!(
+        found.grade == Grade::Beyond && !found.what.contains("look like"),
+        "no cause is made up: {found:?}"
+    );
     let found = bytes(&identity, pixels).unwrap();
     assert!(found.grade == Grade::Beyond && found.remedy.contains("--scale 1/255"), "{found:?}");
 }
@@ -197,7 +201,8 @@ fn bounds_hold_for_bytes_and_no_ranges_for_nothing() {
     let black = vec![0.0; graph.input.row()];
     let ranges = calibrate(&graph, &Weights(vec![]), &black, &graph.input.byte_range()).unwrap();
     let bounds = Ranges { samples: 0, raw: None, ..ranges };
-    let known = Plan::new(graph.clone(), Options { margin: 1.01, ..Options::default() }, Some(bounds)).unwrap();
+    let known =
+        Plan::new(graph.clone(), Options { margin: 1.01, ..Options::default() }, Some(bounds)).unwrap();
     let white = vec![255u8; graph.input.row()];
     assert_eq!(bytes(&known, white.clone()), None);
     assert_eq!(bytes(&known, photos(3, 0)), None);

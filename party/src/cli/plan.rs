@@ -17,11 +17,11 @@ use bill::Bill;
 pub(super) use bill::key_files;
 use budget::Budget;
 use forecast::Forecast;
-use weights::Precision;
 use std::path::{Path, PathBuf};
 use twoply_nn::data::{Axes, Pixels};
 use twoply_nn::zoo::{self, Seeded, ariann};
 use twoply_nn::{Floats, Graph, Images, Imported, Meaning, Options, Plan, calibrate};
+use weights::Precision;
 
 /// Plan a network and show what it will cost
 ///
@@ -145,7 +145,11 @@ fn from_zoo(args: &Args, name: &str) -> Result<Plan, Failure> {
         Failure::new(ExitCode::Usage, e.to_string()).remedy("choose one of these names for --zoo")
     })?;
     let Imported { graph, weights } = entry.build(&mut Seeded::default())?;
-    let noise = Images { shape: graph.input.shape.clone(), pixels: Pixels::Raw(entry.noise(NOISE)), axes: Axes::Said };
+    let noise = Images {
+        shape: graph.input.shape.clone(),
+        pixels: Pixels::Raw(entry.noise(NOISE)),
+        axes: Axes::Said,
+    };
     let inputs = noise.inputs(&graph.input, Floats::Raw)?;
     let ranges = calibrate(&graph, &weights, &inputs, &graph.input.byte_range())?;
     let margin = args.samples.margin.unwrap_or(1.5);

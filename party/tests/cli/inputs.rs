@@ -77,11 +77,16 @@ fn images_beyond_the_samples_are_refused_before_anybody_is_called() {
     assert!(remedy.as_str().unwrap().contains("--allow-out-of-range"), "{remedy}");
     let said = infer(&lab, "net.plan.json", "far.npy", &["--allow-out-of-range"]);
     assert_eq!(said.code, 3);
-    assert!(said.stderr.contains("warning: 2 of 20 images") && said.stderr.contains("may be wrong"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("warning: 2 of 20 images") && said.stderr.contains("may be wrong"),
+        "{}",
+        said.stderr
+    );
     // Images that are not asked for need not fit.
     assert_eq!(infer(&lab, "net.plan.json", "far.npy", &["--limit", "3"]).code, 3);
     // A check of this plan looks at the same thing.
-    let check = ["check", "net.graph.json", "--weights", "net.weights.safetensors", "--plan", "net.plan.json"];
+    let check =
+        ["check", "net.graph.json", "--weights", "net.weights.safetensors", "--plan", "net.plan.json"];
     assert!(lab.fails(10, &[&check[..], &["--samples", "far.npy"]].concat()).contains("2 of 20"));
     lab.ok(&[&check[..], &["--samples", "like.npy"]].concat());
     // Nothing is known of a plan without ranges, and it says so.
@@ -124,13 +129,22 @@ fn images_of_another_scale_are_named_with_the_cause() {
     assert_eq!(said.code, 10, "{}", said.stderr);
     assert!(said.failure()["remedy"].as_str().unwrap().contains("leave out --normalised"), "{}", said.stderr);
     let said = run("unit.npy", &["--normalised"]);
-    assert!(said.code == 3 && said.stderr.contains("warning: the images look like values in 0..1"), "{}", said.stderr);
+    assert!(
+        said.code == 3 && said.stderr.contains("warning: the images look like values in 0..1"),
+        "{}",
+        said.stderr
+    );
     // Samples of another scale than the graph's are told when it is planned.
-    let more = ["plan", "digits.graph.json", "--weights", WEIGHTS, "--samples", "unit.npy", "--out", "bad.json"];
+    let more =
+        ["plan", "digits.graph.json", "--weights", WEIGHTS, "--samples", "unit.npy", "--out", "bad.json"];
     let said = lab.ok(&more);
     assert!(said.stderr.contains("warning: the samples lie in 0.000..1.000"), "{}", said.stderr);
     let said = lab.ok(&[&more[..4], &["--samples", "raw.npy", "--out", "good.json"]].concat());
-    assert!(!said.stderr.contains("warning") && said.stdout.contains("raw values of 8 samples: 0.0000..16.0000"), "{}", said.stderr);
+    assert!(
+        !said.stderr.contains("warning") && said.stdout.contains("raw values of 8 samples: 0.0000..16.0000"),
+        "{}",
+        said.stderr
+    );
     let plan: Value = serde_json::from_slice(&fs::read(lab.path("good.json")).unwrap()).unwrap();
     assert_eq!(plan["ranges"]["raw"]["channels"][0]["high"], 16.0);
 }
@@ -168,17 +182,22 @@ fn weights_below_an_ulp_are_told_with_what_would_help() {
     assert_eq!(said.code, 0, "{}", said.stderr);
     let precision = serde_json::from_str::<Value>(&said.stdout).unwrap()["precision"].clone();
     let faint = precision["faint"].as_array().unwrap();
-    assert!(faint.len() == 1 && faint[0]["layer"] == "fc1" && faint[0]["relative"].as_f64().unwrap() > 0.1, "{precision}");
+    assert!(
+        faint.len() == 1 && faint[0]["layer"] == "fc1" && faint[0]["relative"].as_f64().unwrap() > 0.1,
+        "{precision}"
+    );
     assert!(faint[0]["zeros"].as_f64().unwrap() > 0.2, "{precision}");
     for part in ["warning: layer `fc1`", "recommends --ring 32 --fraction 14"] {
         assert!(said.stderr.contains(part), "{part} in {}", said.stderr);
     }
-    let calibrated = ["calibrate", "net.graph.json", "--weights", "net.weights.safetensors", "--samples", "samples.npy"];
+    let calibrated =
+        ["calibrate", "net.graph.json", "--weights", "net.weights.safetensors", "--samples", "samples.npy"];
     assert_eq!(lab.json(&calibrated)["recommended"]["fraction"], 14);
     // What keeps all weights is named too, and works.
     let best = precision["better"].as_array().unwrap().last().unwrap();
     let (ring, fraction) = (best["ring"].to_string(), best["fraction"].to_string());
-    let said = plan(&lab, "net", &["--samples", "samples.npy", "--force", "--ring", &ring, "--fraction", &fraction]);
+    let said =
+        plan(&lab, "net", &["--samples", "samples.npy", "--force", "--ring", &ring, "--fraction", &fraction]);
     assert!(said.code == 0 && !said.stderr.contains("warning"), "{}", said.stderr);
     mlp(&lab, "fine", &[(4, numbers(16, 0.2)), (3, numbers(12, 1.0))], 4);
     let said = plan(&lab, "fine", &["--samples", "samples.npy"]);
@@ -212,7 +231,8 @@ fn outputs_without_labels_are_told_when_planning_and_cannot_be_compared() {
     let check = ["check", "map.graph.json", "--weights", "map.weights.safetensors", "--samples", "maps.npy"];
     assert!(lab.json(&check)["labels"].is_null());
     assert!(lab.ok(&check).stdout.contains("no labels to compare"));
-    let check = ["check", "score.graph.json", "--weights", "score.weights.safetensors", "--samples", "samples.npy"];
+    let check =
+        ["check", "score.graph.json", "--weights", "score.weights.safetensors", "--samples", "samples.npy"];
     assert_eq!(lab.json(&check)["labels"]["fixed_private"], 20);
 }
 

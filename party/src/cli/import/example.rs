@@ -56,8 +56,10 @@ fn compared(images: usize, found: &[f32], wanted: &[f64]) -> Result<Compared, Fa
     let differ = |(f, w): (&f32, &f64)| (f64::from(*f) - w).abs();
     let differences: Vec<f64> = found.iter().zip(wanted).map(differ).collect();
     // NaN is beyond every noise.
-    let (at, worst) =
-        differences.iter().enumerate().fold((0, 0.0), |(at, most), (i, d)| if *d <= most { (at, most) } else { (i, *d) });
+    let (at, worst) = differences
+        .iter()
+        .enumerate()
+        .fold((0, 0.0), |(at, most), (i, d)| if *d <= most { (at, most) } else { (i, *d) });
     if worst <= noise {
         return Ok(Compared { images, worst });
     }

@@ -46,9 +46,10 @@ pub(in crate::cli) fn lines(output: &Meaning, answer: &Answer) -> Vec<String> {
 /// What a reader of these lines must know beside them, if anything.
 pub(in crate::cli) fn words(output: &Meaning, answer: &Answer) -> Option<String> {
     match (output, answer) {
-        (Meaning::Score, Answer::Logits(_)) => {
-            Some("one score per image: class 1 where it is above 0, otherwise class 0; class and score a line".into())
-        }
+        (Meaning::Score, Answer::Logits(_)) => Some(
+            "one score per image: class 1 where it is above 0, otherwise class 0; class and score a line"
+                .into(),
+        ),
         (Meaning::Values { .. }, Answer::Logits(_)) => {
             Some(format!("{}; its values a line, row by row", output.no_labels().unwrap_or_default()))
         }

@@ -8,10 +8,10 @@ use crate::report::{Report, predicted};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
-use twoply_nn::inputs::Profile;
-use twoply_nn::{Meaning, Plan};
 use twoply_nn::calibrate::Range;
+use twoply_nn::inputs::Profile;
 use twoply_nn::zoo::ariann::Counts;
+use twoply_nn::{Meaning, Plan};
 use twoply_preprocessing::Cut;
 use twoply_primitives::PartyId;
 

@@ -61,9 +61,8 @@ pub(super) fn plan(
 
 /// What calibration recommends, and the fewest bits at which no layer's weights lose precision.
 fn better((graph, weights): (&Graph, &Weights), ranges: &Ranges, options: &Options) -> Vec<Better> {
-    let worst = |f: u32| {
-        (0..graph.nodes.len()).map(|i| fit::rounding(graph, weights, i, f).0).fold(0.0, f64::max)
-    };
+    let worst =
+        |f: u32| (0..graph.nodes.len()).map(|i| fit::rounding(graph, weights, i, f).0).fold(0.0, f64::max);
     let rings = fit::rings((graph, weights), ranges, options.margin).0;
     let recommended = fit::recommended(&rings).map(|fit| (fit.ring, fit.fraction));
     let keeps = rings.iter().find_map(|fit| {
@@ -78,11 +77,11 @@ fn better((graph, weights): (&Graph, &Weights), ranges: &Ranges, options: &Optio
 impl Precision {
     /// A warning per layer.
     pub(super) fn warnings(&self, fraction: u32) -> Vec<String> {
-        let bits = |b: &Better| {
-            format!("--ring {} --fraction {} ({:.1} %)", b.ring, b.fraction, b.relative * 100.0)
-        };
+        let bits =
+            |b: &Better| format!("--ring {} --fraction {} ({:.1} %)", b.ring, b.fraction, b.relative * 100.0);
         let better = match &self.better[..] {
-            [] => "multiply such weights and biases by a constant, and divide the next layer's weights by it".into(),
+            [] => "multiply such weights and biases by a constant, and divide the next layer's weights by it"
+                .into(),
             [one] => format!("`twoply calibrate` says what fits: {}", bits(one)),
             [one, rest @ ..] => format!(
                 "`twoply calibrate` recommends {}; all weights are kept with {}",
