@@ -29,12 +29,15 @@ mod ending;
 mod endpoint;
 mod error;
 mod file;
+#[cfg(test)]
+mod flooded;
 mod frame;
 mod greet;
 mod guests;
 #[cfg(test)]
 mod hostile;
 mod inbox;
+mod knock;
 mod link;
 mod outbox;
 mod preamble;

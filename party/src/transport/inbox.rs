@@ -90,23 +90,35 @@ impl Inbox {
         self.limit().saturating_sub(self.held())
     }
 
+    /// Over QUIC, bytes that this connection has brought so far, read or not, with all their packets.
+    #[cfg(test)]
+    pub(super) fn arrived(&self) -> Option<u64> {
+        self.flow.get().map(Flow::arrived)
+    }
+
     /// Lets the peer send without other bounds than an open link's.
     pub(super) fn open(&self) {
         self.bound(self.bounds[1]);
-        self.flow.get().map(Flow::open);
+        if let Some(flow) = self.flow.get() {
+            flow.open();
+        }
     }
 
     /// Lets the peer send `bytes` more at full speed.
     pub(super) fn admit(&self, bytes: usize) {
         let [lobby, most] = self.bounds;
         self.bound(bytes.clamp(lobby, most));
-        self.flow.get().map(|flow| flow.admit(bytes as u64));
+        if let Some(flow) = self.flow.get() {
+            flow.admit(bytes as u64);
+        }
     }
 
     /// Holds the peer back to what a link that is not admitted may send.
     pub(super) fn restrict(&self) {
         self.bound(self.bounds[0]);
-        self.flow.get().map(Flow::restrict);
+        if let Some(flow) = self.flow.get() {
+            flow.restrict();
+        }
     }
 
     fn bound(&self, limit: usize) {
@@ -151,7 +163,9 @@ impl Inbox {
             count += chunk.as_ref().len();
             state.append(chunk.as_ref(), block);
         }
-        self.flow.get().map(|flow| flow.took(count as u64));
+        if let Some(flow) = self.flow.get() {
+            flow.took(count as u64);
+        }
         if state.wanted > 0 && state.held >= state.wanted {
             self.ready.notify_one();
         }

@@ -135,6 +135,11 @@ impl Link {
         self.parts.inbox.restrict();
     }
 
+    #[cfg(test)]
+    pub(super) fn inbox(&self) -> &Inbox {
+        &self.parts.inbox
+    }
+
     /// Received bytes that wait here.
     pub fn held(&self) -> usize {
         self.parts.inbox.held()
