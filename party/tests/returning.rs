@@ -1,6 +1,8 @@
 //! Peers that die, come back, or are suspended: real processes, over both transports. This binary is the peer too: it
 //! runs itself, and finds in its environment what to do.
 
+#![allow(clippy::print_stdout, reason = "the peer's process speaks to the test that started it")]
+
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
