@@ -27,8 +27,9 @@ fn flooded(callers: u8, via: Transport, reserved: bool) -> (Vec<Endpoint>, Vec<L
     let service = Endpoint::bind_with(identity(), Role::P0, anywhere, Accept::these(listed), limits).unwrap();
     let dial = Dial::new(service.address().to_string(), service.fingerprint()).within(SOON).over(via);
     let (mut ends, mut theirs, mut ours) = (Vec::new(), Vec::new(), Vec::new());
+    let role = if reserved { Role::P1 } else { Role::Client };
     for (i, key) in keys.into_iter().enumerate() {
-        let caller = Endpoint::bind(key, Role::Client, None, Accept::nobody()).unwrap();
+        let caller = Endpoint::bind(key, role, None, Accept::nobody()).unwrap();
         let mut link = caller.connect(&dial).unwrap();
         link.send(&vec![i as u8; FLOOD]).unwrap();
         ours.push(service.accept(SOON).unwrap());
