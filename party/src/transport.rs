@@ -29,12 +29,15 @@ mod ending;
 mod endpoint;
 mod error;
 mod file;
+#[cfg(test)]
+mod flooded;
 mod frame;
 mod greet;
 mod guests;
 #[cfg(test)]
 mod hostile;
 mod inbox;
+mod knock;
 mod link;
 mod outbox;
 mod preamble;
@@ -121,8 +124,8 @@ pub struct Limits {
     pub connections: usize,
     /// Links that one key may have at once; more are told to come back.
     pub links_per_key: usize,
-    /// Keys for which there is always room, of a peer without which nothing goes. Of each, a new link takes the place
-    /// of an older one with the same role, whose owner is told [`Error::Replaced`]: one role, one link.
+    /// Keys for which there is always room, in the role of a party: the peer's, without which nothing goes. Of each, a
+    /// new link takes the place of an older one, whose owner is told [`Error::Replaced`]: one peer, one link.
     pub reserved: Vec<Fingerprint>,
     /// What every link adds to the real one.
     pub link: Shape,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{SOON, anywhere, identity, limits};
 use twoply_party::exit::{ExitCode, Failure};
-use twoply_party::transport::{Accept, Dial, Endpoint, Limits, Link, Role, Transport};
+use twoply_party::transport::{Accept, Dial, Ending, Endpoint, Error, Limits, Link, Role, Transport};
 use twoply_primitives::Channel;
 
 /// Two endpoints with a relay between them.
@@ -156,6 +156,8 @@ fn cut_cable(via: Transport) {
         for link in [&mut zero, &mut one] {
             scope.spawn(move || {
                 let error = link.recv(8).unwrap_err();
+                // The cable, and not the process at its other end.
+                assert_eq!(link.fault().map(Error::ending), Some(Ending::Cut));
                 let failure = Failure::on_link(error, link);
                 assert_eq!(failure.code(), ExitCode::Unreachable);
                 assert!(failure.content().what.contains("nothing was heard"), "{failure}");

@@ -4,6 +4,13 @@
 
 mod common;
 #[path = "cases"]
+mod budgets {
+    #[path = "budgets.rs"]
+    mod quic;
+    #[path = "budgets.rs"]
+    mod tcp;
+}
+#[path = "cases"]
 mod causes {
     #[path = "causes.rs"]
     mod quic;

@@ -1,13 +1,14 @@
 //! One try to call one address: over which transport, and what it means when nothing comes of it.
 
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::TcpStream;
 
 use super::dial::{Caller, Dial, Transport};
 use super::greet::{Broken, Line, Side, in_time};
+use super::knock::is_closed;
 use super::link::Link;
 use super::tls::{self, Refused};
 use super::{Cause, Error, Result, quic, tcp};
@@ -23,8 +24,7 @@ const LOOK: Duration = Duration::from_millis(100);
 const SECOND_LOOK: Duration = Duration::from_millis(300);
 /// A first answer within this time comes from the same machine room.
 const NEAR: Duration = Duration::from_millis(2);
-/// Pause between datagrams that ask whether a port is closed, and their number.
-const KNOCK: Duration = Duration::from_millis(300);
+/// How often a port is asked whether it is closed: a datagram may be lost.
 const KNOCKS: usize = 3;
 
 /// One try at one address.
@@ -164,28 +164,12 @@ impl Attempt<'_> {
     }
 }
 
-/// Ends when the system there says that its UDP port is closed, and else never. QUIC's own socket is not told: it has
-/// many peers. Our listeners drop what this sends, one byte.
+/// Ends when the system there says that its UDP port is closed, and else never.
 async fn closed(address: SocketAddr) {
     for _ in 0..KNOCKS {
-        // A system that gives no socket tells nothing.
-        if knock(address).await.is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused) {
+        if is_closed(address).await {
             return;
         }
     }
     std::future::pending().await
-}
-
-async fn knock(address: SocketAddr) -> io::Result<()> {
-    let any: IpAddr = match address.is_ipv4() {
-        true => Ipv4Addr::UNSPECIFIED.into(),
-        false => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(address).await?;
-    socket.send(&[0]).await?;
-    match tokio::time::timeout(KNOCK, socket.recv(&mut [0])).await {
-        Ok(answer) => answer.map(drop),
-        Err(_) => Ok(()),
-    }
 }

@@ -96,6 +96,9 @@ impl Dial {
         if port.parse::<u16>().ok().is_none_or(|port| port == 0) {
             return Err(bad("the port is no number between 1 and 65535"));
         }
+        if let Ok(literal) = address.parse() {
+            return Ok(vec![literal]);
+        }
         let (sender, receiver) = mpsc::sync_channel(1);
         let asked = address.clone();
         std::thread::Builder::new()

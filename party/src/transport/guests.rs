@@ -4,8 +4,8 @@
 //! too many the oldest goes, so that whoever is honest, and done in some round trips, always gets in. Many honest
 //! callers may share one address behind a NAT, so that one address may hold all places as long as half of them are
 //! free; only then it keeps a few, of which again the oldest goes. *Links* have proved a key that is listed: more than
-//! there is room for are told to come back. Keys that are reserved need no room, and a new link of such a key takes the
-//! place of an older one in the same role: its peer is back, and the older one is dead or about to be.
+//! there is room for are told to come back. Parties whose keys are reserved need no room, and a new link of such a
+//! key takes the place of an older one in the same role: its peer is back, and the older one is dead.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -85,8 +85,9 @@ impl Guests {
         (Arc::new(Ticket { guests: self.clone(), id, go }), gone)
     }
 
-    fn is_reserved(&self, key: &Fingerprint) -> bool {
-        self.limits.reserved.contains(key)
+    /// A peer that only asks how things are is one caller of many.
+    fn is_reserved(&self, key: &Fingerprint, role: Role) -> bool {
+        matches!(role, Role::P0 | Role::P1) && self.limits.reserved.contains(key)
     }
 
     #[cfg(test)]
@@ -126,8 +127,9 @@ impl Ticket {
     pub(super) fn admit(&self, key: Fingerprint, role: Role) -> bool {
         let mut state = self.guests.state();
         let limits = &self.guests.limits;
-        if !self.guests.is_reserved(&key) {
-            let others = state.links.values().filter(|known| !self.guests.is_reserved(&known.key));
+        if !self.guests.is_reserved(&key, role) {
+            let others =
+                state.links.values().filter(|known| !self.guests.is_reserved(&known.key, known.role));
             let same = others.clone().filter(|known| known.key == key).count();
             if same >= limits.links_per_key || others.count() >= limits.connections {
                 return false;
@@ -141,7 +143,7 @@ impl Ticket {
     /// Whether the caller has a key that is reserved.
     pub(super) fn is_reserved(&self) -> bool {
         let state = self.guests.state();
-        state.links.get(&self.id).is_some_and(|known| self.guests.is_reserved(&known.key))
+        state.links.get(&self.id).is_some_and(|known| self.guests.is_reserved(&known.key, known.role))
     }
 
     /// The link is there: ends older ones in whose place it comes.
@@ -150,7 +152,7 @@ impl Ticket {
         let Some(mine) = state.links.get_mut(&self.id) else { return };
         mine.inbox = Arc::downgrade(inbox);
         let (key, role) = (mine.key, mine.role);
-        if !self.guests.is_reserved(&key) {
+        if !self.guests.is_reserved(&key, role) {
             return;
         }
         let older =
@@ -240,8 +242,9 @@ mod tests {
         assert!(come(1, Role::Probe).is_none(), "two links of one key");
         let last = come(2, Role::Client).unwrap();
         assert!(come(3, Role::Client).is_none(), "three links of all");
+        assert!(come(0, Role::Probe).is_none(), "the peer's operator who asks is one of many");
         let inboxes: Vec<_> = (0..3).map(|_| Arc::new(Inbox::new(100, 100))).collect();
-        let peers: Vec<_> = [Role::P1, Role::Probe, Role::P1]
+        let peers: Vec<_> = [Role::P1, Role::P0, Role::P1]
             .into_iter()
             .zip(&inboxes)
             .map(|(role, inbox)| {

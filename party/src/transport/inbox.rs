@@ -2,13 +2,15 @@
 //!
 //! Only bytes that really arrived take memory: a length that a peer merely claims allocates nothing here.
 
-use std::collections::VecDeque;
+mod state;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use self::state::State;
 use super::Error;
 use super::quic::Flow;
 use super::tcp::Wire;
@@ -36,18 +38,6 @@ pub(super) struct Inbox {
     wire: OnceLock<Weak<Wire>>,
 }
 
-struct State {
-    blocks: VecDeque<Vec<u8>>,
-    /// Bytes of the first block already taken.
-    taken: usize,
-    /// Bytes held.
-    held: usize,
-    /// Bytes for which the reader sleeps; fewer do not wake it.
-    wanted: usize,
-    end: Option<Error>,
-    heard: Instant,
-}
-
 /// Why the reader got nothing.
 pub(super) enum Dry {
     /// The moment passed; nothing was taken since the last success.
@@ -60,11 +50,9 @@ impl Inbox {
     /// Holds `lobby` bytes until it is opened or admitted, and then at most `most`.
     pub(super) fn new(lobby: usize, most: usize) -> Self {
         let bounds = [lobby.max(LEAST).min(most), most];
-        let state =
-            State { blocks: VecDeque::new(), taken: 0, held: 0, wanted: 0, end: None, heard: Instant::now() };
         let wire = OnceLock::new();
         Self {
-            state: Mutex::new(state),
+            state: Mutex::new(State::new()),
             ready: Condvar::new(),
             room: Notify::new(),
             limit: AtomicUsize::new(bounds[0]),
@@ -90,10 +78,18 @@ impl Inbox {
         self.limit().saturating_sub(self.held())
     }
 
+    /// Over QUIC, bytes that this connection has brought so far, read or not, with all their packets.
+    #[cfg(test)]
+    pub(super) fn arrived(&self) -> Option<u64> {
+        self.flow.get().map(Flow::arrived)
+    }
+
     /// Lets the peer send without other bounds than an open link's.
     pub(super) fn open(&self) {
         self.bound(self.bounds[1]);
-        self.flow.get().map(Flow::open);
+        if let Some(flow) = self.flow.get() {
+            flow.open();
+        }
     }
 
     /// Lets the peer send `bytes` more at full speed.
@@ -108,7 +104,9 @@ impl Inbox {
     /// Holds the peer back to what a link that is not admitted may send.
     pub(super) fn restrict(&self) {
         self.bound(self.bounds[0]);
-        self.flow.get().map(Flow::restrict);
+        if let Some(flow) = self.flow.get() {
+            flow.restrict();
+        }
     }
 
     fn bound(&self, limit: usize) {
@@ -293,42 +291,6 @@ impl Inbox {
             state.wanted = 0;
         }
         Ok(state)
-    }
-}
-
-impl State {
-    /// Keeps bytes, in new blocks of this size where the last one is full.
-    fn append(&mut self, mut bytes: &[u8], size: usize) {
-        self.held += bytes.len();
-        while !bytes.is_empty() {
-            if self.blocks.back().is_none_or(|block| block.len() == block.capacity()) {
-                self.blocks.push_back(Vec::with_capacity(size));
-            }
-            if let Some(block) = self.blocks.back_mut() {
-                let (now, later) = bytes.split_at(bytes.len().min(block.capacity() - block.len()));
-                block.extend_from_slice(now);
-                bytes = later;
-            }
-        }
-    }
-
-    /// The longest contiguous part at the front, at most `most` bytes.
-    fn first(&self, most: usize) -> &[u8] {
-        let part = self.blocks.front().map_or(&[][..], |block| &block[self.taken..]);
-        &part[..part.len().min(most)]
-    }
-
-    /// Forgets the first `count` bytes, all of them in the first block. The last block is kept for reuse.
-    fn drop_front(&mut self, count: usize) {
-        self.held -= count;
-        self.taken += count;
-        if self.blocks.front().is_some_and(|block| block.len() == self.taken) {
-            self.taken = 0;
-            match self.blocks.len() {
-                1 => self.blocks[0].clear(),
-                _ => drop(self.blocks.pop_front()),
-            }
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A link over QUIC: one connection, one bidirectional stream opened by the caller.
 
 mod flow;
+mod pulse;
 mod pump;
 mod reset;
 
@@ -48,6 +49,11 @@ fn lobby(limits: &Limits) -> u32 {
     u32::try_from(limits.lobby).unwrap_or(u32::MAX).clamp(LEAST_WINDOW, CONNECTION_WINDOW)
 }
 
+/// Pause between signs of life.
+fn alive(limits: &Limits) -> Duration {
+    ALIVE.min(limits.idle / 4)
+}
+
 /// The bounds of one connection to a peer that this side calls.
 pub(super) fn transport(limits: &Limits) -> Result<TransportConfig> {
     let idle = IdleTimeout::try_from(limits.idle)
@@ -59,7 +65,7 @@ pub(super) fn transport(limits: &Limits) -> Result<TransportConfig> {
     let mut config = TransportConfig::default();
     config
         .max_idle_timeout(Some(idle))
-        .keep_alive_interval(Some(ALIVE.min(limits.idle / 4)))
+        .keep_alive_interval(Some(alive(limits)))
         // One stream, opened by the caller.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
@@ -190,9 +196,18 @@ impl greet::Line for Line {
         let small = if conn.side().is_server() { lobby(limits) } else { CONNECTION_WINDOW };
         inbox.flows(Flow::new(conn.clone(), small));
         let (peer, reader) = ((name, limits.idle), inbox.clone());
-        let reads = conn.clone();
+        let (reads, every) = (conn.clone(), 2 * alive(limits));
         tokio::spawn(async move {
-            pump::read(reads, recv, reader, peer).await;
+            let died = Error::Lost { peer: peer.0.clone(), how: Loss::Died };
+            let stopped = async {
+                pulse::stopped(&reads, every).await;
+                reader.finish(died);
+                reads.close(VarInt::from_u32(Reason::Dropped.code().into()), &[]);
+            };
+            tokio::select! {
+                () = pump::read(reads.clone(), recv, reader.clone(), peer) => {}
+                () = stopped => {}
+            }
             drop(ticket);
         });
         tokio::spawn(async move {

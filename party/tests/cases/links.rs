@@ -208,7 +208,8 @@ fn an_abort_behind_a_long_queue_arrives_all_the_same() {
     one.abort(Reason::Interrupted, Detail::None);
     // The peer is not reading; it learns when it does, at the latest after what has come so far.
     std::thread::sleep(Duration::from_secs(1));
-    assert!(matches!(zero.recv(200 << 20), Err(ChannelError::PeerFailed { .. })));
+    let error = zero.recv(200 << 20).unwrap_err();
+    assert!(matches!(error, ChannelError::PeerFailed { .. }), "{error}");
 }
 
 #[test]

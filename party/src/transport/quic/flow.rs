@@ -44,6 +44,11 @@ impl Flow {
         self.conn.set_receive_window(VarInt::from_u64(bytes).unwrap_or(VarInt::MAX));
     }
 
+    #[cfg(test)]
+    pub(in super::super) fn arrived(&self) -> u64 {
+        self.conn.stats().udp_rx.bytes
+    }
+
     /// `count` bytes were read.
     pub(in super::super) fn took(&self, count: u64) {
         let mut state = self.state();

@@ -43,37 +43,51 @@ pub(super) async fn read(
                 };
             }
             Err(ReadError::ConnectionLost(error)) => break lost(&peer, &error, idle),
-            Err(_) => break broken(&peer, "its stream was reset"),
+            Err(ReadError::Reset(code)) => break stopped(&conn, code, &peer, idle).await,
+            Err(_) => break broken(&peer, "its stream cannot be read"),
         }
     };
     inbox.finish(end);
 }
 
+/// The peer ended its stream early, with a reason's code; the close of the connection that follows says more.
+async fn stopped(conn: &Connection, code: VarInt, peer: &str, idle: Duration) -> Error {
+    match (tokio::time::timeout(LINGER, conn.closed()).await, u16::try_from(code.into_inner())) {
+        (Ok(error @ ConnectionError::ApplicationClosed(_)), _) => lost(peer, &error, idle),
+        (_, Ok(code)) if code != 0 => goodbye(peer, code, &[]),
+        _ => broken(peer, "its stream was reset"),
+    }
+}
+
 /// Writes queued frames until the link says goodbye, then closes the connection.
-pub(super) async fn write(conn: Connection, stream: SendStream, mut drain: Drain, inbox: &Inbox) {
+pub(super) async fn write(conn: Connection, mut stream: SendStream, mut drain: Drain, inbox: &Inbox) {
     let queue = drain.queue.clone();
     let hurry = &mut drain.hurry;
-    let hurried = async {
+    let late = async {
         match hurry.await {
             Ok(ending) => {
                 tokio::time::sleep(LINGER).await;
-                close(&conn, &ending);
+                ending
             }
             Err(_) => std::future::pending().await,
         }
     };
-    tokio::select! {
+    let ending = tokio::select! {
         // A write error means the connection is lost; the reader reports that.
-        _ = drained(&conn, stream, &queue) => {}
-        () = hurried => {}
-        () = inbox.replaced() => {
-            close(&conn, &Farewell { code: Reason::Replaced.code(), payload: Vec::new() });
-        }
+        _ = drained(&conn, &mut stream, &queue) => return,
+        ending = late => ending,
+        () = inbox.replaced() => Farewell { code: Reason::Replaced.code(), payload: Vec::new() },
+    };
+    // A close is one packet, and may be lost where much is on its way; the end of a stream is repeated until it has
+    // arrived. The close has the details, and comes while the peer waits for them.
+    if conn.close_reason().is_none() && stream.reset(VarInt::from_u32(ending.code.into())).is_ok() {
+        let _ = tokio::time::timeout(LINGER / 2, conn.closed()).await;
     }
+    close(&conn, &ending);
 }
 
 /// Writes the queue to its last frame: all that is there at once, so that small frames share a packet.
-async fn drained(conn: &Connection, mut stream: SendStream, queue: &Queue) -> Result<(), WriteError> {
+async fn drained(conn: &Connection, stream: &mut SendStream, queue: &Queue) -> Result<(), WriteError> {
     let mut pieces = Vec::with_capacity(BATCH);
     loop {
         match queue.take(BATCH, TURN, &mut pieces) {
