@@ -145,7 +145,7 @@ fn piece<B: Backend>(party: &Party<B>, peer: &mut Link, link: &mut Link, lease: 
     let mut owner = Owner { link, grant, granted: false, failure: None };
     let record = party.config.record_coins.is_some();
     let mut session = Session::new(setup);
-    if let Some(prepared) = party.larder.take(keys.origin()) {
+    if let Some(prepared) = party.larder.take(keys.origin(), keys.segment_id()) {
         session.prepared(prepared);
     }
     let ran = roles::run(&party.program, &weights.wires, session, (&mut owner, half), record);
