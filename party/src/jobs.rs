@@ -72,6 +72,12 @@ pub struct Grant {
     pub first: u64,
     /// Number of images.
     pub images: u32,
+    /// First image of the key set that the parties have not spent when they grant: at least `first + images`. What they
+    /// hold reserved below it is still to be granted, to whomever.
+    pub cursor: u64,
+    /// Names the parties' link to each other. What they reserved over an earlier one is never granted any more, so
+    /// another meeting's grants start at the cursor of this one or after it.
+    pub meeting: [u8; 32],
 }
 
 /// Party to model owner: the key set whose weight mask is meant. The keys of the mask shares follow.

@@ -11,7 +11,7 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::transport::{Detail, Error, Label, Link, Role};
 
 /// Version of the messages and of their order. Both sides must have the same.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// What one party is about to run. Everything but `cursor` and `nonce` must agree, roles by being opposite.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ pub struct Hello {
     pub key_set: [u8; 16],
     /// Next image whose keys are unused.
     pub cursor: u64,
-    /// Fresh randomness: makes every session's transcript its own.
+    /// Fresh randomness: both sides' name their meeting, which data owners are told of ([`Hello::meeting`]).
     pub nonce: [u8; 32],
 }
 
@@ -135,6 +135,19 @@ impl fmt::Display for Difference {
 }
 
 impl Hello {
+    /// The name of this meeting of two parties: fresh if either of them is honest, equal at both.
+    pub fn meeting(&self, peer: &Hello) -> [u8; 32] {
+        let mut nonces = [&self.nonce, &peer.nonce];
+        if self.role == Role::P1 {
+            nonces.reverse();
+        }
+        let mut hash = blake3::Hasher::new_derive_key("twoply 2026-11 meeting of two parties");
+        nonces.iter().for_each(|nonce| {
+            hash.update(*nonce);
+        });
+        *hash.finalize().as_bytes()
+    }
+
     /// All differences, the one to report first in front: versions, then settings, then the digests, which
     /// differ as a consequence of settings. Both sides find the same fields.
     pub fn compare(&self, peer: &Hello) -> Vec<Difference> {
@@ -290,6 +303,18 @@ pub(crate) mod tests {
             let there: Vec<Field> = theirs.compare(&mine).iter().map(|d| d.field).collect();
             assert_eq!(here, [field]);
             assert_eq!(there, [field]);
+        }
+    }
+
+    #[test]
+    fn both_sides_name_their_meeting_alike_and_every_nonce_counts() {
+        let zero = Hello { nonce: [1; 32], ..sample(Role::P0) };
+        let one = Hello { nonce: [2; 32], ..sample(Role::P1) };
+        let name = zero.meeting(&one);
+        assert_eq!(name, one.meeting(&zero));
+        for (a, b) in [([1; 32], [3; 32]), ([3; 32], [2; 32]), ([2; 32], [1; 32])] {
+            let (zero, one) = (Hello { nonce: a, ..zero.clone() }, Hello { nonce: b, ..one.clone() });
+            assert_ne!(zero.meeting(&one), name);
         }
     }
 

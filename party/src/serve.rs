@@ -99,12 +99,14 @@ impl Hooks<'_> {
 fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Result<(), Failure> {
     while !hooks.stopped() {
         let Some(mut peer) = meet(party, endpoint, hooks)? else { break };
-        let theirs = match hello(&mut peer, greeting(party)?) {
+        let ours = greeting(party)?;
+        let theirs = match hello(&mut peer, ours.clone()) {
             Ok(theirs) => theirs,
             Err(_) if peer.fault().is_some_and(left) => continue,
             Err(failure) => return Err(failure.during(Phase::Hello)),
         };
         party.catch_up(theirs.cursor).map_err(|f| f.during(Phase::Hello))?;
+        party.meet(ours.meeting(&theirs));
         (hooks.say)(&format!("connected to {}", peer.name()));
         let result = match party.me {
             PartyId::P0 => lead::run(party, &mut peer, hooks),

@@ -128,7 +128,7 @@ fn piece<B: Backend>(party: &Party<B>, peer: &mut Link, link: &mut Link, lease: 
     let keys = party.set.open(lease).map_err(|e| fatal(e.into()))?;
     let (images, segment) = (keys.images(), keys.origin().segment);
     let start = party.set.cut().range(segment).map_or(0, |r| r.start) + u64::from(images.start);
-    let grant = Grant { key_set: party.set.id(), first: start, images: images.end - images.start };
+    let grant = grant(party, start, images.end - images.start);
     let half = keys.segment_id().0;
     let keys = Arc::new(keys);
     let began = Instant::now();
@@ -168,6 +168,13 @@ fn piece<B: Backend>(party: &Party<B>, peer: &mut Link, link: &mut Link, lease: 
         }
         Err(e) => Err(fatal(e.into())),
     }
+}
+
+/// What the data owner is told. Both parties have reserved the same ranges since they met, so they say the same.
+fn grant<B: Backend>(party: &Party<B>, first: u64, images: u32) -> Grant {
+    let book = party.book();
+    let (cursor, meeting) = (book.ledger.tally().next, book.meeting);
+    Grant { key_set: party.set.id(), first, images, cursor, meeting }
 }
 
 /// Erases a segment all of whose images are spent.

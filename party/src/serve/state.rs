@@ -105,6 +105,8 @@ pub struct Weights<B: Backend> {
 pub struct Book {
     pub(super) ledger: Ledger<FileLog>,
     pub(super) reserved: VecDeque<Reservation>,
+    /// Names the link to the peer that they were made over.
+    pub(super) meeting: [u8; 32],
 }
 
 /// One party: device, plan, keys, ledger, weights, and whoever waits.
@@ -159,7 +161,7 @@ impl<B: Backend> Party<B> {
             digest,
             set,
             config: setup.config,
-            book: Mutex::new(Book { ledger, reserved: VecDeque::new() }),
+            book: Mutex::new(Book { ledger, reserved: VecDeque::new(), meeting: [0; 32] }),
             weights: Mutex::new(None),
             waiting: Mutex::default(),
             peers: Mutex::default(),
@@ -214,6 +216,10 @@ impl<B: Backend> Party<B> {
     /// Burns what the peer has spent and this party has not.
     pub fn catch_up(&self, theirs: u64) -> Result<(), Failure> {
         Ok(self.book().ledger.advance_to(theirs)?)
+    }
+    /// Both parties have met, under this name.
+    pub fn meet(&self, meeting: [u8; 32]) {
+        self.book().meeting = meeting;
     }
     /// Reservations made with a peer that is gone are burnt: it may not know how far they were used.
     pub fn forget_reservations(&self) {
