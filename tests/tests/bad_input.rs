@@ -69,7 +69,7 @@ fn damaged_segments() {
         world.infer(&pair, 0..1).is_one_of(&[9, 14]).says(&["P1", "corrupt"]);
         let [a, b] = pair.ended(SOON);
         a.is(14).says(&["P1", "keys corrupt or already spent (exit 9)"]);
-        b.is(9).says(&["seg-00000.key", word]);
+        b.is(9).says(&["seg-00000.key", word, &format!("remedy: {}\n", twoply_preprocessing::DAMAGED)]);
     }
 }
 
