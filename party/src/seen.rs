@@ -19,7 +19,7 @@ use std::path::Path;
 use twoply_preprocessing::parse_key_set;
 use twoply_primitives::KeySetId;
 
-/// Images granted to this data owner: one line each, `key-set first end cursor meeting`. Releases before 0.2 wrote the
+/// Images granted to this data owner: one line each, `key-set first end cursor meeting`. Up to protocol 2 it was the
 /// first three words.
 pub struct Seen {
     record: Record,

@@ -128,7 +128,7 @@ fn both_here(folders: &[PathBuf; 2], key_set: KeySetId, note: &Note) -> Result<(
     Err(Failure::new(ExitCode::System, what).remedy(remedy))
 }
 
-/// The key set of a deal whose note names none, of a release before 0.2, and whether it was begun. What is there without
+/// The key set of a deal whose note names none, as up to protocol 2, and whether it was begun. What is there without
 /// `set.key` is erased, if nobody has used any of it.
 fn unnamed(order: &Order, folder: &Path) -> Result<(KeySetId, bool), Failure> {
     let mut found = None;

@@ -25,7 +25,7 @@ struct Content {
     /// Everything has arrived at the parties: what is left here is to be erased.
     #[serde(default)]
     delivered: bool,
-    /// Where the keys go; releases before 0.2 did not say.
+    /// Where the keys go; up to protocol 2 this was not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     way: Option<Way>,
     /// The key set, named before its first file is there.
@@ -155,7 +155,7 @@ impl Note {
         self.content.finished
     }
 
-    /// The key set, and whether both halves of it were there; releases before 0.2 did not note it.
+    /// The key set, and whether both halves of it were there; up to protocol 2 this was not noted.
     pub(super) fn key_set(&self) -> Option<(KeySetId, bool)> {
         let id = self.content.key_set.as_deref().and_then(parse_key_set)?;
         Some((id, self.content.begun))

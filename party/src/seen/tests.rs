@@ -70,7 +70,7 @@ fn refusals_name_the_images_and_the_way_out() {
     }
 }
 
-/// Releases before 0.2 noted neither cursor nor meeting.
+/// Up to protocol 2 neither cursor nor meeting was noted.
 #[test]
 fn old_records_are_read() {
     let (_dir, path) = home();
