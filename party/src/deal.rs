@@ -11,6 +11,7 @@
 mod folder;
 mod note;
 mod receive;
+pub(crate) mod room;
 mod send;
 #[cfg(test)]
 mod tests;

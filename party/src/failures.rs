@@ -126,7 +126,13 @@ mod tests {
     fn a_remedy_at_the_end_of_the_message_gets_its_own_line() {
         let failure = Failure::from(Keys::Corrupt { path: "a".into(), what: "tile 3".into() });
         assert_eq!(failure.content().what, "a: tile 3 is corrupt");
-        assert!(failure.content().remedy.starts_with("copy the file again"));
+        assert_eq!(failure.content().remedy, twoply_preprocessing::DAMAGED);
+        // below a gate too
+        let gate = || Gate::from(Keys::Corrupt { path: "a".into(), what: "tile 3".into() });
+        for failure in [Failure::from(Network::Gate(gate())), Failure::from(gate())] {
+            assert_eq!(failure.code(), ExitCode::KeysSpent);
+            assert_eq!(failure.content().remedy, twoply_preprocessing::DAMAGED);
+        }
     }
 
     /// A dealer's disk that fills up while a gate writes its tiles once ended as a mistake in this program.

@@ -125,9 +125,13 @@ pub struct Grant {
     /// Number of images.
     #[serde(with = "postcard::fixint::le")]
     pub images: u32,
-    /// First image of the key set that the parties have not spent when they grant: all below may be others'.
+    /// First image of the key set that the parties have not spent when they grant: at least `first + images`. What they
+    /// hold reserved below it is still to be granted, to whomever.
     #[serde(with = "postcard::fixint::le")]
     pub cursor: u64,
+    /// Names the parties' link to each other. What they reserved over an earlier one is never granted any more, so
+    /// another meeting's grants start at the cursor of this one or after it.
+    pub meeting: [u8; 32],
 }
 
 /// Party to model owner: its key sets with keys left. The owner opens those that both parties name.
@@ -290,7 +294,7 @@ messages! {
     Request: "request", 1 + JOB;
     About: "about", 3 + 1 + Label::LONGEST + 32 + 2 + 5 + 10 + 1 + 10;
     Stock: "stock", 8;
-    Grant: "grant", 16 + 8 + 4 + 8;
+    Grant: "grant", 16 + 8 + 4 + 8 + 32;
     WeightSets: "weight sets", COUNT + 16 * MOST_SETS;
     Provision: "provision", 1 + 32;
     Lead: "lead", 1 + COUNT + STATE * MOST_SETS;

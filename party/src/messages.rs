@@ -40,7 +40,7 @@ impl Link {
     }
 }
 
-/// What one party is about to run. Everything but `sets` must agree, roles by being opposite.
+/// What one party is about to run. Everything but `sets` and `nonce` must agree, roles by being opposite.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// Version of the messages.
@@ -64,6 +64,8 @@ pub struct Hello {
     /// Its key sets, with cursors and the digests of the masked weights (never of weights). Those that both name are
     /// used, from the larger cursor on.
     pub sets: Vec<SetState>,
+    /// Fresh randomness: both sides' name their meeting, which data owners are told of ([`Hello::meeting`]).
+    pub nonce: [u8; 32],
 }
 
 /// A compared part of a hello.
@@ -144,6 +146,19 @@ impl fmt::Display for Difference {
 }
 
 impl Hello {
+    /// The name of this meeting of two parties: fresh if either of them is honest, equal at both.
+    pub fn meeting(&self, peer: &Hello) -> [u8; 32] {
+        let mut nonces = [&self.nonce, &peer.nonce];
+        if self.role == Role::P1 {
+            nonces.reverse();
+        }
+        let mut hash = blake3::Hasher::new_derive_key("twoply 2026-11 meeting of two parties");
+        nonces.iter().for_each(|nonce| {
+            hash.update(*nonce);
+        });
+        *hash.finalize().as_bytes()
+    }
+
     /// All differences, the one to report first in front: versions, then settings, then the digests, which
     /// differ as a consequence of settings. Both sides find the same fields.
     pub fn compare(&self, peer: &Hello) -> Vec<Difference> {
@@ -184,7 +199,7 @@ enum Greeting {
 
 impl Message for Greeting {
     const NAME: &'static str = "hello";
-    const LONGEST: usize = 1 + 3 + 4 + 2 * 5 + 3 * (1 + Label::LONGEST) + 2 * 32 + 2 + 64 * MOST_SETS;
+    const LONGEST: usize = 1 + 3 + 4 + 2 * 5 + 3 * (1 + Label::LONGEST) + 3 * 32 + 2 + 64 * MOST_SETS;
 }
 
 /// The second exchange: what each side makes of the first.
@@ -269,6 +284,7 @@ pub(crate) mod tests {
             graph: [1; 32],
             plan: [2; 32],
             sets: vec![state(5, 6)],
+            nonce: [7; 32],
         }
     }
 
@@ -301,8 +317,20 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn key_sets_may_differ() {
-        let theirs = Hello { sets: vec![state(4, 0), state(5, 99)], ..sample(Role::P1) };
+    fn both_sides_name_their_meeting_alike_and_every_nonce_counts() {
+        let zero = Hello { nonce: [1; 32], ..sample(Role::P0) };
+        let one = Hello { nonce: [2; 32], ..sample(Role::P1) };
+        let name = zero.meeting(&one);
+        assert_eq!(name, one.meeting(&zero));
+        for (a, b) in [([1; 32], [3; 32]), ([3; 32], [2; 32]), ([2; 32], [1; 32])] {
+            let (zero, one) = (Hello { nonce: a, ..zero.clone() }, Hello { nonce: b, ..one.clone() });
+            assert_ne!(zero.meeting(&one), name);
+        }
+    }
+
+    #[test]
+    fn key_sets_and_nonce_may_differ() {
+        let theirs = Hello { sets: vec![state(4, 0), state(5, 99)], nonce: [0; 32], ..sample(Role::P1) };
         assert_eq!(sample(Role::P0).compare(&theirs), []);
     }
 

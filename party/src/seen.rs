@@ -1,159 +1,170 @@
-//! Which images a data owner was granted, and to which weights a model owner bound a mask: append-only text files in
-//! the owner's home, so that parties restored from a backup cannot make it mask twice.
+//! Which images a data owner was granted, and to which weights a model owner bound a mask: records in the owner's home,
+//! so that parties restored from a backup cannot make it mask twice.
+//!
+//! Within a key set what is granted only rises, and the owner also notes the parties' cursor: how far they had spent
+//! the key set, for whomever. The parties' reservations end with their meeting (one link between them), so what a later
+//! meeting grants starts at the cursor or after it. Parties that went back in time meet anew and start below it.
+
+#[cfg(test)]
+mod model;
+mod record;
+#[cfg(test)]
+mod tests;
 
 use crate::exit::{ExitCode, Failure};
 use crate::jobs::Grant;
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use record::{Record, corrupt};
+use std::collections::HashMap;
+use std::path::Path;
+use twoply_preprocessing::parse_key_set;
 use twoply_primitives::KeySetId;
 
-/// Images granted to this data owner: one line each, `key-set first end`.
+/// Images granted to this data owner: one line each, `key-set first end cursor meeting`. Up to protocol 2 it was the
+/// first three words.
 pub struct Seen {
-    path: PathBuf,
-    file: File,
-    ranges: Vec<(String, Range<u64>)>,
+    record: Record,
+    marks: HashMap<KeySetId, Mark>,
 }
 
-fn corrupt(path: &Path, line: usize) -> Failure {
-    Failure::new(ExitCode::KeysSpent, format!("{}: line {line} is no record", path.display())).remedy(
-        "restore the file; without it images might be masked twice. With a new deal it may be moved away",
-    )
+/// How far a key set is known to be spent.
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    /// Highest end of images granted to this owner.
+    end: u64,
+    /// Highest cursor of the parties: images below it may be somebody's.
+    cursor: u64,
+    /// The meeting of the parties that this cursor is from.
+    meeting: Option<[u8; 32]>,
 }
 
-fn open(path: &Path) -> Result<(File, Vec<String>), Failure> {
-    let io = |e| Failure::io("open", path.display(), &e);
-    let file = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path).map_err(io)?;
-    let mut bytes = vec![];
-    (&file).read_to_end(&mut bytes).map_err(io)?;
-    // A line without its end was torn by a crash before anything was done on its strength.
-    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    if whole < bytes.len() {
-        file.set_len(whole as u64).map_err(io)?;
+impl Mark {
+    /// First image that a grant may start with.
+    fn lowest(&self, meeting: &[u8; 32]) -> u64 {
+        // what is reserved in one meeting is handed out piece by piece below its cursor
+        if self.meeting.as_ref() == Some(meeting) { self.end } else { self.cursor }
     }
-    let lines = BufReader::new(&bytes[..whole]).lines().collect::<Result<_, _>>().map_err(io)?;
-    Ok((file, lines))
+
+    /// Whether nobody can have been granted these images before, as far as this owner was told.
+    fn admits(&self, grant: &Grant) -> bool {
+        grant.first >= self.lowest(&grant.meeting) && grant.cursor >= self.cursor
+    }
+
+    /// Notes a grant.
+    fn rise(&mut self, end: u64, cursor: u64, meeting: Option<[u8; 32]>) {
+        self.end = self.end.max(end);
+        if cursor >= self.cursor {
+            (self.cursor, self.meeting) = (cursor, meeting);
+        }
+    }
 }
 
-fn append(file: &mut File, path: &Path, line: &str) -> Result<(), Failure> {
-    file.write_all(format!("{line}\n").as_bytes())
-        .and_then(|()| file.sync_data())
-        .map_err(|e| Failure::io("write", path.display(), &e))
+/// A line of the record.
+struct Line {
+    set: KeySetId,
+    end: u64,
+    cursor: u64,
+    meeting: Option<[u8; 32]>,
+}
+
+impl Line {
+    fn parse(line: &str) -> Option<Line> {
+        let parts: Vec<&str> = line.split(' ').collect();
+        let number = |at: usize| parts[at].parse::<u64>().ok();
+        let (set, first, end) = match parts.len() {
+            3 | 5 => (parse_key_set(parts[0])?, number(1)?, number(2)?),
+            _ => return None,
+        };
+        let (cursor, meeting) = match parts.len() {
+            3 => (end, None),
+            _ => (number(3)?, Some(*blake3::Hash::from_hex(parts[4]).ok()?.as_bytes())),
+        };
+        (first < end && end <= cursor).then_some(Line { set, end, cursor, meeting })
+    }
 }
 
 impl Seen {
     /// Reads the record, or begins one.
+    ///
+    /// # Errors
+    /// 9 when it is damaged, 16 when the system refuses.
     pub fn open(path: &Path) -> Result<Self, Failure> {
-        let (file, lines) = open(path)?;
-        let parse = |line: &str| {
-            let mut parts = line.split(' ');
-            let (set, from, to) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-            (parts.next().is_none() && from < to).then(|| (set.to_string(), from..to))
-        };
-        let numbered = lines.iter().enumerate();
-        let ranges =
-            numbered.map(|(i, l)| parse(l).ok_or_else(|| corrupt(path, i + 1))).collect::<Result<_, _>>()?;
-        Ok(Seen { path: path.into(), file, ranges })
+        let mut seen = Seen { record: Record::open(path)?, marks: HashMap::new() };
+        let marks = &mut seen.marks;
+        seen.record.turn(|path, news| absorb(marks, path, news).map(|()| None))?;
+        Ok(seen)
     }
-    /// Notes a grant durably; refuses images that were granted before.
-    pub fn grant(&mut self, g: &Grant) -> Result<(), Failure> {
-        let (set, range) = (g.key_set.to_string(), g.first..g.first.saturating_add(g.images.into()));
-        let again = |(s, r): &&(String, Range<u64>)| *s == set && r.start < range.end && range.start < r.end;
-        if let Some((_, r)) = self.ranges.iter().find(again) {
-            let text = format!(
-                "the parties grant images {}..{} of key set {set} again",
-                r.start.max(range.start),
-                r.end.min(range.end)
-            );
-            return Err(Failure::new(ExitCode::KeysSpent, text).remedy(
-                "a party was restored from a backup: discard this key set at both parties and deal a new one",
-            ));
+
+    /// Notes a grant durably; refuses images that somebody may have been granted before. Other processes of this home
+    /// may do the same meanwhile.
+    ///
+    /// # Errors
+    /// 9 when images are granted again, 6 for a grant that no party makes, 16 when the system refuses.
+    pub fn grant(&mut self, grant: &Grant) -> Result<(), Failure> {
+        let (set, first) = (grant.key_set, grant.first);
+        let end = first.saturating_add(grant.images.into());
+        if first >= end || end > grant.cursor {
+            let text = format!("the parties grant images {first}..{end} and have reserved {}", grant.cursor);
+            return Err(Failure::new(ExitCode::PlanMismatch, text));
         }
-        append(&mut self.file, &self.path, &format!("{set} {} {}", range.start, range.end))?;
-        self.ranges.push((set, range));
-        Ok(())
+        let marks = &mut self.marks;
+        self.record.turn(|path, news| {
+            absorb(marks, path, news)?;
+            let mark = marks.get(&set).copied().unwrap_or_default();
+            if !mark.admits(grant) {
+                return Err(again(&mark, grant, end));
+            }
+            let meeting = blake3::Hash::from_bytes(grant.meeting).to_hex();
+            Ok(Some(format!("{set} {first} {end} {} {meeting}", grant.cursor)))
+        })
     }
+}
+
+/// Takes over what was appended to the record since it was read.
+fn absorb(marks: &mut HashMap<KeySetId, Mark>, path: &Path, news: &[(usize, &str)]) -> Result<(), Failure> {
+    for (number, text) in news {
+        let line = Line::parse(text).ok_or_else(|| corrupt(path, *number))?;
+        marks.entry(line.set).or_default().rise(line.end, line.cursor, line.meeting);
+    }
+    Ok(())
+}
+
+fn again(mark: &Mark, grant: &Grant, end: u64) -> Failure {
+    let (set, first) = (grant.key_set, grant.first);
+    let text = if first < mark.end {
+        format!("the parties grant images {first}..{end} of key set {set} again: {} was the last", mark.end)
+    } else {
+        format!(
+            "the parties went back in time: they grant images {first}..{end} of key set {set}, which may be granted \
+             again: {} were spent before",
+            mark.cursor
+        )
+    };
+    Failure::new(ExitCode::KeysSpent, text)
+        .remedy("a party was restored from a backup: discard this key set at both parties and deal a new one")
 }
 
 /// Binds a key set's weight mask to masked weights: one line, `key-set digest`.
+///
+/// # Errors
+/// 9 when it is bound to others or the record is damaged, 16 when the system refuses.
 pub fn bind_weights(path: &Path, set: KeySetId, digest: &[u8; 32]) -> Result<(), Failure> {
-    let (mut file, lines) = open(path)?;
-    let digest = blake3::Hash::from_bytes(*digest).to_hex();
-    for (i, line) in lines.iter().enumerate() {
-        let (bound, to) = line.split_once(' ').ok_or_else(|| corrupt(path, i + 1))?;
-        if bound == set.to_string() && to != digest.as_str() {
-            let text = format!("the weight mask of key set {set} was used for other weights");
-            return Err(
-                Failure::new(ExitCode::KeysSpent, text).remedy("deal a new key set for the new weights")
-            );
+    let digest = blake3::Hash::from_bytes(*digest);
+    Record::open(path)?.turn(|path, lines| {
+        let parse = |line: &str| {
+            let (set, to) = line.split_once(' ')?;
+            Some((parse_key_set(set)?, blake3::Hash::from_hex(to).ok()?))
+        };
+        let mut bound = false;
+        for (number, line) in lines {
+            let (of, to) = parse(line).ok_or_else(|| corrupt(path, *number))?;
+            if of == set && to != digest {
+                let text = format!("the weight mask of key set {set} was used for other weights");
+                return Err(
+                    Failure::new(ExitCode::KeysSpent, text).remedy("deal a new key set for the new weights")
+                );
+            }
+            bound |= of == set;
         }
-        if bound == set.to_string() {
-            return Ok(());
-        }
-    }
-    append(&mut file, path, &format!("{set} {digest}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SET: KeySetId = KeySetId([5; 16]);
-
-    #[test]
-    fn an_image_is_granted_once_across_restarts() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("seen");
-        let grant = |first, images| Grant { key_set: SET, first, images, cursor: 100 };
-        let mut seen = Seen::open(&path).unwrap();
-        seen.grant(&grant(0, 10)).unwrap();
-        seen.grant(&grant(20, 5)).unwrap();
-        assert_eq!(seen.grant(&grant(9, 2)).unwrap_err().code(), ExitCode::KeysSpent);
-        drop(seen);
-        let mut seen = Seen::open(&path).unwrap();
-        for (first, images) in [(0, 1), (24, 1), (15, 6)] {
-            assert!(seen.grant(&grant(first, images)).is_err(), "{first} {images}");
-        }
-        seen.grant(&grant(10, 10)).unwrap();
-        seen.grant(&Grant { key_set: KeySetId([6; 16]), first: 0, images: 3, cursor: 3 }).unwrap();
-    }
-
-    #[test]
-    fn a_mask_is_bound_to_one_model() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("bound");
-        bind_weights(&path, SET, &[1; 32]).unwrap();
-        bind_weights(&path, SET, &[1; 32]).unwrap();
-        assert_eq!(bind_weights(&path, SET, &[2; 32]).unwrap_err().code(), ExitCode::KeysSpent);
-        bind_weights(&path, KeySetId([6; 16]), &[2; 32]).unwrap();
-    }
-
-    #[test]
-    fn damaged_records_are_errors() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("seen");
-        for text in ["x\n", "a 1\n", "a 3 3\n", "a 1 2 3\n", "a -1 2\n"] {
-            std::fs::write(&path, text).unwrap();
-            assert!(Seen::open(&path).is_err(), "{text}");
-        }
-    }
-
-    /// A crash in the middle of writing a line must not lock the owner out, nor run into the next line.
-    #[test]
-    fn repro_a_torn_last_line_is_dropped() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("seen");
-        let grant = |first| Grant { key_set: SET, first, images: 10, cursor: 100 };
-        Seen::open(&path).unwrap().grant(&grant(0)).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        for torn in ["0", "05050505 1", "05050505050505050505050505050505 10 2"] {
-            std::fs::write(&path, [&whole, torn.as_bytes()].concat()).unwrap();
-            let mut seen = Seen::open(&path).unwrap();
-            assert_eq!(seen.grant(&grant(5)).unwrap_err().code(), ExitCode::KeysSpent);
-            seen.grant(&grant(10)).unwrap();
-            assert_eq!(Seen::open(&path).unwrap().ranges.len(), 2);
-        }
-    }
+        Ok((!bound).then(|| format!("{set} {}", digest.to_hex())))
+    })
 }

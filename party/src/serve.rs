@@ -127,7 +127,7 @@ fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Resu
     while !hooks.stopped() {
         let Some(mut peer) = meet(party, endpoint, hooks, known)? else { break };
         let result = work(party, &mut peer, hooks, &mut known);
-        party.meets(false);
+        party.parts();
         party.stocks.alone();
         match result {
             Ok(Ended::Stopped) => {
@@ -200,14 +200,14 @@ fn work<B: Backend>(
     hooks: &Hooks,
     known: &mut bool,
 ) -> Result<Ended, Failure> {
-    let theirs = hello(peer, greeting(party)?).map_err(|f| f.during(Phase::Hello));
-    let theirs = match theirs {
+    let ours = greeting(party)?;
+    let theirs = match hello(peer, ours.clone()) {
         Ok(theirs) => theirs,
         Err(failure) => return left(failure, peer),
     };
     party.stocks.agree(&theirs.sets, party.say()).map_err(|f| f.during(Phase::Hello))?;
     *known = true;
-    party.meets(true);
+    party.meets(ours.meeting(&theirs));
     (party.say())(&format!("connected to {}", peer.name()));
     if party.stocks.left() == [0, 0] {
         (party.say())(
@@ -348,5 +348,6 @@ fn greeting<B: Backend>(party: &Party<B>) -> Result<Hello, Failure> {
         graph: party.plan.graph_digest(),
         plan: party.digest.0,
         sets: party.stocks.states(),
+        nonce: crate::random()?,
     })
 }

@@ -21,6 +21,7 @@ fn sample(role: Role) -> Hello {
         graph: [1; 32],
         plan: [2; 32],
         sets: vec![SetState { key_set: KeySetId([role as u8; 16]), cursor: 6, dealt: 9, weights: [3; 32] }],
+        nonce: [role as u8; 32],
     }
 }
 

@@ -1,9 +1,16 @@
 //! Private files: created 0600, written under another name, renamed when complete, overwritten when spent.
 
+pub(crate) mod calls;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod crashes;
+mod watch;
+
 use crate::{Error, Result};
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError, remove_file, rename};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Suffix of files that are not complete.
@@ -15,7 +22,7 @@ pub(crate) fn open_private(path: &Path, write: bool) -> Result<File> {
         io::ErrorKind::NotFound => Error::Missing {
             path: path.into(),
             what: "the file".into(),
-            remedy: "copy it again or deal a new key set",
+            remedy: "bring it back from where it was moved, or deal a new key set",
         },
         _ => Error::io(path, "open", e),
     })?;
@@ -41,7 +48,7 @@ pub(crate) fn lock(path: &Path, file: &File) -> Result<()> {
 
 /// Creates a folder that only this user may enter; its parents must exist.
 pub(crate) fn create_dir(path: &Path) -> Result<()> {
-    DirBuilder::new().mode(0o700).create(path).map_err(|e| match e.kind() {
+    calls::create_dir(path).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => Error::Exists { path: path.into() },
         _ => Error::io(path, "create", e),
     })?;
@@ -51,7 +58,7 @@ pub(crate) fn create_dir(path: &Path) -> Result<()> {
 /// Makes the creation, renaming or removal of `path` durable.
 pub(crate) fn sync_parent(path: &Path) -> Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent).and_then(|d| d.sync_all()).map_err(|e| Error::io(parent, "sync", e))
+    calls::sync_dir(parent).map_err(|e| Error::io(parent, "sync", e))
 }
 
 /// A file in the making. It carries its own name only after [`PartFile::commit`]; dropped before, it is erased.
@@ -72,12 +79,10 @@ impl PartFile {
         temporary.push(".");
         temporary.push(PART);
         let temporary = PathBuf::from(temporary);
-        let mut open = OpenOptions::new();
-        let open = open.write(true).create(true).truncate(false).mode(0o600);
-        let file = open.open(&temporary).map_err(|e| Error::io(&temporary, "create", e))?;
+        let file = calls::create(&temporary).map_err(|e| Error::io(&temporary, "create", e))?;
         lock(&temporary, &file)?;
         refuse_exposed(&temporary, &file)?;
-        file.set_len(0).map_err(|e| Error::io(&temporary, "shorten", e))?;
+        calls::empty(&file).map_err(|e| Error::io(&temporary, "shorten", e))?;
         Ok(PartFile { file: Some(file), temporary, path, need })
     }
 
@@ -99,15 +104,15 @@ impl PartFile {
     /// Makes the content durable, then the name. Replaces a file of that name.
     pub fn commit(mut self) -> Result<()> {
         let file = self.file.take().ok_or_else(|| Error::Exists { path: self.path.clone() })?;
-        file.sync_all().map_err(|e| Error::writing(&self.path, self.need, e))?;
-        rename(&self.temporary, &self.path).map_err(|e| Error::io(&self.path, "rename", e))?;
+        calls::sync(&file).map_err(|e| Error::writing(&self.path, self.need, e))?;
+        calls::rename(&self.temporary, &self.path).map_err(|e| Error::io(&self.path, "rename", e))?;
         sync_parent(&self.path)
     }
 }
 
 impl Write for PartFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.as_mut().map_or(Err(io::ErrorKind::NotConnected.into()), |f| f.write(bytes))
+        self.file.as_ref().map_or(Err(io::ErrorKind::NotConnected.into()), |file| calls::write(file, bytes))
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
@@ -130,22 +135,21 @@ impl Drop for PartFile {
 /// memory (tmpfs), where that matters.
 pub(crate) fn erase(path: &Path) -> Result<()> {
     let run = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).open(path)?;
-        let mut left = file.metadata()?.len();
+        let file = OpenOptions::new().write(true).open(path)?;
+        let (mut at, mut left) = (0, file.metadata()?.len());
         let zeros = vec![0; 1 << 20];
         let mut chunk = crate::layout::PAGE as u64;
-        file.seek(SeekFrom::Start(0))?;
         while left > 0 {
             let now = chunk.min(left);
-            file.write_all(&zeros[..now as usize])?;
+            calls::write_at(&file, at, &zeros[..now as usize])?;
             if chunk != zeros.len() as u64 {
-                file.sync_data()?;
+                calls::sync(&file)?;
                 chunk = zeros.len() as u64;
             }
-            left -= now;
+            (at, left) = (at + now, left - now);
         }
-        file.sync_all()?;
-        remove_file(path)
+        calls::sync(&file)?;
+        calls::remove(path)
     };
     run().map_err(|e| Error::io(path, "erase", e))?;
     sync_parent(path)

@@ -9,6 +9,9 @@ use twoply_primitives::{KeySetId, PartyId};
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// What to do about keys that are damaged or cut short, wherever that is noticed: nobody keeps them to make them again.
+pub const DAMAGED: &str = "these keys are lost: deal a new key set and start both parties with it";
+
 /// Errors of key files, ledgers and their folders.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -43,7 +46,7 @@ pub enum Error {
         mode: u32,
     },
     /// Not a key file at all.
-    #[error("{path}: not a twoply key file; restore it or deal a new key set")]
+    #[error("{path}: not a twoply key file; {}", DAMAGED)]
     NotKeyFile {
         /// The file.
         path: PathBuf,
@@ -101,7 +104,7 @@ pub enum Error {
         found: u32,
     },
     /// A file that is shorter or longer than the plan says.
-    #[error("{path}: {found} bytes, the plan says {wanted}; copy the file again or deal a new key set")]
+    #[error("{path}: {found} bytes, the plan says {wanted}; {}", DAMAGED)]
     Length {
         /// The file.
         path: PathBuf,
@@ -111,7 +114,7 @@ pub enum Error {
         found: u64,
     },
     /// Bytes that do not match their digest.
-    #[error("{path}: {what} is corrupt; copy the file again or deal a new key set")]
+    #[error("{path}: {what} is corrupt; {}", DAMAGED)]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -214,6 +217,12 @@ pub enum Error {
         /// The peer's range.
         theirs: Range<u64>,
     },
+    /// A half that was to be erased or begun anew, of which a party has spent images or bound the weight mask.
+    #[error("{path}: a party has used these keys, so they stay as they are; deal into another folder")]
+    Used {
+        /// The folder of the half.
+        path: PathBuf,
+    },
     /// Erasing something that is still needed.
     #[error("{path}: not erased: {why}")]
     StillNeeded {
@@ -276,6 +285,7 @@ impl Error {
             | Error::Exposed { .. }
             | Error::Exists { .. }
             | Error::Locked { .. }
+            | Error::Used { .. }
             | Error::LedgerFailed { .. } => Blame::Local,
             Error::Layout { .. } | Error::Order { .. } | Error::StillNeeded { .. } | Error::Gate(_) => {
                 Blame::Bug

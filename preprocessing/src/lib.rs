@@ -24,10 +24,11 @@ mod receive;
 mod set;
 mod store;
 mod survey;
+mod unused;
 mod writer;
 
 pub use disk::PartFile;
-pub use error::{Blame, Error, Result};
+pub use error::{Blame, DAMAGED, Error, Result};
 pub use file::{FORMAT, Header, Kind, Wanted};
 pub use layout::{GateLayout, Layout, SegmentLayout};
 pub use ledger::{

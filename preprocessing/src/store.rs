@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 pub(crate) const SET: &str = "set.key";
 pub(crate) const LEDGER: &str = "ledger";
-const WEIGHTS: &str = "weights.masked";
+pub(crate) const WEIGHTS: &str = "weights.masked";
 
 /// Name of the file of segment `segment`.
 pub(crate) fn segment_name(segment: u32) -> String {
@@ -195,13 +195,16 @@ impl KeySet {
         self.segment(segment).map(Peek)
     }
 
-    /// Opens a segment, or shares it with those who have it open.
+    /// Opens a segment, or shares it with those who have it open. One that was dealt again meanwhile is opened anew:
+    /// whoever has the old one keeps it.
     pub(crate) fn segment(&self, segment: u32) -> Result<Segment> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(inner) = open.get(&segment).and_then(Weak::upgrade) {
+        let path = self.segment_path(segment);
+        if let Some(inner) = open.get(&segment).and_then(Weak::upgrade)
+            && inner.is(&path)
+        {
             return Ok(Segment::from(inner));
         }
-        let path = self.segment_path(segment);
         let new = Segment::open(&path, &self.wanted, self.cut, segment, &self.layout)?;
         open.retain(|_, weak| weak.strong_count() > 0);
         open.insert(segment, Arc::downgrade(new.inner()));

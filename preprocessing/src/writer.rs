@@ -6,6 +6,7 @@ use crate::layout::{ALIGN, DIGEST, SegmentLayout};
 use crate::ledger::{Account, FileLog, Tally};
 use crate::set::{Cut, PlanDigest, SeedSource};
 use crate::store::{LEDGER, SET, Segment, read_header, segment_name};
+use crate::unused::unused;
 use crate::{Error, Layout, Result};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -175,30 +176,37 @@ impl SetWriter {
     /// Begins a new key set below both parties' key folders, which must exist and differ.
     pub fn create(roots: [&Path; 2], spec: DealSpec) -> Result<Self> {
         let key_set = spec.seeds.key_set()?;
-        let [p0, p1] = PartyId::BOTH;
-        let weight_seeds = [spec.seeds.seed(p0, None)?, spec.seeds.seed(p1, None)?];
-        let dirs = roots.map(|r| r.join(key_set.to_string()));
-        let set = SetWriter { spec, key_set, dirs, weight_seeds };
+        let dirs = roots.map(|root| root.join(key_set.to_string()));
+        if let Some(path) = dirs.into_iter().find(|dir| dir.exists()) {
+            return Err(Error::Exists { path });
+        }
+        SetWriter::begin(roots, key_set, spec)
+    }
+
+    /// Begins the key set `key_set`, or does the rest of that if a process was killed at it. Both halves get their
+    /// ledgers before either gets its `set.key`: where one is, the other half was there too.
+    pub fn begin(roots: [&Path; 2], key_set: KeySetId, spec: DealSpec) -> Result<Self> {
         // All lengths are checked before the first file exists.
-        let spec = &set.spec;
         spec.layout
             .for_images(spec.cut.segment_images().min(spec.cut.images().min(u32::MAX.into()) as u32))?;
-        for party in PartyId::BOTH {
-            let dir = &set.dirs[party.index()];
-            create_dir(dir)?;
-            // The ledger comes first: a key set without one must never look complete.
-            FileLog::create(dir.join(LEDGER), &Account { key_set, party, cut: set.spec.cut })?;
-            let header = Header {
-                kind: Kind::Set,
-                segment: set.spec.cut.segments(),
-                images: set.spec.cut.images(),
-                ..set.blank(party)
-            };
-            let mut file = PartFile::create(dir.join(SET), crate::layout::PAGE as u64)?;
-            file.put(&header.encode(&set.weight_seeds[party.index()]))?;
-            file.commit()?;
+        if roots[0].canonicalize().ok() == roots[1].canonicalize().ok() {
+            return Err(Error::Exists { path: roots[1].join(key_set.to_string()) });
         }
-        Ok(set)
+        let dirs = roots.map(|root| root.join(key_set.to_string()));
+        for (dir, party) in dirs.iter().zip(PartyId::BOTH) {
+            if !dir.exists() {
+                create_dir(dir)?;
+            }
+            if !dir.join(LEDGER).exists() {
+                FileLog::create(dir.join(LEDGER), &Account { key_set, party, cut: spec.cut })?;
+            }
+        }
+        for (dir, party) in dirs.iter().zip(PartyId::BOTH) {
+            if !dir.join(SET).exists() {
+                write_set(dir, &spec, key_set, party)?;
+            }
+        }
+        SetWriter::resume(roots, key_set, spec)
     }
 
     /// Goes on with a key set that an earlier process began. The cut in `spec` must be the one it began with.
@@ -230,21 +238,6 @@ impl SetWriter {
         &self.weight_seeds
     }
 
-    fn blank(&self, party: PartyId) -> Header {
-        Header {
-            kind: Kind::Segment,
-            party,
-            insecure: self.spec.seeds.insecure(),
-            key_set: self.key_set,
-            plan: self.spec.plan,
-            segment: 0,
-            segment_images: self.spec.cut.segment_images(),
-            id: crate::SegmentId([0; 16]),
-            first: 0,
-            images: 0,
-        }
-    }
-
     /// A writer for segment `segment`, or `None` if both halves are complete or spent. A segment of which only
     /// one half is complete is dealt again, both halves, from new seeds.
     pub fn segment(&self, segment: u32) -> Result<Option<SegmentWriter<PartFile>>> {
@@ -253,6 +246,11 @@ impl SetWriter {
             .cut
             .range(segment)
             .ok_or(Error::Short { wanted: u64::from(segment) + 1, left: spec.cut.segments().into() })?;
+        // A half that was moved away must not be dealt into, nor the one that stayed be dealt anew.
+        if let Some(path) = self.dirs.iter().map(|dir| dir.join(SET)).find(|path| !path.exists()) {
+            let remedy = "bring this half back to go on with the deal, or begin another deal";
+            return Err(Error::Missing { path, what: "a half of the key set".into(), remedy });
+        }
         if self.complete(segment)? || self.spent(range.end)? {
             return Ok(None);
         }
@@ -261,7 +259,8 @@ impl SetWriter {
         let [p0, p1] = PartyId::BOTH;
         let seeds = [spec.seeds.seed(p0, Some(segment))?, spec.seeds.seed(p1, Some(segment))?];
         let id = spec.seeds.segment_id(segment)?;
-        let header = Header { segment, id, first: range.start, images, ..self.blank(p0) };
+        let header =
+            Header { segment, id, first: range.start, images, ..blank(&self.spec, self.key_set, p0) };
         let half = |party: PartyId| {
             let path = self.dirs[party.index()].join(segment_name(segment));
             let file = PartFile::create(&path, layout.file_bytes(party))?;
@@ -303,4 +302,33 @@ impl SetWriter {
         }
         Ok(false)
     }
+}
+
+fn blank(spec: &DealSpec, key_set: KeySetId, party: PartyId) -> Header {
+    Header {
+        kind: Kind::Segment,
+        party,
+        insecure: spec.seeds.insecure(),
+        key_set,
+        plan: spec.plan,
+        segment: 0,
+        segment_images: spec.cut.segment_images(),
+        id: crate::SegmentId([0; 16]),
+        first: 0,
+        images: 0,
+    }
+}
+
+/// Writes the `set.key` of a half in which nothing was dealt or used, with a new seed of the weight mask.
+fn write_set(dir: &Path, spec: &DealSpec, key_set: KeySetId, party: PartyId) -> Result<()> {
+    let _unused = unused(dir, &Account { key_set, party, cut: spec.cut })?;
+    let header = Header {
+        kind: Kind::Set,
+        segment: spec.cut.segments(),
+        images: spec.cut.images(),
+        ..blank(spec, key_set, party)
+    };
+    let mut file = PartFile::create(dir.join(SET), crate::layout::PAGE as u64)?;
+    file.put(&header.encode(&spec.seeds.seed(party, None)?))?;
+    file.commit()
 }

@@ -217,6 +217,63 @@ fn a_deal_goes_on_where_it_was_killed() {
     assert!(dealt.resume(DealSpec { seeds: SeedSource::InsecureTest(1), ..spec() }).is_err());
 }
 
+/// What a run has open stays as it is; whoever comes next gets the keys that are there now.
+#[test]
+fn repro_a_segment_that_was_dealt_again_is_opened_anew() {
+    let dealt = Dealt::new(spec());
+    let keys = dealt.keys(P0);
+    let mut images = reserve(&mut keys.ledger().unwrap(), 3);
+    let mut open = || keys.open(images.take(1).unwrap().pop().unwrap()).unwrap();
+    let old = open();
+    remove_file(dealt.file(P1, "seg-00000.key")).unwrap();
+    assert_eq!(dealt.write(&dealt.resume(spec()).unwrap()), [0]);
+    let new = open();
+    assert!(old.segment_id() != new.segment_id() && old.seed().expose() != new.seed().expose());
+    assert_eq!(
+        (keys.peek(0).unwrap().segment_id(), open().segment_id()),
+        (new.segment_id(), new.segment_id())
+    );
+    assert_eq!(dealt.open(P0, 0).unwrap().header().id, new.segment_id());
+    [old, new].iter().for_each(|keys| check_tiles(keys, 0, P0));
+}
+
+/// Neither half is dealt into once one was moved away.
+#[test]
+fn repro_a_half_that_stayed_is_not_dealt_again() {
+    let dealt = Dealt::new(spec());
+    let set = dealt.resume(spec()).unwrap();
+    let folder = dealt.dir(P1).path(dealt.id);
+    std::fs::rename(&folder, dealt.roots[1].path().join("elsewhere")).unwrap();
+    let before = read(dealt.file(P0, "seg-00001.key")).unwrap();
+    let begun = set.segment(1).map(|_| ());
+    assert!(matches!(begun, Err(Error::Missing { .. })), "{begun:?}");
+    assert!(read(dealt.file(P0, "seg-00001.key")).unwrap() == before && !folder.exists());
+}
+
+/// Leftovers of a killed beginning are erased, anything that may have been used is not.
+#[test]
+fn only_a_stillborn_half_is_cleared() {
+    let dealt = Dealt::new(spec());
+    let (dir, cut) = (dealt.dir(P1), spec().cut);
+    dir.clear_stillborn(dealt.id, cut).unwrap();
+    remove_file(dealt.file(P1, "set.key")).unwrap();
+    assert!(matches!(dir.clear_stillborn(dealt.id, cut), Err(Error::Missing { .. })), "segments are there");
+    for segment in 0..3 {
+        remove_file(dealt.file(P1, &format!("seg-{segment:05}.key"))).unwrap();
+    }
+    let account = Account { key_set: dealt.id, party: P1, cut };
+    let mut ledger = Ledger::open_file(&dealt.file(P1, "ledger"), account).unwrap();
+    assert!(matches!(dir.clear_stillborn(dealt.id, cut), Err(Error::Locked { .. })));
+    ledger.bind_weights([1; 32]).unwrap();
+    drop(ledger);
+    assert!(matches!(dir.clear_stillborn(dealt.id, cut), Err(Error::Missing { .. })), "bound");
+    assert!(matches!(dir.clear_delivered(dealt.id, cut), Err(Error::Used { .. })));
+    assert!(dealt.file(P1, "ledger").exists());
+    remove_file(dealt.file(P1, "ledger")).unwrap();
+    dir.clear_stillborn(dealt.id, cut).unwrap();
+    assert!(!dir.path(dealt.id).exists());
+}
+
 #[test]
 fn both_halves_in_one_folder_are_refused() {
     let root = tempfile::tempdir().unwrap();

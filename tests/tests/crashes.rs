@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 use twoply_tests::model::PLAIN;
-use twoply_tests::{Dice, SOON, World};
+use twoply_tests::{Dice, Pair, SOON, World};
 
 /// One pair of homes, several crashes. A client that was granted an image twice would exit with 9.
 fn rounds(seed: u64, count: u32) {
@@ -103,6 +103,40 @@ fn ledgers_restored_from_copies() {
     world.party(1, "127.0.0.1:9", &["--patience", "1"]).0.wait(SOON).is(8).says(&["deal keys"]);
 }
 
+/// Both parties restored to before two data owners were served: neither owner's images are granted to the other one, as
+/// long as the parties are below the cursor that it knows. Each refusal costs the images that were to be granted.
+#[test]
+fn repro_restored_parties_do_not_grant_one_owner_what_another_one_used() {
+    let world = World::dealt(PLAIN, 640, 640);
+    let pair = world.parties();
+    world.provision(&pair, &[]).is(0);
+    pair.stop();
+    let copies = ledgers(&world).map(|path| fs::read(path).unwrap());
+    let pair = world.parties();
+    world.infer_right(&pair, 0..3);
+    let ask = |pair: &Pair, images| world.asking("other", pair, images, &["--batch", "12"]).wait(SOON);
+    ask(&pair, 10..22).is(0);
+    pair.stop();
+    // 40 images were reserved at once: the first owner was told so, and used three.
+    let (mine, theirs) = (world.seen("client"), world.seen("other"));
+    assert_eq!((&mine[..], &theirs[..]), (&[(0, 3)][..], &[(3, 15)][..]));
+    for (path, copy) in ledgers(&world).iter().zip(&copies) {
+        fs::write(path, copy).unwrap();
+    }
+    let pair = world.parties();
+    for _ in 0..3 {
+        world.infer(&pair, 0..3).is(9).says(&["again", "restored from a backup", "deal a new one"]);
+    }
+    ask(&pair, 10..22).is(9).says(&["again", "restored from a backup", "deal a new one"]);
+    assert_eq!((world.seen("client"), world.seen("other")), (mine, theirs), "nothing was masked");
+    // 21 images are burnt, 16 more and 3; the next ones are new.
+    world.asking("client", &pair, 0..16, &["--batch", "16"]).wait(SOON).is(9);
+    world.infer(&pair, 0..3).is(9);
+    world.infer_right(&pair, 0..3);
+    assert_eq!(world.seen("client")[1..], [(40, 43)]);
+    pair.stop();
+}
+
 #[test]
 fn two_processes_on_one_ledger() {
     let world = World::dealt(PLAIN, 4, 4);
@@ -139,5 +173,55 @@ fn a_dealer_that_is_killed() {
     let pair = world.parties();
     world.provision(&pair, &[]).is(0);
     world.infer_right(&pair, 0..9);
+    pair.stop();
+}
+
+/// Every file of a party's key set with its content.
+fn key_files(world: &World, me: usize) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = fs::read_dir(world.set(me)).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+    files.sort();
+    files
+}
+
+/// One half was moved to its party, the other one is used where it was dealt: a dealer that resumes touches neither.
+#[test]
+fn repro_a_dealer_that_resumes_beside_a_half_in_use() {
+    let world = World::dealt(PLAIN, 60, 20);
+    let moved = world.path("moved");
+    fs::rename(world.path("keys/p1"), &moved).unwrap();
+    let pair = world.parties_with([&[], &["--keys", &moved]]);
+    world.provision(&pair, &[]).is(0);
+    world.infer_right(&pair, 0..3);
+    let before = key_files(&world, 0);
+    let resume = || world.deal_args("keys", "plan.json", 60, 20, &["--resume"]).wait(SOON);
+    resume().is(16).says(&["P1's half", "moved away"]);
+    assert!(key_files(&world, 0) == before, "P0's half is touched");
+    assert!(!PathBuf::from(world.path("keys/p1")).exists());
+    world.infer_right(&pair, 3..6);
+    let reports = pair.stop();
+    assert!(reports.iter().all(|report| report["images"] == 6), "{reports:?}");
+    // Nor where the other half's folder is there and empty, and nobody runs.
+    fs::create_dir(world.path("keys/p1")).unwrap();
+    let before = key_files(&world, 0);
+    resume().is(16).says(&["P1's half", "moved away"]);
+    assert!(key_files(&world, 0) == before);
+}
+
+/// A segment is dealt again while the parties run, who have prepared products with its old keys.
+#[test]
+fn repro_a_segment_dealt_again_under_running_parties() {
+    let world = World::dealt(PLAIN, 40, 20);
+    let pair = world.parties();
+    world.provision(&pair, &[]).is(0);
+    world.infer_right(&pair, 0..3);
+    for round in 1..4 {
+        // While the dealer starts, both prepare the next three images.
+        let old = fs::read(world.set(0).join("seg-00000.key")).unwrap();
+        fs::remove_file(world.set(1).join("seg-00000.key")).unwrap();
+        world.deal_args("keys", "plan.json", 40, 20, &["--resume"]).wait(SOON).is(0);
+        assert!(fs::read(world.set(0).join("seg-00000.key")).unwrap() != old, "dealt again");
+        world.infer_right(&pair, 3 * round..3 * round + 3);
+    }
     pair.stop();
 }

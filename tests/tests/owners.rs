@@ -29,14 +29,18 @@ fn two_data_owners_in_turn_and_at_once() {
     let (a, b) = (ask("client", 200), ask("other", 300));
     right(a.wait(SOON), 200);
     right(b.wait(SOON), 300);
+    // Two processes of one home share its record.
+    let (a, b) = (ask("client", 400), ask("client", 20));
+    right(a.wait(SOON), 400);
+    right(b.wait(SOON), 20);
     let mut all = [world.seen("client"), world.seen("other")].concat();
     all.sort_unstable();
     assert!(all.windows(2).all(|w| w[0].1 <= w[1].0), "an image was granted twice: {all:?}");
-    assert_eq!(all.iter().map(|(from, to)| to - from).sum::<u64>(), 36);
+    assert_eq!(all.iter().map(|(from, to)| to - from).sum::<u64>(), 54);
     for report in pair.stop() {
-        assert_eq!(report["images"], 36);
+        assert_eq!(report["images"], 54);
         let [left, burnt] = ["images_left", "images_burnt"].map(|k| report[k].as_u64().unwrap());
-        assert_eq!(36 + left + burnt, 64);
+        assert_eq!(54 + left + burnt, 64);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::files;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use twoply_nn::Plan;
-use twoply_preprocessing::{Blame, KeyDir, Layout, PlanDigest, SegmentState, Summary};
+use twoply_preprocessing::{Blame, DAMAGED, KeyDir, Layout, PlanDigest, SegmentState, Summary};
 use twoply_primitives::{KeySetId, PartyId};
 
 /// List, verify, clean or receive a party's keys
@@ -227,8 +227,7 @@ fn verify(checked: &Checked, out: &Output) -> Result<(), Failure> {
     }
     match bad {
         0 => Ok(()),
-        _ => Err(Failure::new(ExitCode::KeysSpent, format!("{bad} key files are damaged"))
-            .remedy("erase them and have these segments dealt again, or deal a new key set")),
+        _ => Err(Failure::new(ExitCode::KeysSpent, format!("{bad} key files are damaged")).remedy(DAMAGED)),
     }
 }
 

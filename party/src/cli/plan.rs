@@ -14,7 +14,6 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{self, Existing};
 use crate::transport::Shape;
 use bill::Bill;
-pub(super) use bill::key_files;
 use budget::Budget;
 use forecast::Forecast;
 use std::path::{Path, PathBuf};

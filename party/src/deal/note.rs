@@ -2,12 +2,14 @@
 //! dealers out of one folder.
 
 use super::Order;
+use super::folder::halves;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{self, Existing};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use twoply_preprocessing::{Cut, PlanDigest, SeedSource};
+use twoply_preprocessing::{Cut, KeyDir, PlanDigest, SeedSource, parse_key_set};
+use twoply_primitives::{KeySetId, PartyId};
 
 const FILE: &str = "deal.json";
 
@@ -23,6 +25,28 @@ struct Content {
     /// Everything has arrived at the parties: what is left here is to be erased.
     #[serde(default)]
     delivered: bool,
+    /// Where the keys go; up to protocol 2 this was not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    way: Option<Way>,
+    /// The key set, named before its first file is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_set: Option<String>,
+    /// Both halves are there: one that is not was moved away.
+    #[serde(default)]
+    begun: bool,
+    /// All segments are there: the halves may be moved away.
+    #[serde(default)]
+    finished: bool,
+}
+
+/// Where the keys of a deal go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Way {
+    /// They stay in the folder until somebody moves them.
+    Folder,
+    /// To both parties; the folder is erased.
+    Network,
 }
 
 /// A dealer's folder, locked for as long as this lives.
@@ -33,7 +57,7 @@ pub(super) struct Note {
 }
 
 impl Content {
-    fn of(order: &Order) -> Result<Self, Failure> {
+    fn of(order: &Order, way: Way) -> Result<Self, Failure> {
         let PlanDigest(digest) = order.plan.digest()?;
         Ok(Content {
             plan: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -44,60 +68,113 @@ impl Content {
                 SeedSource::InsecureTest(number) => Some(number),
             },
             delivered: false,
+            way: Some(way),
+            key_set: None,
+            begun: false,
+            finished: false,
         })
+    }
+
+    /// Why this deal is not the one that is `wanted`.
+    fn differs(&self, wanted: &Content, folder: &Path) -> Option<Failure> {
+        let other = |code, what: String, remedy| Some(Failure::new(code, what).remedy(remedy));
+        let folder = folder.display();
+        if self.plan != wanted.plan {
+            let what = format!("the deal in {folder} is for another plan");
+            let remedy = "resume with the plan it was begun with, or deal into another folder";
+            return other(ExitCode::PlanMismatch, what, remedy);
+        }
+        if self.way.is_some_and(|way| Some(way) != wanted.way) {
+            let what =
+                format!("the deal in {folder} was begun the other way: with --out, or with --p0 and --p1");
+            return other(
+                ExitCode::Usage,
+                what,
+                "go on with it the way it was begun, or name another folder",
+            );
+        }
+        let cut = |c: &Content| (c.images, c.segment_images, c.insecure_test_seed);
+        if cut(self) != cut(wanted) {
+            let what = format!(
+                "the deal in {folder} was begun with --images {} --segment {}{}",
+                self.images,
+                self.segment_images,
+                self.insecure_test_seed.map(|n| format!(" --insecure-test-seed {n}")).unwrap_or_default(),
+            );
+            let remedy = "resume with the settings the deal was begun with, or deal into another folder";
+            return other(ExitCode::Usage, what, remedy);
+        }
+        None
     }
 }
 
 impl Note {
-    /// Begins a deal in `folder`, which is created.
-    pub(super) fn begin(folder: &Path, order: &Order) -> Result<Self, Failure> {
+    /// Begins a deal in `folder`, which is created. One that is finished there makes room; its halves, where they are
+    /// still here, stay.
+    pub(super) fn begin(folder: &Path, order: &Order, way: Way) -> Result<Self, Failure> {
         let path = folder.join(FILE);
-        let taken = [path.clone(), folder.join("p0"), folder.join("p1")].into_iter().find(|p| p.exists());
-        if let Some(taken) = taken {
-            let what = format!("{} exists: a deal was begun in this folder", taken.display());
-            return Err(Failure::new(ExitCode::System, what)
-                .during(Phase::Deal)
-                .remedy("go on with it by --resume, or choose another folder"));
+        let mut content = Content::of(order, way)?;
+        if path.exists() {
+            let lock = lock(&path)?;
+            let before = read(&path)?;
+            if !before.finished || before.way != content.way {
+                return Err(begun(&path));
+            }
+            content.key_set = Some(fresh(folder, order)?.to_string());
+            write(&path, &content)?;
+            return Ok(Note { folder: folder.into(), content, _lock: lock });
+        }
+        if let Some(taken) = halves(folder).into_iter().find(|half| half.exists()) {
+            return Err(begun(&taken));
         }
         files::private_dir(folder)?;
-        let content = Content::of(order)?;
+        content.key_set = Some(fresh(folder, order)?.to_string());
         write(&path, &content)?;
         Ok(Note { folder: folder.into(), content, _lock: lock(&path)? })
     }
 
     /// Goes on with the deal in `folder`, which must be the one ordered.
-    pub(super) fn resume(folder: &Path, order: &Order) -> Result<Self, Failure> {
+    pub(super) fn resume(folder: &Path, order: &Order, way: Way) -> Result<Self, Failure> {
         let path = folder.join(FILE);
         let lock = lock(&path)?;
-        let content = read(&path)?;
-        let mut wanted = Content::of(order)?;
-        wanted.delivered = content.delivered;
-        let differs = |what: String| {
-            Failure::new(ExitCode::Usage, what)
-                .during(Phase::Deal)
-                .remedy("resume with the settings the deal was begun with, or deal into another folder")
-        };
-        if content.plan != wanted.plan {
-            let what = format!("the deal in {} is for another plan", folder.display());
-            return Err(Failure::new(ExitCode::PlanMismatch, what)
-                .during(Phase::Deal)
-                .remedy("resume with the plan it was begun with, or deal into another folder"));
+        let mut content = read(&path)?;
+        if let Some(failure) = content.differs(&Content::of(order, way)?, folder) {
+            return Err(failure.during(Phase::Deal));
         }
-        if content != wanted {
-            return Err(differs(format!(
-                "the deal in {} was begun with --images {} --segment {}{}",
-                folder.display(),
-                content.images,
-                content.segment_images,
-                content.insecure_test_seed.map(|n| format!(" --insecure-test-seed {n}")).unwrap_or_default(),
-            )));
-        }
+        content.way = Some(way);
         Ok(Note { folder: folder.into(), content, _lock: lock })
     }
 
     /// Whether all keys have arrived at the parties.
     pub(super) fn delivered(&self) -> bool {
         self.content.delivered
+    }
+
+    /// Whether all segments were made.
+    pub(super) fn finished(&self) -> bool {
+        self.content.finished
+    }
+
+    /// The key set, and whether both halves of it were there; up to protocol 2 this was not noted.
+    pub(super) fn key_set(&self) -> Option<(KeySetId, bool)> {
+        let id = self.content.key_set.as_deref().and_then(parse_key_set)?;
+        Some((id, self.content.begun))
+    }
+
+    /// Notes the key set durably: its name before its first file is made, `begun` once both halves are there.
+    pub(super) fn name(&mut self, key_set: KeySetId, begun: bool) -> Result<(), Failure> {
+        self.content.key_set = Some(key_set.to_string());
+        self.content.begun = begun;
+        write(&self.folder.join(FILE), &self.content)
+    }
+
+    /// All segments are there: notes it durably.
+    pub(super) fn complete(mut self) -> Result<(), Failure> {
+        if self.content.finished {
+            return Ok(());
+        }
+        self.content.finished = true;
+        write(&self.folder.join(FILE), &self.content)
     }
 
     /// All keys have arrived: notes it durably, then erases everything.
@@ -107,15 +184,37 @@ impl Note {
         self.erase()
     }
 
-    /// Erases the folder, this note last.
+    /// Erases the folder, this note last. Halves that a party uses or has used are refused.
     pub(super) fn erase(self) -> Result<(), Failure> {
-        files::wipe_dir(&self.folder.join("p0"))?;
-        files::wipe_dir(&self.folder.join("p1"))?;
+        let cut = Cut::new(self.content.images, self.content.segment_images)?;
+        for (half, party) in halves(&self.folder).into_iter().zip(PartyId::BOTH) {
+            if half.exists() {
+                let dir = KeyDir::open(&half, party)?;
+                dir.key_sets()?.into_iter().try_for_each(|id| dir.clear_delivered(id, cut))?;
+            }
+            files::wipe_dir(&half)?;
+        }
         files::wipe(&self.folder.join(FILE))?;
         // A folder that others use too stays.
         let _ = fs::remove_dir(&self.folder);
         Ok(())
     }
+}
+
+/// The name of a new key set in `folder`. A test seed gives the same one every time, and what has it stays.
+pub(super) fn fresh(folder: &Path, order: &Order) -> Result<KeySetId, Failure> {
+    let key_set = order.seeds.key_set()?;
+    match halves(folder).into_iter().map(|half| half.join(key_set.to_string())).find(|path| path.exists()) {
+        Some(path) => Err(twoply_preprocessing::Error::Exists { path }.into()),
+        None => Ok(key_set),
+    }
+}
+
+fn begun(taken: &Path) -> Failure {
+    let what = format!("{} exists: a deal was begun in this folder", taken.display());
+    Failure::new(ExitCode::System, what)
+        .during(Phase::Deal)
+        .remedy("go on with it by --resume, or choose another folder")
 }
 
 /// The images and segments of the deal that was begun in `folder`.

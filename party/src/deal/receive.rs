@@ -1,15 +1,14 @@
 //! The party's side of a deal over the network.
 
-use super::Told;
 use super::wire::{ASK, Answer, Greeting, Held, Offer, SET_KEY, ToDealer, ToParty};
+use super::{Told, room};
 use crate::exit::{ExitCode, Failure, Phase};
-use crate::files;
 use crate::transport::{Error, Link, Role};
 use std::io::pipe;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use twoply_nn::Plan;
-use twoply_preprocessing::{Account, Cut, Error as Keys, KeyDir, KeySet, Segment, Tally, Wanted};
+use twoply_preprocessing::{Cut, KeyDir, KeySet, Segment, SegmentState, Wanted};
 use twoply_primitives::{Channel, KeySetId};
 use zeroize::Zeroizing;
 
@@ -112,8 +111,9 @@ impl Store<'_> {
         let keys = self.keys;
         let cut = Cut::new(offer.images, offer.segment_images)?;
         let folder = keys.path(offer.key_set);
-        clear_stillborn(&folder, &Account { key_set: offer.key_set, party: keys.party(), cut })?;
+        keys.clear_stillborn(offer.key_set, cut)?;
         let begun = folder.exists();
+        self.enough(offer.key_set, cut)?;
         link.send_message(&Answer::Agreed { begun }).map_err(|e| Failure::on_link(e, link))?;
         if !begun {
             let page = Zeroizing::new(link.recv(SET_KEY).map_err(|e| Failure::on_link(e, link))?);
@@ -128,6 +128,18 @@ impl Store<'_> {
             return Err(other_set("the key set here has other images or segments than the dealer's"));
         }
         Ok(set)
+    }
+
+    /// Whether the disk has room for this party's half, beside what is there of it.
+    fn enough(&self, key_set: KeySetId, cut: Cut) -> Result<(), Failure> {
+        let whole = room::key_files(self.plan, cut)?[self.keys.party().index()];
+        // nothing is there yet, or it is found damaged when it is opened
+        let there = self.keys.summary(key_set).map_or(0, |summary| {
+            let gone = summary.segments.iter().filter(|s| s.state == SegmentState::Erased);
+            let size = |images| self.plan.layout().file_bytes(self.keys.party(), images).unwrap_or(0);
+            summary.bytes + gone.map(|s| size(s.images as u32)).sum::<u64>()
+        });
+        room::enough(&self.keys.path(key_set), whole.saturating_sub(there)).map(|_| ())
     }
 
     /// Why an offer is not taken: the answer for the dealer, and the failure here.
@@ -198,27 +210,6 @@ fn greet(link: &mut Link) -> Result<Offer, Failure> {
 
 fn other_set(what: &str) -> Failure {
     Failure::new(ExitCode::KeysSpent, what).remedy("deal a new key set")
-}
-
-/// Removes what a process left that was killed while it began a key set: a folder without `set.key` whose ledger, if
-/// there is one, has never spent anything. Anything else without `set.key` is an error: its ledger may know of keys
-/// that are spent.
-fn clear_stillborn(folder: &Path, account: &Account) -> Result<(), Failure> {
-    let set = folder.join("set.key");
-    if !folder.exists() || set.exists() {
-        return Ok(());
-    }
-    let ledger = folder.join("ledger");
-    let spent = ledger.exists() && Tally::read(&ledger, account)?.next > 0;
-    let segments = std::fs::read_dir(folder)
-        .map_err(|e| Failure::io("list", folder.display(), &e))?
-        .filter_map(Result::ok)
-        .any(|entry| entry.file_name().to_string_lossy().starts_with("seg-"));
-    if spent || segments {
-        let remedy = "restore it, or deal a new key set";
-        return Err(Keys::Missing { path: set, what: "the file".into(), remedy }.into());
-    }
-    files::wipe_dir(folder)
 }
 
 /// Name of a segment's file within its key set.

@@ -2,10 +2,10 @@
 //! erased once both have it.
 
 use super::folder::{halves, set as open_set};
-use super::note::Note;
+use super::note::{Note, Way};
 use super::receive::segment_file;
 use super::wire::{ASK, Answer, Greeting, Held, Offer, SET_KEY, ToDealer, ToParty};
-use super::{Order, Steps, Told, each_segment};
+use super::{Order, Steps, Told, each_segment, room};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files;
 use crate::identity::{Fingerprint, Identity};
@@ -80,27 +80,28 @@ fn run(
     told: &mut Told<'_>,
 ) -> Result<Delivered, Failure> {
     if resume {
-        let note = Note::resume(work, order)?;
+        let note = Note::resume(work, order, Way::Network)?;
         if note.delivered() {
             note.erase()?;
             return Ok(Delivered { key_set: None, bytes: [0; 2], new: 0 });
         }
         return deliver(order, work, note, route, told);
     }
-    deliver(order, work, Note::begin(work, order)?, route, told)
+    deliver(order, work, Note::begin(work, order, Way::Network)?, route, told)
 }
 
 fn deliver(
     order: &Order,
     work: &Path,
-    note: Note,
+    mut note: Note,
     route: &Route,
     told: &mut Told<'_>,
 ) -> Result<Delivered, Failure> {
+    room::one_segment(order, work)?;
     // Reached before anything is made: a wrong address should not cost an hour of dealing.
     let endpoint = Endpoint::bind(route.me.clone(), Role::Dealer, None, Accept::nobody())?;
     let mut lines = call_both(&endpoint, route)?;
-    let done = serve(order, work, &mut lines, told);
+    let done = serve(order, (work, &mut note), &mut lines, told);
     let [a, b] = lines;
     match done {
         Ok((key_set, new)) => {
@@ -131,11 +132,11 @@ fn call_both(endpoint: &Endpoint, route: &Route) -> Result<[Line; 2], Failure> {
 
 fn serve(
     order: &Order,
-    work: &Path,
+    (work, note): (&Path, &mut Note),
     lines: &mut [Line; 2],
     told: &mut Told<'_>,
 ) -> Result<(KeySetId, u32), Failure> {
-    let set = open_set(order, work)?;
+    let set = open_set(order, work, note)?;
     let folders = halves(work).map(|half| half.join(set.key_set().to_string()));
     both(lines, |line| line.offer(order, set.key_set(), &folders[line.party.index()]))?;
     both(lines, |line| line.survey(order.cut.segments()))?;

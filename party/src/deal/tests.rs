@@ -1,5 +1,7 @@
 //! Deals in one process: two parties on threads, real sockets, crashes where they hurt.
 
+mod folder;
+
 use super::receive::segment_file;
 use super::*;
 use crate::exit::ExitCode;
@@ -61,61 +63,11 @@ fn names(folder: &Path, id: KeySetId) -> Vec<[u8; 16]> {
     (0..6).map(|s| file(s)[72..88].try_into().unwrap()).collect()
 }
 
-#[test]
-fn a_deal_into_a_folder_goes_on_where_it_stopped() {
-    let root = TempDir::new().unwrap();
-    let folder = root.path().join("keys");
-    let order = order(SeedSource::Os);
-    let mut seen = vec![];
-    let first = into_folder(&order, &folder, false, &mut |done| seen.push(done)).unwrap();
-    assert_eq!((first.new, first.old, &seen[..]), (6, 0, &[4, 8, 12, 16, 20, 23][..]));
-    let halves = [first.folders[0].as_path(), first.folders[1].as_path()];
-    check(halves, first.key_set);
-    let before = names(halves[0], first.key_set);
-
-    // Half of segment 2 is lost: both halves are dealt again, the others stay.
-    fs::remove_file(segment_file(&halves[1].join(first.key_set.to_string()), 2)).unwrap();
-    let second = into_folder(&order, &folder, true, &mut quiet()).unwrap();
-    assert_eq!((second.key_set, second.new, second.old), (first.key_set, 1, 5));
-    check(halves, first.key_set);
-    let after = names(halves[0], first.key_set);
-    assert_eq!(after, names(halves[1], first.key_set));
-    let changed: Vec<usize> = (0..6).filter(|&s| before[s] != after[s]).collect();
-    assert_eq!(changed, [2]);
-}
-
-#[test]
-fn what_was_killed_at_the_very_beginning_is_begun_again() {
-    let root = TempDir::new().unwrap();
-    let folder = root.path().join("keys");
-    let order = order(SeedSource::InsecureTest(5));
-    let first = into_folder(&order, &folder, false, &mut quiet()).unwrap();
-    // As if the process had died between the two halves of `SetWriter::create`.
-    fs::remove_dir_all(first.folders[1].join(first.key_set.to_string())).unwrap();
-    let second = into_folder(&order, &folder, true, &mut quiet()).unwrap();
-    assert_eq!((second.key_set, second.new), (first.key_set, 6));
-    assert_eq!(cut_of(&folder).unwrap(), order.cut);
-}
-
-#[test]
-fn another_deal_in_the_folder_is_refused() {
-    let root = TempDir::new().unwrap();
-    let folder = root.path().join("keys");
-    let order = order(SeedSource::Os);
-    let code = |order: &Order, folder: &Path, resume| {
-        into_folder(order, folder, resume, &mut quiet()).map(|dealt| dealt.new).map_err(|f| f.code())
-    };
-    assert_eq!(code(&order, &folder, true), Err(ExitCode::Usage), "nothing to resume");
-    assert_eq!(code(&order, &folder, false), Ok(6));
-    assert_eq!(code(&order, &folder, false), Err(ExitCode::System), "no second deal");
-    let other = Order { plan: plan("b"), ..order.clone() };
-    assert_eq!(code(&other, &folder, true), Err(ExitCode::PlanMismatch));
-    let other = Order { cut: Cut::new(24, 4).unwrap(), ..order.clone() };
-    assert_eq!(code(&other, &folder, true), Err(ExitCode::Usage));
-    let other = Order { seeds: SeedSource::InsecureTest(1), ..order.clone() };
-    assert_eq!(code(&other, &folder, true), Err(ExitCode::Usage));
-    fs::write(folder.join("deal.json"), "{").unwrap();
-    assert_eq!(code(&order, &folder, true), Err(ExitCode::System));
+/// Changes the note of a deal.
+fn renote(folder: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(folder.join("deal.json")).unwrap();
+    assert!(text.contains(from), "{from} in {text}");
+    fs::write(folder.join("deal.json"), text.replace(from, to)).unwrap();
 }
 
 /// Machines of a deal over the network.
@@ -284,11 +236,26 @@ fn all_delivered_but_not_erased_is_erased_by_resuming() {
     let order = order(SeedSource::Os);
     let work = root.path().join("work");
     into_folder(&order, &work, false, &mut quiet()).unwrap();
-    let text = fs::read_to_string(work.join("deal.json")).unwrap();
-    fs::write(work.join("deal.json"), text.replace("\"delivered\": false", "\"delivered\": true")).unwrap();
+    renote(&work, "\"folder\"", "\"network\"");
+    renote(&work, "\"delivered\": false", "\"delivered\": true");
     let done = to_parties(&order, &work, true, &nowhere(), &mut quiet()).unwrap();
     assert_eq!(done, Delivered { key_set: None, bytes: [0; 2], new: 0 });
     assert!(!work.exists());
+}
+
+/// A party asks for its disk's room before it takes anything.
+#[test]
+fn a_party_without_room_takes_nothing() {
+    let world = World::new();
+    let order = Order { cut: Cut::new(1 << 42, 1 << 14).unwrap(), ..order(SeedSource::Os) };
+    let (done, ends) = world.deliver(&order, false, Party::pair());
+    assert_eq!(code(&done), Some(ExitCode::PeerFailed), "{done:?}");
+    let failures: Vec<String> =
+        ends.iter().flatten().filter_map(|end| end.as_ref().err()).map(ToString::to_string).collect();
+    assert!(failures.iter().any(|text| text.contains(" MB are free")), "{failures:?}");
+    for (folder, party) in world.folders().iter().zip(PartyId::BOTH) {
+        assert!(KeyDir::open(folder, party).unwrap().key_sets().unwrap().is_empty());
+    }
 }
 
 #[test]

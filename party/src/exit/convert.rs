@@ -23,8 +23,9 @@ impl From<Primitive> for Failure {
                 let detail = Detail::Gate(*at);
                 return Failure::new(ExitCode::PlanMismatch, error.to_string()).with_detail(detail);
             }
-            Primitive::Keys(_) => ExitCode::KeysMissing,
-            Primitive::Integrity(_) => ExitCode::KeysSpent,
+            // These texts end with their remedy.
+            Primitive::Keys(_) => return worded(ExitCode::KeysMissing, &error.to_string()),
+            Primitive::Integrity(_) => return worded(ExitCode::KeysSpent, &error.to_string()),
             Primitive::Channel(_) => ExitCode::Unreachable,
             Primitive::Local(_) => ExitCode::System,
             Primitive::Device(text) => return worded(ExitCode::Device, text),

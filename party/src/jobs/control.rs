@@ -150,7 +150,8 @@ mod tests {
         assert_eq!(encoded(&Follow::Sets(all)), Follow::LONGEST);
         assert_eq!(encoded(&Request::Infer(job)), Request::LONGEST);
         assert_eq!(encoded(&Stock { images: u64::MAX }), Stock::LONGEST);
-        let grant = Grant { key_set: set, first: u64::MAX, images: u32::MAX, cursor: u64::MAX };
+        let grant =
+            Grant { key_set: set, first: u64::MAX, images: u32::MAX, cursor: u64::MAX, meeting: [255; 32] };
         assert_eq!(encoded(&grant), Grant::LONGEST);
         assert_eq!(encoded(&WeightSets { key_sets: vec![set; MOST_SETS] }), WeightSets::LONGEST);
         assert_eq!(encoded(&Provision::Bind([255; 32])), Provision::LONGEST);

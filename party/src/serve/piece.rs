@@ -51,7 +51,7 @@ pub fn grant<B: Backend>(
     piece: &Piece,
 ) -> Result<Granted<B>, Failure> {
     let weights = stock.weights(&party.dev, &party.program)?;
-    let (keys, grant) = stock.lease(piece.images)?;
+    let (keys, grant) = stock.lease(piece.images, party.meeting())?;
     if grant.first != piece.first {
         let text = format!("the parties stand at different images: {} and {}", grant.first, piece.first);
         return Err(Failure::new(ExitCode::PlanMismatch, text));
@@ -59,7 +59,7 @@ pub fn grant<B: Backend>(
     let mask_keys = roles::input_keys(keys.seed(), keys.origin(), keys.images()).as_flattened().to_vec();
     let row = party.plan.graph.input.row() * piece.images as usize;
     party.requests.grant(job, grant, mask_keys, row * (B::Ring::BITS as usize / 8));
-    let prepared = party.larder.take(keys.origin());
+    let prepared = party.larder.take(keys.origin(), keys.segment_id());
     party.larder.asked_for(piece.images.into());
     Ok(Granted { job, client, grant, stock, keys: Arc::new(keys), weights, prepared })
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use twoply_nn::{Plan, roles};
+use twoply_preprocessing::SegmentId;
 use twoply_primitives::session::{Own, Prepared};
 use twoply_primitives::{Backend, Origin, Ring};
 
@@ -30,8 +31,8 @@ pub struct Larder<B: Backend> {
 }
 
 struct Shelf<B: Backend> {
-    /// By segment.
-    stock: Vec<Prepared<B>>,
+    /// By segment, and by the name of its keys: a segment that is dealt again has others.
+    stock: Vec<(SegmentId, Prepared<B>)>,
     /// A data owner is being served: nothing is begun.
     serving: bool,
     /// The thread that prepares holds keys.
@@ -80,11 +81,12 @@ impl<B: Backend> Larder<B> {
     pub fn asked_for(&self, images: u64) {
         self.shelf().wanted = images;
     }
-    /// What is there for a segment.
-    pub fn take(&self, origin: Origin) -> Option<Prepared<B>> {
+    /// What is there for a segment with these keys. What was made with earlier keys of it is dropped.
+    pub fn take(&self, origin: Origin, keys: SegmentId) -> Option<Prepared<B>> {
         let mut shelf = self.shelf();
-        let at = shelf.stock.iter().position(|p| p.origin() == origin)?;
-        Some(shelf.stock.swap_remove(at))
+        shelf.stock.retain(|(id, p)| p.origin() != origin || *id == keys);
+        let at = shelf.stock.iter().position(|(id, _)| *id == keys)?;
+        Some(shelf.stock.swap_remove(at).1)
     }
     /// Waits until no segment is read any more; one gate's work at most, while a data owner is served.
     pub fn let_go(&self) {
@@ -138,12 +140,12 @@ impl<B: Backend> Larder<B> {
             .collect();
         let here = |p: &Prepared<B>| p.origin().set == stock.id();
         let of = |p: &Prepared<B>| coming.iter().find(|g| here(p) && g.0 == p.origin().segment);
-        shelf.stock.retain(|p| of(p).is_some_and(|g| p.images().contains(&g.1.start)));
-        let held: usize = shelf.stock.iter().map(Prepared::elements).sum();
+        shelf.stock.retain(|(_, p)| of(p).is_some_and(|g| p.images().contains(&g.1.start)));
+        let held: usize = shelf.stock.iter().map(|(_, p)| p.elements()).sum();
         let room = (MOST / (B::Ring::BITS as usize / 8)).saturating_sub(held) / self.per_image.max(1);
         let gap = coming.into_iter().find_map(|(segment, images)| {
-            let there = shelf.stock.iter().find(|p| here(p) && p.origin().segment == segment);
-            let from = there.map_or(images.start, |p| p.images().end);
+            let there = shelf.stock.iter().find(|(_, p)| here(p) && p.origin().segment == segment);
+            let from = there.map_or(images.start, |(_, p)| p.images().end);
             let to = images.end.min(from + TOGETHER);
             (from < to).then(|| Gap { stock: stock.clone(), segment, images: from..to })
         })?;
@@ -163,6 +165,9 @@ impl<B: Backend> Larder<B> {
             keys: &keys,
             gate: 0,
         };
+        let id = keys.segment_id();
+        // A segment that was dealt again begins anew.
+        self.shelf().stock.retain(|(other, p)| p.origin() != keys.origin() || *other == id);
         let mut first = true;
         let done = roles::prepare(&party.program, &weights, own, |gate, k| {
             // a device that goes on by itself must not hold up a run with what is asked for here
@@ -173,10 +178,10 @@ impl<B: Backend> Larder<B> {
             if shelf.serving {
                 return false;
             }
-            if !shelf.stock.iter().any(|p| p.origin() == keys.origin()) {
-                shelf.stock.push(Prepared::new(dev.clone(), keys.origin()));
+            if !shelf.stock.iter().any(|(other, _)| *other == id) {
+                shelf.stock.push((id, Prepared::new(dev.clone(), keys.origin())));
             }
-            if let Some(p) = shelf.stock.iter_mut().find(|p| p.origin() == keys.origin()) {
+            if let Some((_, p)) = shelf.stock.iter_mut().find(|(other, _)| *other == id) {
                 if std::mem::take(&mut first) {
                     p.begin(gap.images.clone());
                 }

@@ -97,6 +97,8 @@ pub struct Party<'a, B: Backend> {
     say: &'a (dyn Fn(&str) + Sync),
     /// Whether the other party is connected.
     met: AtomicBool,
+    /// Names the link to it.
+    meeting: Mutex<[u8; 32]>,
     peers: Mutex<VecDeque<Link>>,
     door: Mutex<Option<Failure>>,
     bell: Condvar,
@@ -137,6 +139,7 @@ impl<'a, B: Backend> Party<'a, B> {
             binds: Binds::default(),
             say,
             met: AtomicBool::new(false),
+            meeting: Mutex::default(),
             peers: Mutex::default(),
             door: Mutex::default(),
             bell: Condvar::new(),
@@ -163,10 +166,20 @@ impl<'a, B: Backend> Party<'a, B> {
     pub fn met(&self) -> bool {
         self.met.load(Ordering::SeqCst)
     }
-    /// The other party came, or left.
-    pub fn meets(&self, met: bool) {
-        self.met.store(met, Ordering::SeqCst);
+    /// The other party came; the two name their meeting so.
+    pub fn meets(&self, meeting: [u8; 32]) {
+        *lock(&self.meeting) = meeting;
+        self.met.store(true, Ordering::SeqCst);
         self.requests.ring();
+    }
+    /// The other party left.
+    pub fn parts(&self) {
+        self.met.store(false, Ordering::SeqCst);
+        self.requests.ring();
+    }
+    /// The name of this meeting with the other party.
+    pub fn meeting(&self) -> [u8; 32] {
+        *lock(&self.meeting)
     }
     /// Takes images from the budget of a data owner's key.
     ///

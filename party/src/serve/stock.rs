@@ -182,7 +182,7 @@ impl<B: Backend> Stock<B> {
         lock(&self.book).reserved.clear();
     }
     /// The keys of the next `images` of what is reserved, all of one segment, and the grant for them.
-    pub fn lease(&self, images: u32) -> Result<(Leased, Grant), Failure> {
+    pub fn lease(&self, images: u32, meeting: [u8; 32]) -> Result<(Leased, Grant), Failure> {
         let (first, _) = self.position();
         let mut book = lock(&self.book);
         let (mut wanted, mut lease) = (u64::from(images), None);
@@ -208,7 +208,7 @@ impl<B: Backend> Stock<B> {
         }
         let cursor = book.ledger.tally().next;
         let keys = self.set.open(lease.ok_or_else(missing)?)?;
-        Ok((keys, Grant { key_set: self.id(), first, images, cursor }))
+        Ok((keys, Grant { key_set: self.id(), first, images, cursor, meeting }))
     }
     /// A run has used these images.
     pub fn used(&self, images: u64) {

@@ -62,14 +62,24 @@ fn a_deal_gives_two_private_folders_and_the_lines_to_run() {
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
         }
     }
-    assert!(lab.fails(16, &deal(&["--images", "25", "--out", "my keys"])).contains("my keys"));
     let again = lab.json(&deal(&["--resume", "--out", "my keys"]));
     assert_eq!(
         (&again["dealt"], &again["images"], &again["segment_images"]),
         (&0.into(), &25.into(), &10.into())
     );
+    // The deal is finished: another one is a new key set beside it, and needs no flag.
+    let next = lab.json(&deal(&["--images", "5", "--out", "my keys", "-q"]));
+    assert_ne!(next["key_set"], again["key_set"]);
+    let listed = lab.json(&["keys", "ls", "--keys", "my keys/p1", "--party", "1"]);
+    let images = listed["key_sets"].as_array().unwrap().iter().map(|set| set["images"].as_u64().unwrap());
+    assert_eq!(images.sum::<u64>(), 30);
     lab.fails(2, &deal(&["--resume", "--out", "nowhere"]));
     lab.fails(2, &deal(&["--resume", "--out", "my keys", "--images", "26"]));
+    // Moved away, as the lines above say: nothing is left to resume, but there is room.
+    fs::rename(lab.path("my keys/p1"), lab.path("p1")).unwrap();
+    let said = lab.fails(16, &deal(&["--resume", "--out", "my keys"]));
+    assert!(said.contains("P1's half") && said.contains("moved away"), "{said}");
+    lab.ok(&deal(&["--images", "5", "--out", "my keys", "-q"]));
     lab.fails(15, &["deal", "none.json", "--images", "1", "--out", "k"]);
 }
 
@@ -133,6 +143,15 @@ fn a_refused_write_is_exit_16_and_leaves_no_half_written_keys() {
     assert!(said.stderr.contains("seg-00000.key"), "{}", said.stderr);
     assert_eq!((segments(&lab.path("keys")), named(&lab.path("keys"), "", ".part")), (0, 0));
     assert_eq!(lab.json(&deal(&["--resume", "--out", "keys"]))["dealt"], 1);
+}
+
+#[test]
+fn keys_that_do_not_fit_are_refused_before_dealing() {
+    let lab = Lab::new();
+    lab.plan();
+    let said = lab.fails(16, &deal(&["--images", "100000000000", "--out", "keys"]));
+    assert!(said.contains("need") && said.contains(" MB are free"), "{said}");
+    assert!(!lab.path("keys").exists());
 }
 
 /// A machine of a deal over the network: its key, and its fingerprint.

@@ -98,6 +98,9 @@ fn verify_names_every_damaged_file() {
     let faults = result["segments"].as_array().unwrap().iter().map(|s| !s["fault"].is_null());
     assert_eq!(faults.collect::<Vec<_>>(), [true, false, true]);
     assert_eq!(said.failure()["code"], 9);
+    assert_eq!(said.failure()["remedy"], twoply_preprocessing::DAMAGED);
+    let fault = result["segments"][0]["fault"].as_str().unwrap();
+    assert!(fault.ends_with(twoply_preprocessing::DAMAGED), "{fault}");
 }
 
 #[test]

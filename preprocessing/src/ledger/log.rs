@@ -2,7 +2,7 @@
 
 use super::Account;
 use super::record::{RECORD, new_ledger};
-use crate::disk::{PartFile, lock, open_private};
+use crate::disk::{PartFile, calls, lock, open_private};
 use crate::{Error, Result};
 use std::fs::File;
 use std::io::{self, Read};
@@ -59,7 +59,7 @@ impl Log for FileLog {
         Ok(bytes)
     }
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)?;
-        self.0.sync_all()
+        calls::write_at(&self.0, offset, bytes)?;
+        calls::sync(&self.0)
     }
 }

@@ -10,6 +10,7 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 use std::io::Read;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use twoply_primitives::{KeySource, Origin, Seed, Site, TILE, TileBytes};
@@ -25,6 +26,8 @@ pub(crate) struct Inner {
     layout: SegmentLayout,
     digests: Digests,
     map: Mmap,
+    /// Device and number of the file, which no other file has while this one is mapped.
+    file: (u64, u64),
 }
 
 /// Reads up to a page; returns how much there was.
@@ -53,13 +56,15 @@ impl Segment {
         let (header, seed) = Header::decode(path, &page[..len])?;
         wanted.check(path, &header, Kind::Segment)?;
         Wanted::check_segment(path, &header, cut, segment)?;
-        let (found, size) = (file.metadata().map_err(io)?.len(), layout.file_bytes(header.party));
+        let facts = file.metadata().map_err(io)?;
+        let (found, size) = (facts.len(), layout.file_bytes(header.party));
         if found != size {
             return Err(Error::Length { path: path.into(), wanted: size, found });
         }
         let map = crate::mmap::map(&file).map_err(|e| Error::io(path, "map", e))?;
         let digests = Header::digests(&page);
-        let inner = Inner { path: path.into(), header, seed, layout, digests, map };
+        let file = (facts.dev(), facts.ino());
+        let inner = Inner { path: path.into(), header, seed, layout, digests, map, file };
         inner.check_index()?;
         Ok(Segment(Arc::new(inner)))
     }
@@ -89,6 +94,11 @@ impl From<Arc<Inner>> for Segment {
 }
 
 impl Inner {
+    /// Whether `path` still names this file.
+    pub(super) fn is(&self, path: &Path) -> bool {
+        path.metadata().is_ok_and(|facts| (facts.dev(), facts.ino()) == self.file)
+    }
+
     fn bytes(&self, range: Range<usize>) -> Result<&[u8]> {
         // The length of the map was compared with the layout; this guards against nothing but a bug here.
         self.map.get(range).ok_or_else(|| Error::corrupt(&self.path, "the length"))
@@ -229,6 +239,10 @@ impl KeySource for Leased {
 pub struct Peek(pub(super) Segment);
 
 impl Peek {
+    /// Name of the segment: what is computed from its keys is of no use with those of another deal of it.
+    pub fn segment_id(&self) -> SegmentId {
+        self.0.header().id
+    }
     /// This party's seed of the segment.
     pub fn seed(&self) -> &Seed {
         &self.0.0.seed

@@ -4,7 +4,7 @@ use super::{Args, Findings};
 use crate::cli::keys::summaries;
 use crate::cli::output::bytes;
 use crate::cli::party::address;
-use crate::cli::plan::key_files;
+use crate::deal::room;
 use crate::exit::{ExitCode, Failure};
 use crate::identity::Identity;
 use crate::transport::{Accept, Endpoint, Role};
@@ -161,18 +161,9 @@ fn disk(folder: Option<&Path>, party: Option<PartyId>, plan: &Plan, images: u64)
         Failure::new(ExitCode::Usage, e.to_string())
             .remedy("ask for fewer --images; no key set holds so many")
     })?;
-    let halves = key_files(plan, cut)?;
+    let halves = room::key_files(plan, cut)?;
     // A dealer makes both.
-    let needed = party.map_or(halves[0] + halves[1], |party| halves[party.index()]);
-    let wanted = folder.unwrap_or(Path::new("."));
-    let existing = wanted.ancestors().find(|at| at.exists()).unwrap_or(Path::new("."));
-    let space = rustix::fs::statvfs(existing);
-    let space = space.map_err(|e| Failure::io("ask for the space of", existing.display(), &e.into()))?;
-    let free = space.f_bavail * space.f_frsize;
-    let found = format!("keys for {images} images need {}, {} are free", bytes(needed), bytes(free));
-    match free >= needed {
-        true => Ok(found),
-        false => Err(Failure::new(ExitCode::System, found)
-            .remedy(format!("make room on the disk of {}, or deal for fewer images", wanted.display()))),
-    }
+    let needed = party.map_or(halves[0].saturating_add(halves[1]), |party| halves[party.index()]);
+    let free = room::enough(folder.unwrap_or(Path::new(".")), needed)?;
+    Ok(format!("keys for {images} images need {}, {} are free", bytes(needed), bytes(free)))
 }

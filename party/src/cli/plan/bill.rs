@@ -3,6 +3,7 @@
 use super::alternatives::Row;
 use super::forecast::Forecast;
 use super::weights::Precision;
+use crate::deal::room::key_files;
 use crate::exit::Failure;
 use crate::report::{Report, predicted};
 use serde::Serialize;
@@ -13,10 +14,6 @@ use twoply_nn::inputs::Profile;
 use twoply_nn::zoo::ariann::Counts;
 use twoply_nn::{Meaning, Plan};
 use twoply_preprocessing::Cut;
-use twoply_primitives::PartyId;
-
-/// Bytes of a key set that do not depend on its images: `set.key`.
-const SET_BYTES: u64 = 4096;
 
 /// What images in runs of `batch` will cost. Pairs are P0 and P1.
 #[derive(Clone, Debug, Serialize)]
@@ -152,23 +149,6 @@ fn runs(cut: Cut, batch: u64) -> BTreeMap<usize, u64> {
 
 fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
-}
-
-/// Bytes of all key files per party.
-pub(in crate::cli) fn key_files(plan: &Plan, cut: Cut) -> Result<[u64; 2], Failure> {
-    let layout = plan.layout();
-    let size = u64::from(cut.segment_images());
-    let (whole, rest) = (cut.images() / size, cut.images() % size);
-    let mut bytes = [SET_BYTES; 2];
-    for (images, times) in [(size, whole), (rest, u64::from(rest > 0))] {
-        if times > 0 {
-            let segment = layout.for_images(images as u32)?;
-            for party in PartyId::BOTH {
-                bytes[party.index()] += segment.file_bytes(party) * times;
-            }
-        }
-    }
-    Ok(bytes)
 }
 
 #[cfg(test)]

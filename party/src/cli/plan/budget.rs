@@ -1,8 +1,9 @@
 //! Budgets: a plan beyond one is refused, and says what would fit.
 
-use super::bill::{Bill, key_files};
+use super::bill::Bill;
 use super::forecast::{Forecast, memory};
 use crate::cli::output::bytes;
+use crate::deal::room::key_files;
 use crate::exit::{ExitCode, Failure};
 use std::time::Duration;
 use twoply_nn::Plan;
