@@ -64,7 +64,7 @@ fn a_plan_with_weights_lists_what_does_not_fit() {
     let ranges = |x| calibrate(&graph, &weights, &[x; 9], &[(0.0, x)]).unwrap();
     let made = |x, f| {
         let options = Options { fixed: Fixed { n: 32, f }, ..Options::default() };
-        super::plan(&graph, &weights, options, ranges(x))
+        plan(&graph, &weights, options, ranges(x))
     };
     // Values of 0.93 fit with 12 fraction bits, where a weight of 93 does not.
     let Error::Ranges { faults, .. } = made(0.01, 12).unwrap_err() else { panic!() };
