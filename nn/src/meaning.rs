@@ -72,6 +72,25 @@ impl Meaning {
         }
     }
 
+    /// Checks that the parties can find the label, so that nothing else is revealed.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for anything but classes.
+    pub(crate) fn revealed(&self) -> Result<()> {
+        let why = match self {
+            Meaning::Classes { .. } => return Ok(()),
+            Meaning::Score => {
+                "labels need two or more classes, and this is one score: its label is a sign, which would need a gate of \
+                 its own; reveal logits, and the data owner takes the sign"
+                    .to_owned()
+            }
+            Meaning::Values { shape } => {
+                format!("labels need two or more classes, and this output is {shape:?}; reveal logits")
+            }
+        };
+        Err(Error::data("output", why))
+    }
+
     /// Why there are no labels; `None` where there are.
     pub fn no_labels(&self) -> Option<String> {
         match self {

@@ -60,7 +60,7 @@ impl Program {
             (Reveal::Logits, true) => {
                 return Err(Error::data("plan", "a graph that ends in argmax reveals labels, not logits"));
             }
-            (Reveal::Label, _) => has_label(&Meaning::of(graph)?)?,
+            (Reveal::Label, _) => Meaning::of(graph)?.revealed()?,
             _ => {}
         }
         let means = pool::means(graph, &shapes, options, ranges)?;
@@ -171,22 +171,6 @@ impl Program {
         }
         uses
     }
-}
-
-/// Whether the parties can find the label of such an output.
-fn has_label(output: &Meaning) -> Result<()> {
-    let why = match output {
-        Meaning::Classes { .. } => return Ok(()),
-        Meaning::Score => {
-            "labels need two or more classes, and this is one score: its label is a sign, which would need a gate of its \
-             own; reveal logits, and the data owner takes the sign"
-                .to_owned()
-        }
-        Meaning::Values { shape } => {
-            format!("labels need two or more classes, and this output is {shape:?}; reveal logits")
-        }
-    };
-    Err(Error::data("output", why))
 }
 
 /// Whether the graph itself ends in an argmax.

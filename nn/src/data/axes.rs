@@ -36,13 +36,11 @@ pub(super) fn channels_first(images: &Images, input: &Input) -> Result<Option<Pi
             Ok(Some(turn(&images.pixels, h * w, *c)))
         }
         // One value per place, or one place: both orders are the same.
-        ([h, w, c], [k]) if last && (2..=MOST).contains(c) && h * w > 1 && h * w * c == *k => {
-            refuse(&format!(
-                ", and the picture may be [c, h, w] or [h, w, c]; pictures in PNG files give all of one channel before the \
+        ([h, w, c], [k]) if last && (2..=MOST).contains(c) && h * w > 1 && h * w * c == *k => refuse(
+            ", and the picture may be [c, h, w] or [h, w, c]; pictures in PNG files give all of one channel before the \
              next: for that order save x.reshape(len(x), -1) of x as [n, c, h, w] (of [n, h, w, c]: \
-             x.transpose(0, 3, 1, 2) first); for any other order save the rows as the network wants them, x.reshape(len(x), -1)"
-            ))
-        }
+             x.transpose(0, 3, 1, 2) first); for any other order save the rows as the network wants them, x.reshape(len(x), -1)",
+        ),
         (_, [k]) if images.row() == *k => Ok(None),
         _ => refuse(""),
     }

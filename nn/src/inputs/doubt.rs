@@ -228,7 +228,8 @@ impl Case<'_> {
         let unit =
             low >= 0.0 && (0.5..=ONE).contains(&high) && !self.images.whole && self.samples.low() >= 0.0;
         let certain = self.pixels();
-        if !unit || !certain && !(self.samples.high() >= BYTES && self.fainter(SCALES)) {
+        let likely = self.samples.high() >= BYTES && self.fainter(SCALES);
+        if !(unit && (certain || likely)) {
             return None;
         }
         let (least, most) = self.ends();
