@@ -74,7 +74,7 @@ fn state_dict(name: &str, change: impl Fn(&mut Vec<(String, Vec<usize>, Vec<f32>
             &mut self,
             name: &str,
             shape: &[usize],
-            kind: tensors::Kind,
+            kind: Kind,
         ) -> std::result::Result<Vec<f32>, String> {
             let values = self.0.take(name, shape, kind)?;
             self.1.push((name.into(), shape.to_vec(), values.clone()));
