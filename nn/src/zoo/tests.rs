@@ -70,12 +70,7 @@ fn seeded_activations_fit_a_ring_of_32_bits() {
 fn state_dict(name: &str, change: impl Fn(&mut Vec<(String, Vec<usize>, Vec<f32>)>)) -> Vec<u8> {
     struct Record(Seeded, Vec<(String, Vec<usize>, Vec<f32>)>);
     impl Tensors for Record {
-        fn take(
-            &mut self,
-            name: &str,
-            shape: &[usize],
-            kind: Kind,
-        ) -> std::result::Result<Vec<f32>, String> {
+        fn take(&mut self, name: &str, shape: &[usize], kind: Kind) -> std::result::Result<Vec<f32>, String> {
             let values = self.0.take(name, shape, kind)?;
             self.1.push((name.into(), shape.to_vec(), values.clone()));
             Ok(values)
