@@ -71,8 +71,7 @@ fn what_never_fits_is_named_with_its_bits() {
 #[test]
 fn an_average_pool_can_be_what_allows_no_more() {
     // 60000 < 2^(30 - 14): 7 fraction bits, and the sum of 9 such values has room
-    let fit = fitted(1.0, 6e4, 32, 1.0).unwrap();
-    assert_eq!(fit.fraction, 7);
+    assert_eq!(fitted(1.0, 6e4, 32, 1.0).unwrap().fraction, 7);
     // 169 * 60000 * 2^7 > 2^30, with 6 bits it is less
     let (mut graph, weights) = model(1.0);
     graph.input.shape = vec![1, 13, 13];
