@@ -66,8 +66,8 @@ impl Odd {
     }
     /// Both shares of the answer.
     pub fn shares(&mut self, images: usize) -> [Vec<u8>; 2] {
-        let (form, _) = self.plan.program().and_then(|p| p.output(images)).expect("an output");
-        [0, 1].map(|me| self.link(me).recv(form.packed_bytes() as usize).expect("a share"))
+        let reply = self.plan.program().and_then(|p| p.reply(images)).expect("an output");
+        [0, 1].map(|me| self.link(me).recv(reply.bytes()).expect("a share"))
     }
     /// A party's refusal: the next word must be a failure.
     pub fn refused(&mut self, me: usize, within: Duration) -> String {
