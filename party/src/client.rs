@@ -204,8 +204,6 @@ pub struct Client<R> {
     pub online: Vec<f64>,
     /// Of these, from the masked input's departure on.
     pub answered: Vec<f64>,
-    /// Counts of too large values so far, if the plan has an audit.
-    pub audit: RangeAudit,
     ring: std::marker::PhantomData<R>,
 }
 
@@ -220,7 +218,6 @@ impl<R: Ring> Client<R> {
             seen,
             online: vec![],
             answered: vec![],
-            audit: RangeAudit::default(),
             ring: std::marker::PhantomData,
         })
     }
@@ -236,8 +233,8 @@ impl<R: Ring> Client<R> {
     pub fn reconnected(&mut self, parties: Parties) {
         self.parties = parties;
     }
-    /// The answer for some normalised images.
-    pub fn infer(&mut self, inputs: &[f32]) -> Result<Answer, Failure> {
+    /// The answer for some normalised images, and what an audit counted of them.
+    pub fn infer(&mut self, inputs: &[f32]) -> Result<(Answer, RangeAudit), Failure> {
         let row = self.plan.graph.input.row();
         let x = self.program.encode_input::<R>(inputs).map_err(Failure::from)?;
         let began = Instant::now();
@@ -246,19 +243,22 @@ impl<R: Ring> Client<R> {
         self.answered.push(0.0);
         self.parties.both(|l| Ok(l.say(&Request::Infer(job))?))?;
         let (mut done, mut logits, mut labels) = (0usize, vec![], vec![]);
+        let mut audit = RangeAudit::default();
         while done < images as usize {
-            match self.piece(&x[done * row..])? {
+            let (answer, counted) = self.piece(&x[done * row..])?;
+            audit.extend(counted);
+            match answer {
                 Answer::Logits(mut l) => logits.append(&mut l),
                 Answer::Labels(mut l) => labels.append(&mut l),
             }
             done = logits.len() + labels.len();
         }
         self.online.push(began.elapsed().as_secs_f64());
-        Ok(if labels.is_empty() { Answer::Logits(logits) } else { Answer::Labels(labels) })
+        Ok((if labels.is_empty() { Answer::Logits(logits) } else { Answer::Labels(labels) }, audit))
     }
 
     /// One granted range: keys from both, masked values to both, shares from both.
-    fn piece(&mut self, x: &[R]) -> Result<Answer, Failure> {
+    fn piece(&mut self, x: &[R]) -> Result<(Answer, RangeAudit), Failure> {
         let row = self.plan.graph.input.row();
         let grants = self.parties.turn().and_then(|()| self.parties.both(|l| Ok(l.hear::<Grant>()?)));
         let grants = grants.map_err(|f| self.parties.refusal(f).during(Phase::Reserve))?;
@@ -278,9 +278,7 @@ impl<R: Ring> Client<R> {
         if let Some(seconds) = self.answered.last_mut() {
             *seconds += masked.elapsed().as_secs_f64();
         }
-        let (answer, audit) = roles::join::<R>(&self.plan, &self.program, [&answers[0], &answers[1]], batch)?;
-        self.audit.extend(audit);
-        Ok(answer)
+        Ok(roles::join::<R>(&self.plan, &self.program, [&answers[0], &answers[1]], batch)?)
     }
 
     /// The parties must grant the same images, and never ones that were granted before: two inputs under one mask would

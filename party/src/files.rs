@@ -26,6 +26,23 @@ pub struct Inputs {
 }
 
 impl Inputs {
+    /// All but the first `skipped` images.
+    ///
+    /// # Errors
+    /// 15 when there are no more than that.
+    pub fn from(mut self, skipped: usize) -> Result<Self, Failure> {
+        if skipped >= self.images {
+            let what =
+                format!("there are {} images, numbered from 0; none is left from {skipped} on", self.images);
+            return Err(Failure::new(ExitCode::Model, what).during(Phase::Import));
+        }
+        self.values.drain(..self.values.len() / self.images * skipped);
+        self.images -= skipped;
+        if let Some(Labels(labels)) = &mut self.labels {
+            labels.drain(..skipped.min(labels.len()));
+        }
+        Ok(self)
+    }
     /// The first `limit` images.
     #[must_use]
     pub fn first(mut self, limit: usize) -> Self {

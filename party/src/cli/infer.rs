@@ -2,30 +2,32 @@
 
 mod answer;
 mod audit;
+mod batches;
 
 use super::inputs::Admit;
 use super::output::Output;
 use super::places::Places;
-use crate::client::{Client, Parties};
+use crate::client::Parties;
 use crate::exit::{ExitCode, Failure, Phase};
-use crate::files::{read_images, read_labels, read_plan, read_weights};
+use crate::files::{Inputs, read_images, read_labels, read_plan, read_weights};
 use crate::identity::Identity;
 use crate::plain;
 use crate::report::{Emulated, Report};
 use crate::seen::Seen;
 use crate::transport::Role;
+use batches::{Batches, Done, Sink};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
-use twoply_nn::program::RangeAudit;
-use twoply_nn::roles::Answer;
-use twoply_nn::{Labels, Meaning, Plan, with_ring};
+use twoply_nn::{Labels, Meaning, with_ring};
 
 /// Classify images with both parties; neither sees them
 ///
 /// Reads IDX, NPY, PNG or CIFAR-10 files (also gzipped, or a folder of them), masks them for both parties and prints one
 /// label a line; for one score its class and the score, and for outputs that are no classes their values. Images beyond the
-/// plan's samples, or on another scale, are refused before anybody is called. With --weights (for owners of both data and model) the plain network runs beside it.
+/// plan's samples, or on another scale, are refused before anybody is called. Answers are printed as their requests end; where
+/// a run breaks off, it says from which image on to ask again. With --weights (for owners of both data and model) the plain
+/// network runs beside it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  twoply infer digits.plan.json --images examples/digits/digits-images.idx --p0 \
@@ -46,12 +48,21 @@ pub struct Args {
     normalised: bool,
     #[command(flatten)]
     admit: Admit,
-    /// Only the first N images
+    /// Go on from this image, counted from 0: those before it are passed over
+    #[arg(long, value_name = "ROW", default_value = "0")]
+    from: u64,
+    /// Only N images
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// Images per request
     #[arg(long, value_name = "B", default_value = "128", value_parser = clap::value_parser!(u16).range(1..=4096))]
     batch: u16,
+    /// Ask again, up to N times for each request, when a party was lost; the images of a broken request cost keys
+    #[arg(long, value_name = "N", default_value = "0")]
+    retry: u32,
+    /// With --format json: a line of JSON for every image as its request is answered, and the report as the last line
+    #[arg(long)]
+    stream: bool,
     /// The model's weights: also run the plain network here, and compare
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -68,27 +79,18 @@ pub struct Args {
 /// Runs the inference.
 ///
 /// # Errors
-/// 4, 5, 6, 8, 9, 10, 14, 15: each named by its cause.
+/// 4, 5, 6, 8, 9, 10, 14, 15: each named by its cause. What was answered before is printed.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let plan = read_plan(&args.plan)?;
     let output = Meaning::of(&plan.graph)?;
     answer::comparable(&output, args.labels.is_some())?;
-    let mut inputs = read_images(&args.images, &plan.graph.input, args.normalised)?;
+    let skipped = args.from as usize;
+    let mut inputs = read_images(&args.images, &plan.graph.input, args.normalised)?.from(skipped)?;
     if let Some(limit) = args.limit {
         inputs = inputs.first(limit as usize);
     }
     args.admit.check(&plan, &inputs, (args.normalised, "--normalised"), out)?;
-    let truth = match &args.labels {
-        Some(path) => Some(read_labels(path)?),
-        // What the images' file holds cannot be compared either where there are no labels.
-        None => inputs.labels.clone().filter(|_| output.no_labels().is_none()),
-    };
-    if let Some(Labels(l)) = &truth
-        && l.len() < inputs.images
-    {
-        let text = format!("{} labels for {} images", l.len(), inputs.images);
-        return Err(Failure::new(ExitCode::Model, text).during(Phase::Import));
-    }
+    let truth = truth(&args, &inputs, &output)?;
     // All of it before anyone is called: a value that does not fit must not cost the images before it.
     let program = plan.program()?;
     with_ring!(plan.options.fixed.n, R => program.encode_input::<R>(&inputs.values).map(drop)?);
@@ -100,57 +102,68 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     };
     let (places, call) = args.places.read()?;
     let began = Instant::now();
-    let parties = Parties::connect(identity, Role::Client, &places, call)?;
+    let connect = || Parties::connect(identity.clone(), Role::Client, &places, call);
+    let batches = Batches { plan: &plan, batch: args.batch as usize, retry: args.retry, connect: &connect };
+    let mut sink = Sink::new(out, &output, (args.stream, skipped));
+    let parties = connect()?;
     out.note("connected to both parties");
-    let work = (&inputs.values[..], args.batch as usize);
-    let (answer, audit, [requests, answers]) =
-        with_ring!(plan.options.fixed.n, R => batches::<R>(&plan, parties, Seen::open(&seen)?, work, out)?);
-    let mut report =
-        Report { images: inputs.images as u64, link: Emulated::by(call.link), ..Report::default() };
-    report.seconds.online = Some(requests.iter().sum());
+    let seen = Seen::open(&seen)?;
+    let done: Done =
+        with_ring!(plan.options.fixed.n, R => batches.run::<R>((parties, seen), &inputs.values, &mut sink))?;
+    let images = done.images();
+    let mut report = Report { images: images as u64, link: Emulated::by(call.link), ..Report::default() };
+    report.seconds.online = Some(done.requests.iter().sum());
     report.seconds.total = Some(began.elapsed().as_secs_f64());
     if let Some(weights) = &weights {
-        let plain = plain::compare(&mut report, (&plan, weights), &inputs.values, &answer)?;
+        let values = &inputs.values[..images * plan.graph.input.row()];
+        let plain = plain::compare(&mut report, (&plan, weights), values, &done.answer)?;
         report.correct_plain = plain::correct(plain.as_deref(), truth.as_ref());
     }
-    report.correct_private = plain::correct(output.labels(&answer).as_deref(), truth.as_ref());
-    (report.requests, report.answers) = (requests, answers);
-    report.range_audit = audit.0.iter().cloned().collect();
-    show(&report, (&output, &answer), out)?;
-    audit::judge(&audit, args.admit.allow_out_of_range, out)
+    report.correct_private = plain::correct(output.labels(&done.answer).as_deref(), truth.as_ref());
+    (report.requests, report.answers) = (done.requests, done.answers);
+    report.range_audit = done.audit.0.iter().cloned().collect();
+    summary(&report, out);
+    sink.end(&report, &done.answer)?;
+    match done.failure {
+        Some(failure) => Err(broken_off(failure, images, skipped)),
+        None => audit::judge(&done.audit, (args.admit.allow_out_of_range, skipped), out),
+    }
 }
 
-fn batches<R: twoply_primitives::Ring>(
-    plan: &Plan,
-    parties: Parties,
-    seen: Seen,
-    (values, batch): (&[f32], usize),
-    out: &Output,
-) -> Result<(Answer, RangeAudit, [Vec<f64>; 2]), Failure> {
-    let row = plan.graph.input.row();
-    let mut client = Client::<R>::new(plan.clone(), parties, seen)?;
-    let mut progress = out.progress("images", (values.len() / row) as u64);
-    let (mut logits, mut labels) = (vec![], vec![]);
-    for part in values.chunks(row * batch) {
-        match client.infer(part)? {
-            Answer::Logits(mut l) => logits.append(&mut l),
-            Answer::Labels(mut l) => labels.append(&mut l),
+/// The true labels, if they are known.
+fn truth(args: &Args, inputs: &Inputs, output: &Meaning) -> Result<Option<Labels>, Failure> {
+    let truth = match &args.labels {
+        Some(path) => {
+            let Labels(mut labels) = read_labels(path)?;
+            labels.drain(..labels.len().min(args.from as usize));
+            Some(Labels(labels))
         }
-        progress.at((logits.len() + labels.len()) as u64);
+        // What the images' file holds cannot be compared either where there are no labels.
+        None => inputs.labels.clone().filter(|_| output.no_labels().is_none()),
+    };
+    if let Some(Labels(l)) = &truth
+        && l.len() < inputs.images
+    {
+        let text = format!("{} labels for {} images", l.len(), inputs.images);
+        return Err(Failure::new(ExitCode::Model, text).during(Phase::Import));
     }
-    let times = [std::mem::take(&mut client.online), std::mem::take(&mut client.answered)];
-    let audit = std::mem::take(&mut client.audit);
-    client.close();
-    Ok((if labels.is_empty() { Answer::Logits(logits) } else { Answer::Labels(labels) }, audit, times))
+    Ok(truth)
 }
 
-fn show(report: &Report, (output, answer): (&Meaning, &Answer), out: &Output) -> Result<(), Failure> {
-    for line in answer::lines(output, answer) {
-        out.line(line)?;
+/// A failure behind answers: how to go on.
+fn broken_off(failure: Failure, answered: usize, skipped: usize) -> Failure {
+    if answered == 0 {
+        return failure;
     }
-    if let Some(words) = answer::words(output, answer) {
-        out.note(words);
-    }
+    let remedy = format!(
+        "{}; the first {answered} images are answered: go on with --from {}",
+        failure.content().remedy,
+        skipped + answered
+    );
+    failure.remedy(remedy)
+}
+
+fn summary(report: &Report, out: &Output) {
     let online = report.seconds.online.unwrap_or(0.0);
     out.note(format_args!(
         "{} images in {online:.3} s online, {:.2} ms each",
@@ -166,5 +179,4 @@ fn show(report: &Report, (output, answer): (&Meaning, &Answer), out: &Output) ->
     if let Some(agree) = report.agree {
         out.note(format_args!("{agree} of {} labels are the plain network's", report.images));
     }
-    out.result_json(&answer::shown(report, output, answer))
 }

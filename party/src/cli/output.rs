@@ -110,6 +110,20 @@ impl Output {
         print(&text)
     }
 
+    /// One JSON value on one line of standard output; nothing when results are text.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn json_line(&self, value: &impl Serialize) -> Result<(), Failure> {
+        if !self.is_json() {
+            return Ok(());
+        }
+        let text = serde_json::to_string(value).map_err(|e| {
+            Failure::new(ExitCode::Internal, format!("a result cannot be written as JSON: {e}"))
+        })?;
+        print(&text)
+    }
+
     /// One line on standard error, unless quiet.
     pub fn note(&self, text: impl Display) {
         if !self.quiet {

@@ -80,7 +80,8 @@ fn listen<B: Backend>(party: &Party<B>, link: Link, over: &AtomicBool) {
             Ok(Some(Request::Provision(plan))) => {
                 let taken = admit(party, link, Role::ModelOwner, plan)
                     .and_then(|()| provision::take(party, link, over));
-                taken.map(|sets| say(&format!("{} provisioned the weights of {sets} key sets", link.name())))
+                let what = |n| if n == 1 { "1 key set".into() } else { format!("{n} key sets") };
+                taken.map(|n| say(&format!("{} provisioned the weights of {}", link.name(), what(n))))
             }
             Ok(Some(Request::Probe(asked))) => probe::answer(party, link, asked, &mut probed),
             Err(Error::Closed { .. } | Error::Lost { .. }) => return, // it left

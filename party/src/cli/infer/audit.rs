@@ -11,11 +11,16 @@ const NAMED: usize = 8;
 /// Warns of every layer with values near the end of their range or beyond it. The answers are printed by then.
 ///
 /// # Errors
-/// 10 when there is one, unless that is `allowed`.
-pub(super) fn judge(audit: &RangeAudit, allowed: bool, out: &Output) -> Result<(), Failure> {
+/// 10 when there is one, unless that is `allowed`. Images are numbered behind `skipped` others.
+pub(super) fn judge(
+    audit: &RangeAudit,
+    (allowed, skipped): (bool, usize),
+    out: &Output,
+) -> Result<(), Failure> {
     let Some((first, _)) = audit.found().next() else { return Ok(()) };
     let mut images = BTreeSet::new();
     for (layer, found) in audit.found() {
+        let found: Vec<_> = found.into_iter().map(|(image, count)| (image + skipped, count)).collect();
         out.warn(line(layer, &found));
         images.extend(found.iter().map(|(image, _)| *image));
     }
