@@ -40,7 +40,7 @@ impl<B: Backend> Leader<'_, '_, B> {
                 let _ = self.party.tell(self.peer, &Lead::Bye);
                 return Ok(Ended::Stopped);
             }
-            if let Some(failure) = self.party.door_failure() {
+            if let Some(failure) = self.party.door_failure(true) {
                 return Err(failure);
             }
             // between messages, P1 has nothing to say but that it goes

@@ -232,8 +232,10 @@ impl<'a, B: Backend> Party<'a, B> {
         lock(&self.door).get_or_insert(failure);
         self.requests.ring();
     }
-    pub fn door_failure(&self) -> Option<Failure> {
-        lock(&self.door).take()
+    /// Why the door cannot go on. That somebody with the peer's key speaks another version says nothing of a peer with
+    /// whom this party has worked already.
+    pub fn door_failure(&self, known: bool) -> Option<Failure> {
+        lock(&self.door).take().filter(|f| !known || f.code() != ExitCode::Version)
     }
     /// Drops everyone who waits.
     pub fn close(&self) {
