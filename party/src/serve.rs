@@ -49,6 +49,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Pause after another process took this one's place at the peer, so that the two do not drive each other out all the time.
 const OUSTED: Duration = Duration::from_secs(5);
 
+/// How long a party that is told to stop still waits for the peer, so that what runs comes to its end.
+const FINISH: Duration = Duration::from_secs(5);
+
 /// Links of a peer replaced within [`REMIND`] that show that two processes have its key.
 const TWICE: usize = 3;
 
@@ -72,21 +75,25 @@ pub fn serve<B: Backend>(
     let endpoint = Endpoint::bind_with(identity, role, Some(config.listen), Accept::these(listed), limits)?;
     say(&format!("{} listens on {} as {}", setup.me, endpoint.address(), endpoint.fingerprint()));
     let party = Party::new(setup, dev, say)?;
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let (party, endpoint, over) = (&party, &endpoint, &over);
-        let door = scope.spawn(move || door::watch(scope, party, endpoint, over));
-        scope.spawn(move || party.larder.work(party, over));
-        let result = run(party, endpoint, &Hooks { stop });
-        over.store(true, Ordering::SeqCst);
+    let hooks = Hooks { stop, late: Arc::default(), over: Arc::default() };
+    let result = std::thread::scope(|scope| {
+        let (party, endpoint, hooks) = (&party, &endpoint, &hooks);
+        let door = scope.spawn(move || door::watch(scope, party, endpoint, &hooks.over));
+        scope.spawn(move || party.larder.work(party, &hooks.over));
+        scope.spawn(move || hooks.watch());
+        let result = run(party, endpoint, hooks);
+        hooks.over.store(true, Ordering::SeqCst);
         party.close();
         let _ = door.join();
         party.close(); // whoever came in meanwhile
         result
-    })?;
+    });
+    // also after a failure: what was used is known now
+    let account = party.stocks.account();
+    result?;
     let mut tally = party.tally();
     tally.prepared = party.larder.seconds();
-    let (left, burnt) = party.stocks.account()?;
+    let (left, burnt) = account?;
     Ok(Served { tally, left, burnt })
 }
 
@@ -99,12 +106,27 @@ fn role_of(me: PartyId) -> Role {
 
 /// What the work with the peer needs from its process.
 struct Hooks<'a> {
+    /// It is to stop when it can.
     stop: &'a AtomicBool,
+    /// It does not wait for the peer any longer.
+    late: Arc<AtomicBool>,
+    /// The work with the peer is over: nobody is waited for.
+    over: Arc<AtomicBool>,
 }
 
 impl Hooks<'_> {
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+    /// Sees to it that a stop does not wait for the peer for long.
+    fn watch(&self) {
+        let mut since = None;
+        while !self.over.load(Ordering::SeqCst) {
+            if self.stopped() && since.get_or_insert_with(Instant::now).elapsed() >= FINISH {
+                self.late.store(true, Ordering::SeqCst);
+            }
+            std::thread::sleep(TICK);
+        }
     }
 }
 
@@ -126,6 +148,7 @@ fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Resu
     let mut replaced = Vec::<Instant>::new();
     while !hooks.stopped() {
         let Some(mut peer) = meet(party, endpoint, hooks, known)? else { break };
+        peer.stop_with(hooks.late.clone());
         let result = work(party, &mut peer, hooks, &mut known);
         party.parts();
         party.stocks.alone();
@@ -167,6 +190,9 @@ fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Resu
                 peer.abort(reason, detail);
                 if ends(&failure, known) {
                     return Err(failure);
+                }
+                if hooks.stopped() {
+                    return Ok(());
                 }
                 let content = failure.content();
                 let text = format!(
@@ -233,6 +259,7 @@ fn work<B: Backend>(
 fn relayed(failure: Failure, link: &Link, peer: PartyId) -> Failure {
     let reason = match (failure.code(), link.fault()) {
         (_, Some(Error::PeerFailed { reason: reason @ Reason::Failed(_), .. })) => *reason,
+        (_, Some(Error::Stopped)) => Reason::Interrupted,
         (ExitCode::Unreachable | ExitCode::PeerFailed, _) => Reason::Failed(ExitCode::Unreachable),
         _ => return failure,
     };
@@ -284,7 +311,7 @@ fn meet<B: Backend>(
     let began = Instant::now();
     let (mut said, mut last) = (began, String::from("it has not called"));
     while !hooks.stopped() {
-        if let Some(failure) = party.door_failure().filter(|f| !known || f.code() != ExitCode::Version) {
+        if let Some(failure) = party.door_failure(known) {
             return Err(failure);
         }
         let link = match party.me {

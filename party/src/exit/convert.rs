@@ -83,6 +83,7 @@ impl From<Wire> for Failure {
                 }
             }
             Wire::Closed { peer } => failure.with_peer(peer),
+            Wire::Stopped => failure.told_as(Reason::Interrupted),
             _ => failure,
         }
     }
@@ -105,7 +106,8 @@ fn code_of(error: &Wire) -> ExitCode {
         }
         Wire::Version { .. } => ExitCode::Version,
         Wire::OutOfStep { .. } | Wire::Malformed { .. } => ExitCode::PlanMismatch,
-        Wire::PeerFailed { .. } | Wire::Closed { .. } => ExitCode::PeerFailed,
+        // nobody's failure; whoever waits for this process hears that it was interrupted
+        Wire::PeerFailed { .. } | Wire::Closed { .. } | Wire::Stopped => ExitCode::PeerFailed,
         Wire::TooLong { .. } | Wire::Shut => ExitCode::Internal,
     }
 }

@@ -6,6 +6,7 @@ use super::{TICK, probe, provision};
 use crate::exit::{ExitCode, Failure};
 use crate::jobs::{Request, Stock};
 use crate::transport::{Detail, Endpoint, Error, Label, Link, Reason, Role};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Scope;
 use std::time::Duration;
@@ -19,13 +20,14 @@ pub fn watch<'s, 'e, B: Backend>(
     scope: &'s Scope<'s, 'e>,
     party: &'e Party<'e, B>,
     endpoint: &'e Endpoint,
-    over: &'e AtomicBool,
+    over: &'e Arc<AtomicBool>,
 ) {
     let say = party.say();
     while !over.load(Ordering::SeqCst) {
         match endpoint.accept(TICK) {
             Ok(link) if is_peer(party, &link) => party.peer_called(link),
-            Ok(link) => {
+            Ok(mut link) => {
+                link.stop_with(over.clone());
                 scope.spawn(move || listen(party, link, over));
             }
             Err(Error::NobodyCame { .. }) => {}

@@ -39,7 +39,7 @@ impl<B: Backend> Follower<'_, '_, B> {
             if hooks.stopped() {
                 return Ok(Ended::Stopped);
             }
-            if let Some(failure) = self.party.door_failure() {
+            if let Some(failure) = self.party.door_failure(true) {
                 return Err(failure);
             }
             if !self.peer.waiting(TICK)? {

@@ -40,7 +40,7 @@ impl<B: Backend> Leader<'_, '_, B> {
                 let _ = self.party.tell(self.peer, &Lead::Bye);
                 return Ok(Ended::Stopped);
             }
-            if let Some(failure) = self.party.door_failure() {
+            if let Some(failure) = self.party.door_failure(true) {
                 return Err(failure);
             }
             // between messages, P1 has nothing to say but that it goes
@@ -148,9 +148,16 @@ impl<B: Backend> Leader<'_, '_, B> {
         let reserved = piece::reserve(self.party, self.peer, &common.stock, &piece);
         let granted = reserved
             .and_then(|()| piece::grant(self.party, common.stock.clone(), (id, asked.client), &piece));
-        self.granted.insert(id, granted.map_err(|f| f.during(Phase::Reserve))?);
+        let granted = granted.map_err(|f| f.during(Phase::Reserve))?;
         self.party.stocks.keep_loaded(common.stock.id());
         self.party.stocks.check_low(self.party.say());
+        if !self.party.requests.has(id) {
+            // nobody would ever ask for it again, here or there
+            let failure = Failure::new(ExitCode::PeerFailed, "the data owner left");
+            self.party.tell(self.peer, &Lead::Drop(id, failure.code().into()))?;
+            return self.lose(granted, failure);
+        }
+        self.granted.insert(id, granted);
         Ok(())
     }
     /// From which key set a request gets its next images, and which.

@@ -33,8 +33,8 @@ pub struct Larder<B: Backend> {
 struct Shelf<B: Backend> {
     /// By segment, and by the name of its keys: a segment that is dealt again has others.
     stock: Vec<(SegmentId, Prepared<B>)>,
-    /// A data owner is being served: nothing is begun.
-    serving: bool,
+    /// So many runs or ends of runs want the thread that prepares to hold still: nothing is begun.
+    serving: usize,
     /// The thread that prepares holds keys.
     working: bool,
     /// How many images to have ready: as many as the last data owner asked for.
@@ -55,7 +55,7 @@ pub struct Serving<'a, B: Backend>(&'a Larder<B>);
 
 impl<B: Backend> Drop for Serving<'_, B> {
     fn drop(&mut self) {
-        self.0.shelf().serving = false;
+        self.0.shelf().serving -= 1;
         self.0.bell.notify_all();
     }
 }
@@ -65,7 +65,7 @@ impl<B: Backend> Larder<B> {
     pub fn new(plan: &Plan) -> Self {
         let products = plan.gates.iter().filter(|g| ["linear", "conv2d"].contains(&&g.gate[..]));
         let per_image = products.map(|g| g.output.len()).sum();
-        let shelf = Shelf { stock: vec![], serving: false, working: false, wanted: 1, seconds: 0.0 };
+        let shelf = Shelf { stock: vec![], serving: 0, working: false, wanted: 1, seconds: 0.0 };
         Larder { shelf: Mutex::new(shelf), bell: Condvar::new(), per_image }
     }
     fn shelf(&self) -> MutexGuard<'_, Shelf<B>> {
@@ -74,7 +74,7 @@ impl<B: Backend> Larder<B> {
 
     /// A data owner is served from now on.
     pub fn serving(&self) -> Serving<'_, B> {
-        self.shelf().serving = true;
+        self.shelf().serving += 1;
         Serving(self)
     }
     /// How many images a data owner asked for.
@@ -88,8 +88,9 @@ impl<B: Backend> Larder<B> {
         let at = shelf.stock.iter().position(|(id, _)| *id == keys)?;
         Some(shelf.stock.swap_remove(at).1)
     }
-    /// Waits until no segment is read any more; one gate's work at most, while a data owner is served.
+    /// Waits until no segment is read any more: one gate's work at most.
     pub fn let_go(&self) {
+        let _serving = self.serving();
         let mut shelf = self.shelf();
         while shelf.working {
             shelf = self.bell.wait(shelf).unwrap_or_else(PoisonError::into_inner);
@@ -110,10 +111,10 @@ impl<B: Backend> Larder<B> {
             let gap = self.gap(party);
             let mut shelf = self.shelf();
             match gap {
-                Some(gap) if !shelf.serving => {
+                Some(gap) if shelf.serving == 0 => {
                     shelf.working = true;
                     drop(shelf);
-                    let result = self.fill(party, gap);
+                    let result = self.fill(party, gap, over);
                     let mut shelf = self.shelf();
                     shelf.working = false;
                     if result.is_err() {
@@ -152,7 +153,7 @@ impl<B: Backend> Larder<B> {
         (gap.images.len() <= room && self.per_image > 0).then_some(gap)
     }
 
-    fn fill(&self, party: &Party<B>, gap: Gap<B>) -> Result<(), Failure> {
+    fn fill(&self, party: &Party<B>, gap: Gap<B>, over: &AtomicBool) -> Result<(), Failure> {
         let began = Instant::now();
         let weights = gap.stock.weights(&party.dev, &party.program)?;
         let (keys, dev) = (gap.stock.set.peek(gap.segment)?, &party.dev);
@@ -175,7 +176,7 @@ impl<B: Backend> Larder<B> {
                 return false;
             }
             let mut shelf = self.shelf();
-            if shelf.serving {
+            if shelf.serving > 0 || over.load(Ordering::SeqCst) {
                 return false;
             }
             if !shelf.stock.iter().any(|(other, _)| *other == id) {

@@ -6,11 +6,12 @@
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::Fingerprint;
 use crate::jobs::{Grant, Job, JobId};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a request may wait for its turn; beyond it, the other party may never have heard of it.
+/// How long a request may wait for one turn; beyond it, the other party may never have heard of it.
 const ORPHAN: Duration = Duration::from_secs(600);
 
 /// How long a data owner may take to reach P1 after it reached P0.
@@ -52,6 +53,7 @@ enum Stage {
 struct Entry {
     job: Job,
     client: Fingerprint,
+    /// Since when it waits for its next images.
     since: Instant,
     orders: Sender<Order>,
     stage: Stage,
@@ -81,6 +83,8 @@ pub struct Asked {
 pub struct Requests {
     all: Mutex<Vec<Entry>>,
     bell: Condvar,
+    /// The bell rang since [`Requests::wait`] last listened. Changed with `all` locked.
+    rang: AtomicBool,
 }
 
 impl Requests {
@@ -89,7 +93,7 @@ impl Requests {
     }
     fn change<T>(&self, id: JobId, f: impl FnOnce(&mut Entry) -> T) -> Option<T> {
         let changed = self.all().iter_mut().find(|e| e.job.id == id).map(f);
-        self.bell.notify_all();
+        self.ring();
         changed
     }
 
@@ -107,7 +111,7 @@ impl Requests {
         let (stage, granted, tries, unknown) = (Stage::Waiting, 0, 0, None);
         all.push(Entry { job, client, since, orders, stage, granted, most, next, tries, unknown });
         drop(all);
-        self.bell.notify_all();
+        self.ring();
         Ok(receiver)
     }
     /// The owner's masked input came, or the owner failed.
@@ -129,15 +133,21 @@ impl Requests {
         });
     }
 
-    /// Waits until something may be to do.
+    /// Waits until something may be to do: the bell rang since the last call, or P1 is to be asked again.
     pub fn wait(&self, within: Duration) {
         let all = self.all();
-        let soonest = all.iter().map(|e| e.next.saturating_duration_since(Instant::now())).min();
-        let within = soonest.filter(|t| !t.is_zero()).map_or(within, |t| t.min(within));
+        if self.rang.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let later = all.iter().map(|e| e.next.saturating_duration_since(Instant::now()));
+        let within = later.filter(|t| !t.is_zero()).min().map_or(within, |t| t.min(within));
         drop(self.bell.wait_timeout(all, within));
     }
-    /// Wakes who waits.
+    /// Wakes who waits, or will.
     pub fn ring(&self) {
+        let all = self.all();
+        self.rang.store(true, Ordering::Relaxed);
+        drop(all);
         self.bell.notify_all();
     }
     /// The first request that waits for images, if there is room for one more input. Of one key one request is served at a
@@ -167,10 +177,17 @@ impl Requests {
         let same = |e: &&Entry| e.job == *job && e.client == client && matches!(e.stage, Stage::Waiting);
         self.until(within, |all| all.iter().find(same).map(Entry::asked))
     }
-    /// Waits at most `within` for the input of a request, or for the end of its owner. It has to be run, ended or put back.
+    /// Whether a request is here. Once it is granted something, it stays until it is run or ended.
+    pub fn has(&self, id: JobId) -> bool {
+        self.all().iter().any(|e| e.job.id == id)
+    }
+    /// Waits at most `within` for the input of a request, or for the end of its owner, who may have left before the grant
+    /// came to it. It has to be run, ended or put back.
     pub fn input(&self, id: JobId, within: Duration) -> Option<Result<Vec<u8>, Failure>> {
         self.until(within, |all| {
-            let entry = all.iter_mut().find(|e| e.job.id == id)?;
+            let Some(entry) = all.iter_mut().find(|e| e.job.id == id) else {
+                return Some(Err(gone()));
+            };
             match std::mem::replace(&mut entry.stage, Stage::Running) {
                 Stage::Here(input) => Some(Ok(input)),
                 Stage::Lost(failure) => Some(Err(failure)),
@@ -211,14 +228,15 @@ impl Requests {
         since.elapsed() >= GATHER
     }
 
-    /// Grants images to a request: its thread tells the owner.
+    /// Grants images to a request: its thread tells the owner. One that is not [here](Requests::has) any more hears nothing.
     pub fn grant(&self, id: JobId, grant: Grant, keys: Vec<u8>, len: usize) {
         self.change(id, |e| {
             (e.stage, e.granted) = (Stage::Granted(len), e.granted + grant.images);
             e.most = u32::MAX;
             e.known();
-            // a thread that is gone has said so, or will
-            let _ = e.orders.send(Order::Grant(grant, keys, len));
+            if e.orders.send(Order::Grant(grant, keys, len)).is_err() {
+                e.stage = Stage::Lost(gone());
+            }
         });
     }
     /// Where the shares of a request go.
@@ -234,12 +252,13 @@ impl Requests {
                 let _ = entry.orders.send(Order::Done);
             } else {
                 entry.stage = Stage::Waiting;
+                entry.since = Instant::now();
                 entry.known();
                 all.push(entry);
             }
         }
         drop(all);
-        self.bell.notify_all();
+        self.ring();
     }
     /// Ends a request: its owner hears why.
     pub fn end(&self, id: JobId, failure: Failure) {
@@ -248,7 +267,7 @@ impl Requests {
             let _ = all.remove(at).orders.send(Order::End(failure));
         }
         drop(all);
-        self.bell.notify_all();
+        self.ring();
     }
     /// Images promised to requests that were granted some and wait for the rest.
     pub fn promised(&self, but: JobId) -> u64 {
@@ -282,6 +301,11 @@ impl Requests {
     }
 }
 
+/// The owner's thread is not there any more.
+fn gone() -> Failure {
+    Failure::new(ExitCode::PeerFailed, "the data owner left")
+}
+
 impl Entry {
     /// P1 knows it, or is another one.
     fn known(&mut self) {
@@ -290,5 +314,120 @@ impl Entry {
     fn asked(&self) -> Asked {
         let left = self.job.images.saturating_sub(self.granted);
         Asked { job: self.job, client: self.client, left, most: self.most.min(left) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twoply_primitives::KeySetId;
+
+    fn job(id: u8, images: u32) -> Job {
+        Job { id: [id; 16], plan: [0; 32], images }
+    }
+
+    fn key(client: u8) -> Fingerprint {
+        Fingerprint::of_spki(&[client])
+    }
+
+    fn grant(requests: &Requests, id: u8, images: u32) {
+        let grant = Grant { key_set: KeySetId([1; 16]), first: 0, images, cursor: 64, meeting: [2; 32] };
+        requests.grant([id; 16], grant, vec![], 4);
+    }
+
+    #[test]
+    fn repro_a_grant_to_an_owner_that_left_meanwhile_is_seen() {
+        let requests = Requests::default();
+        let _orders = requests.enter(job(1, 1), key(1), 1).unwrap();
+        assert!(requests.waiting().is_some());
+        // between being chosen and being granted, the owner leaves
+        requests.left([1; 16], gone());
+        grant(&requests, 1, 1);
+        assert!(!requests.has([1; 16]));
+        // the other party, where it left too, does not say for ever that it has not heard of its input
+        assert!(requests.input([1; 16], Duration::ZERO).unwrap().is_err());
+    }
+
+    #[test]
+    fn a_granted_request_stays_until_it_is_run_or_ended() {
+        let requests = Requests::default();
+        let orders = requests.enter(job(1, 1), key(1), 1).unwrap();
+        grant(&requests, 1, 1);
+        assert!(requests.input([1; 16], Duration::ZERO).is_none(), "awaited");
+        requests.left([1; 16], gone());
+        assert!(requests.has([1; 16]));
+        assert_eq!(requests.ready(), Some([1; 16]));
+        assert!(requests.input([1; 16], Duration::ZERO).unwrap().is_err());
+        requests.end([1; 16], gone());
+        assert!(!requests.has([1; 16]));
+        assert!(matches!(orders.recv(), Ok(Order::Grant(..))));
+        assert!(matches!(orders.recv(), Ok(Order::End(_))));
+    }
+
+    #[test]
+    fn a_thread_that_is_gone_loses_its_grant_at_once() {
+        let requests = Requests::default();
+        drop(requests.enter(job(1, 1), key(1), 1).unwrap());
+        grant(&requests, 1, 1);
+        assert_eq!(requests.ready(), Some([1; 16]));
+    }
+
+    #[test]
+    fn repro_each_turn_of_a_long_request_is_waited_for_anew() {
+        let requests = Requests::default();
+        let _orders = requests.enter(job(1, 2), key(1), 1).unwrap();
+        let long_ago = Instant::now().checked_sub(2 * ORPHAN).unwrap();
+        requests.change([1; 16], |e| e.since = long_ago);
+        grant(&requests, 1, 1);
+        requests.arrived([1; 16], Ok(vec![0; 4]));
+        assert!(requests.input([1; 16], Duration::ZERO).unwrap().is_ok());
+        requests.ran([1; 16]);
+        requests.reap();
+        assert!(requests.has([1; 16]), "it waits since its last piece");
+        requests.change([1; 16], |e| e.since = long_ago);
+        requests.reap();
+        assert!(!requests.has([1; 16]));
+    }
+
+    #[test]
+    fn of_one_key_one_request_is_served_and_others_go_while_p1_does_not_know_one() {
+        let requests = Requests::default();
+        let orders: Vec<_> = [(1, 1), (2, 1), (3, 2)]
+            .map(|(id, client)| requests.enter(job(id, 2), key(client), 1).unwrap())
+            .into();
+        let next = || requests.waiting().map(|asked| asked.job.id[0]);
+        assert_eq!(next(), Some(1));
+        assert!(!requests.later([1; 16], None));
+        assert_eq!(next(), Some(2));
+        grant(&requests, 2, 1);
+        assert_eq!(next(), Some(3), "of the first key one is served");
+        requests.arrived([2; 16], Ok(vec![0; 4]));
+        assert!(requests.input([2; 16], Duration::ZERO).unwrap().is_ok());
+        requests.ran([2; 16]);
+        assert_eq!(next(), Some(3), "whoever had a turn goes to the end");
+        grant(&requests, 3, 1);
+        assert_eq!(next(), Some(2));
+        drop(orders);
+    }
+
+    #[test]
+    fn repro_a_bell_that_rings_before_the_wait_ends_it() {
+        let requests = Requests::default();
+        let _orders = requests.enter(job(1, 1), key(1), 1).unwrap();
+        // hangs without the mending
+        requests.wait(Duration::MAX);
+        assert!(!requests.rang.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn repro_what_is_due_later_is_waited_for_though_something_else_is_due_now() {
+        let requests = Requests::default();
+        let _orders = [1, 2].map(|id| requests.enter(job(id, 1), key(id), 1).unwrap());
+        grant(&requests, 1, 1);
+        requests.later([2; 16], None);
+        requests.wait(Duration::MAX); // for the bell that rang
+        requests.wait(Duration::MAX); // hangs without the mending
+        requests.change([2; 16], |e| e.next = Instant::now());
+        assert!(requests.waiting().is_some());
     }
 }

@@ -9,7 +9,7 @@ use crate::identity::{Fingerprint, Identity};
 use crate::jobs::control::{Counts, Kind};
 use crate::report::Tally;
 use crate::transport::{Detail, Link, Reason, Shape, Transport};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -99,7 +99,8 @@ pub struct Party<'a, B: Backend> {
     met: AtomicBool,
     /// Names the link to it.
     meeting: Mutex<[u8; 32]>,
-    peers: Mutex<VecDeque<Link>>,
+    /// The peer's newest link, until somebody takes it.
+    caller: Mutex<Option<Link>>,
     door: Mutex<Option<Failure>>,
     bell: Condvar,
     tally: Mutex<Tally>,
@@ -140,7 +141,7 @@ impl<'a, B: Backend> Party<'a, B> {
             say,
             met: AtomicBool::new(false),
             meeting: Mutex::default(),
-            peers: Mutex::default(),
+            caller: Mutex::default(),
             door: Mutex::default(),
             bell: Condvar::new(),
             tally: Mutex::default(),
@@ -198,32 +199,32 @@ impl<'a, B: Backend> Party<'a, B> {
         Ok(())
     }
 
-    /// The peer called.
+    /// The peer called. Of its links that wait, only the last counts.
     pub fn peer_called(&self, link: Link) {
-        lock(&self.peers).push_back(link);
+        let older = lock(&self.caller).replace(link);
+        if let Some(older) = older {
+            older.abort(Reason::Interrupted, Detail::None);
+        }
         self.bell.notify_all();
         self.requests.ring();
     }
     /// Whether the peer has called since its last link was taken.
     pub fn peer_waits(&self) -> bool {
-        !lock(&self.peers).is_empty()
+        lock(&self.caller).is_some()
     }
-    /// The last link the peer opened; earlier ones are dropped.
+    /// The last link the peer opened.
     pub fn peer_link(&self, within: Duration) -> Option<Link> {
         let until = Instant::now() + within;
-        let mut peers = lock(&self.peers);
+        let mut caller = lock(&self.caller);
         loop {
-            if let Some(link) = peers.pop_back() {
-                for old in peers.drain(..) {
-                    old.abort(Reason::Interrupted, Detail::None);
-                }
+            if let Some(link) = caller.take() {
                 return Some(link);
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;
             }
-            peers = self.bell.wait_timeout(peers, left).unwrap_or_else(PoisonError::into_inner).0;
+            caller = self.bell.wait_timeout(caller, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
     /// The door cannot go on.
@@ -231,14 +232,19 @@ impl<'a, B: Backend> Party<'a, B> {
         lock(&self.door).get_or_insert(failure);
         self.requests.ring();
     }
-    pub fn door_failure(&self) -> Option<Failure> {
-        lock(&self.door).take()
+    /// Why the door cannot go on. That somebody with the peer's key speaks another version says nothing of a peer with
+    /// whom this party has worked already.
+    pub fn door_failure(&self, known: bool) -> Option<Failure> {
+        lock(&self.door).take().filter(|f| !known || f.code() != ExitCode::Version)
     }
     /// Drops everyone who waits.
     pub fn close(&self) {
         let stopped = Failure::new(ExitCode::PeerFailed, "this party was stopped");
         self.requests.close(&stopped.told_as(Reason::Interrupted));
-        lock(&self.peers).drain(..).for_each(|link| link.abort(Reason::Interrupted, Detail::None));
+        let caller = lock(&self.caller).take();
+        if let Some(link) = caller {
+            link.abort(Reason::Interrupted, Detail::None);
+        }
     }
 
     pub fn count(&self, f: impl FnOnce(&mut Tally)) {

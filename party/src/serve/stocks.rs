@@ -174,10 +174,21 @@ impl<B: Backend> Stocks<B> {
         let inner = &mut *self.inner();
         let mut common = vec![];
         for theirs in theirs {
-            let Some(stock) = inner.open.get(&theirs.key_set).filter(|s| s.fault().is_none()) else {
+            let named = |c: &Common<B>| c.stock.id() == theirs.key_set;
+            let open = inner.open.get(&theirs.key_set).filter(|s| s.fault().is_none());
+            let Some(stock) = open.filter(|_| !common.iter().any(named)) else { continue };
+            let (mine, images) = (stock.state(), stock.set.cut().images());
+            if theirs.cursor > images {
+                let why = format!("the other party has spent {} of its {images} images", theirs.cursor);
+                say(&format!("key set {} is not used any more: {why}", stock.id()));
+                inner.concern = Concern::Damaged;
+                stock.condemn(why);
                 continue;
-            };
-            let mine = stock.state();
+            }
+            if mine.cursor != theirs.cursor {
+                // what is reserved no longer ends at the cursor; the other party sees the same and lets go too
+                stock.forget_reservations();
+            }
             let burnt = stock.catch_up(theirs.cursor)?;
             if mine.cursor != theirs.cursor {
                 let (behind, concern) = match mine.cursor < theirs.cursor {
@@ -204,10 +215,16 @@ impl<B: Backend> Stocks<B> {
         inner.common = common;
         Ok(())
     }
-    /// The peer is gone.
+    /// The peer is gone, and with it what is reserved. Segments of which nothing else is left are erased.
     pub fn alone(&self) {
-        let inner = self.inner();
-        inner.open.values().for_each(|s| s.forget_reservations());
+        for stock in self.inner().open.values() {
+            let (first, reserved) = stock.position();
+            stock.forget_reservations();
+            for (segment, _) in stock.set.cut().pieces(first..first + reserved) {
+                // what cannot be erased now is erased with the key set, or at the next start
+                let _ = stock.sweep(segment);
+            }
+        }
     }
 
     /// One key set.

@@ -178,6 +178,7 @@ impl Error {
             | Error::System { .. }
             | Error::File { .. }
             | Error::TooLong { .. }
+            | Error::Stopped
             | Error::Shut => Ending::Ours,
         }
     }

@@ -187,6 +187,9 @@ pub enum Error {
         /// Most that is allowed.
         cap: usize,
     },
+    /// This process is to stop, and does not wait for the peer any longer.
+    #[error("this process was told to stop")]
+    Stopped,
     /// The endpoint behind the link is gone.
     #[error("this process's endpoint is closed")]
     Shut,

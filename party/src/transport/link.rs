@@ -4,6 +4,7 @@ mod farewell;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -20,6 +21,9 @@ use crate::identity::Fingerprint;
 
 /// Slowest rate at which a long payload may arrive, in bytes per second: it prolongs a receive's deadline.
 const SLOWEST: u64 = 256 << 10;
+
+/// How often a receive looks whether this process is to stop; see [`Link::stop_with`].
+const STEP: Duration = Duration::from_millis(100);
 
 /// Payload bytes and messages over one link so far; frame headers, TLS and transport not included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +49,7 @@ pub struct Traffic {
 pub struct Link {
     parts: Parts,
     patience: Duration,
+    stop: Option<Arc<AtomicBool>>,
     outbox_limit: usize,
     traffic: Traffic,
     fault: Option<Error>,
@@ -67,6 +72,7 @@ impl Link {
         Self {
             parts,
             patience: limits.patience,
+            stop: None,
             outbox_limit: limits.outbox,
             traffic: Traffic::default(),
             fault: None,
@@ -112,6 +118,27 @@ impl Link {
     /// Sets how long a receive waits for a message to begin.
     pub fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
+    }
+
+    /// Once this is set, a receive waits no more: the link ends with [`Error::Stopped`]. What has come is still received.
+    pub fn stop_with(&mut self, stop: Arc<AtomicBool>) {
+        self.stop = Some(stop);
+    }
+
+    /// Takes in short steps until `until`, or until this process is to stop.
+    fn patiently<T>(
+        &self,
+        until: Instant,
+        mut take: impl FnMut(&Inbox, Instant) -> Result<T, Dry>,
+    ) -> Result<T, Dry> {
+        let Some(stop) = &self.stop else { return take(&self.parts.inbox, until) };
+        loop {
+            match take(&self.parts.inbox, until.min(Instant::now() + STEP)) {
+                Err(Dry::TimedOut) if stop.load(Ordering::SeqCst) => return Err(Dry::Ended(Error::Stopped)),
+                Err(Dry::TimedOut) if Instant::now() < until => {}
+                done => return done,
+            }
+        }
     }
 
     /// Lets the peer send `bytes` more at full speed, which then wait here until they are received (never more than
@@ -255,7 +282,8 @@ impl Link {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        let header = match self.parts.inbox.take::<HEADER>(Instant::now() + self.patience) {
+        let until = Instant::now() + self.patience;
+        let header = match self.patiently(until, |inbox, until| inbox.take::<HEADER>(until)) {
             Ok(header) => header,
             Err(Dry::Ended(error)) => return Err(self.finish(error)),
             Err(Dry::TimedOut) => {
@@ -282,7 +310,11 @@ impl Link {
     fn payload(&mut self, length: usize) -> Result<Vec<u8>> {
         let allowed = self.patience + Duration::from_secs(length as u64 / SLOWEST);
         let mut bytes = Vec::with_capacity(length);
-        match self.parts.inbox.drain(&mut bytes, length, Instant::now() + allowed) {
+        let drained = self.patiently(Instant::now() + allowed, |inbox, until| {
+            let left = length - bytes.len();
+            inbox.drain(&mut bytes, left, until)
+        });
+        match drained {
             Ok(()) => {
                 self.traffic.received += length as u64;
                 self.traffic.messages_received += 1;
@@ -349,5 +381,67 @@ impl Channel for Link {
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Link({} at {})", self.parts.name, self.parts.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Accept, Dial, Endpoint};
+    use super::*;
+    use crate::identity::Identity;
+
+    fn pair(via: Transport) -> ([Endpoint; 2], [Link; 2]) {
+        let [here, there] = [(), ()].map(|()| Arc::new(Identity::ephemeral().unwrap()));
+        let (listed, anywhere) = (Accept::these([there.fingerprint()]), Some(([127, 0, 0, 1], 0).into()));
+        let service = Endpoint::bind(here, Role::P0, anywhere, listed).unwrap();
+        let caller = Endpoint::bind(there, Role::Client, None, Accept::nobody()).unwrap();
+        let soon = Duration::from_secs(60);
+        let dial = Dial::new(service.address().to_string(), service.fingerprint()).within(soon).over(via);
+        let theirs = caller.connect(&dial).unwrap();
+        let ours = service.accept(soon).unwrap();
+        ([service, caller], [ours, theirs])
+    }
+
+    /// A party that was told to stop once waited for a silent owner's whole patience.
+    #[test]
+    fn repro_a_stop_ends_what_waits_for_a_silent_peer() {
+        for via in [Transport::Tcp, Transport::Quic] {
+            let (_ends, [mut ours, mut theirs]) = pair(via);
+            let stop = Arc::new(AtomicBool::new(false));
+            ours.stop_with(stop.clone());
+            ours.set_patience(Duration::from_secs(3600));
+            theirs.send_message(&7u8).unwrap();
+            assert_eq!(ours.recv_message::<u8>(), Ok(7), "{via:?}");
+            theirs.send_message(&8u8).unwrap();
+            while ours.held() == 0 {
+                assert!(ours.waiting(STEP).is_ok());
+            }
+            std::thread::scope(|scope| {
+                scope.spawn(|| stop.store(true, Ordering::SeqCst));
+                assert_eq!(ours.recv_message::<u8>(), Ok(8), "what has come is received, {via:?}");
+                assert_eq!(ours.recv_message::<u8>(), Err(Error::Stopped), "{via:?}");
+            });
+            let failure = crate::exit::Failure::from(Error::Stopped);
+            assert_eq!(failure.reason().0, Reason::Interrupted);
+        }
+    }
+
+    #[test]
+    fn a_receive_in_short_steps_loses_nothing_and_keeps_its_deadline() {
+        for via in [Transport::Tcp, Transport::Quic] {
+            let (_ends, [mut ours, mut theirs]) = pair(via);
+            ours.stop_with(Arc::default());
+            ours.set_patience(3 * STEP);
+            assert!(matches!(ours.recv_message::<u8>(), Err(Error::Silent { .. })), "{via:?}");
+            ours.set_patience(Duration::from_secs(60));
+            let bytes: Vec<u8> = (0..3 << 20).map(|i: usize| (i % 251) as u8).collect();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(2 * STEP);
+                    theirs.send(&bytes).unwrap();
+                });
+                assert!(ours.recv(bytes.len()).unwrap() == bytes, "{via:?}");
+            });
+        }
     }
 }
