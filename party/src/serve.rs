@@ -22,7 +22,7 @@ mod stocks;
 pub use owner::MOST_IMAGES;
 pub use state::{Config, Served, Setup};
 
-use crate::exit::{ExitCode, Failure, Phase};
+use crate::exit::{Content, ExitCode, Failure, Phase};
 use crate::identity::Identity;
 use crate::jobs::Concern;
 use crate::messages::{Hello, PROTOCOL_VERSION, hello};
@@ -42,6 +42,9 @@ const CALL: Duration = Duration::from_secs(1);
 
 /// How often a party that waits for the other one says so.
 const REMIND: Duration = Duration::from_secs(60);
+
+/// When a party that waits for the other one says so first.
+const FIRST: Duration = Duration::from_secs(5);
 
 /// Pause after a failure, so that one that comes back at once does not fill the log.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -309,7 +312,8 @@ fn meet<B: Backend>(
     known: bool,
 ) -> Result<Option<Link>, Failure> {
     let began = Instant::now();
-    let (mut said, mut last) = (began, String::from("it has not called"));
+    let (mut due, mut last) =
+        (FIRST, Failure::new(ExitCode::Unreachable, "it has not called").remedy(NOT_CALLED));
     while !hooks.stopped() {
         if let Some(failure) = party.door_failure(known) {
             return Err(failure);
@@ -319,14 +323,14 @@ fn meet<B: Backend>(
             PartyId::P1 => match dial(party, endpoint) {
                 Ok(link) => Some(link),
                 Err(failure) if failure.code() == ExitCode::Unreachable => {
-                    last = failure.content().what.clone();
+                    last = failure;
                     None
                 }
                 Err(failure) if known => {
-                    if last != failure.content().what {
+                    if last.content().what != failure.content().what {
                         (party.say())(&failure.content().what);
                     }
-                    last = failure.content().what.clone();
+                    last = failure;
                     std::thread::sleep(PAUSE);
                     None
                 }
@@ -339,19 +343,24 @@ fn meet<B: Backend>(
         }
         let waited = began.elapsed();
         if let Some(patience) = party.config.patience.filter(|p| waited >= *p) {
-            let text = format!("{} did not come within {} s: {last}", party.me.peer(), patience.as_secs());
-            return Err(Failure::new(ExitCode::Unreachable, text).during(Phase::Connect).remedy(
-                "start the other party, and check its --peer address and this one's --listen address; without --patience \
-                 this party waits for ever",
-            ));
+            let Content { what, remedy, .. } = last.content();
+            let text = format!("{} did not come within {} s: {what}", party.me.peer(), patience.as_secs());
+            return Err(Failure::new(ExitCode::Unreachable, text).during(Phase::Connect).remedy(format!(
+                "{remedy}; --peer is P0's address; without --patience this party waits for ever"
+            )));
         }
-        if said.elapsed() >= REMIND {
-            said = Instant::now();
-            (party.say())(&format!("waiting for {} since {} s: {last}", party.me.peer(), waited.as_secs()));
+        if waited >= due {
+            due = waited + REMIND;
+            let Content { what, remedy, .. } = last.content();
+            let (peer, waited) = (party.me.peer(), waited.as_secs());
+            (party.say())(&format!("waiting for {peer} since {waited} s: {what}; {remedy}"));
         }
     }
     Ok(None)
 }
+
+/// What to do when P1 does not call P0.
+const NOT_CALLED: &str = "start the other party, and check that P0's --listen address is P1's --peer and that firewalls let it through";
 
 /// P1 calls P0 for a moment.
 fn dial<B: Backend>(party: &Party<B>, endpoint: &Endpoint) -> Result<Link, Failure> {

@@ -3,6 +3,7 @@
 //! Unknown keys are errors, with a suggestion. Paths in a file are relative to the file's folder. Names of variables
 //! are the keys in capitals (`TWOPLY_PEER_KEY`); lists are separated by commas.
 
+use super::places::fingerprint;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::transport::{Shape, Transport};
 use serde::Deserialize;
@@ -85,6 +86,11 @@ impl Party {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         let environment = Party::from_variables(std::env::vars_os().filter_map(texts))?;
+        environment.fingerprints(|key| format!("{PREFIX}{}", key.to_ascii_uppercase()))?;
+        flags.fingerprints(|key| match key {
+            "peer_key" => "--peer-key".into(),
+            list => format!("--{}", list.trim_end_matches('s')),
+        })?;
         Ok(flags.over(environment).over(file))
     }
 
@@ -100,6 +106,7 @@ impl Party {
             let content = failure.content();
             bad(format!("{}: {}", path.display(), content.what)).remedy(content.remedy.clone())
         })?;
+        party.fingerprints(|key| format!("{}: `{key}`", path.display()))?;
         let place = |path: Option<PathBuf>| path.map(|path| folder.join(path));
         Ok(Party { plan: place(party.plan), keys: place(party.keys), key: place(party.key), ..party })
     }
@@ -165,6 +172,21 @@ impl Party {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Reads every fingerprint here; `name` says what a setting is called where these come from.
+    ///
+    /// # Errors
+    /// 3 naming the setting, and its value.
+    fn fingerprints(&self, name: impl Fn(&str) -> String) -> Result<(), Failure> {
+        let list = |all: &'_ Option<Vec<String>>| all.clone().unwrap_or_default();
+        let settings = [
+            ("peer_key", self.peer_key.iter().cloned().collect()),
+            ("clients", list(&self.clients)),
+            ("owners", list(&self.owners)),
+        ];
+        let mut all = settings.iter().flat_map(|(key, values)| values.iter().map(move |text| (key, text)));
+        all.try_for_each(|(key, text)| fingerprint(&name(key), text).map(drop))
     }
 
     fn check(self) -> Result<Party, Failure> {

@@ -2,6 +2,7 @@
 
 use super::device::{self, On};
 use super::output::{Output, bytes, shell};
+use super::places::fingerprint;
 use crate::deal::{self, Order, Peer, Route};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files;
@@ -228,14 +229,15 @@ fn shown(order: &Order, (key_set, dealt, bytes): (Option<String>, u32, [u64; 2])
 }
 
 fn route(network: &Network, out: &Output) -> Result<Route, Failure> {
-    let peer = |address: &Option<String>, key: &Option<String>| -> Result<Peer, Failure> {
+    let peer = |address: &Option<String>, key: &Option<String>, flag: &str| -> Result<Peer, Failure> {
         match (address, key) {
-            (Some(address), Some(key)) => Ok(Peer { address: address.clone(), key: key.parse()? }),
+            (Some(address), Some(key)) => Ok(Peer { address: address.clone(), key: fingerprint(flag, key)? }),
             // clap asks for all four together.
             _ => Err(Failure::new(ExitCode::Usage, "--p0, --p0-key, --p1 and --p1-key belong together")),
         }
     };
-    let peers = [peer(&network.p0, &network.p0_key)?, peer(&network.p1, &network.p1_key)?];
+    let peers =
+        [peer(&network.p0, &network.p0_key, "--p0-key")?, peer(&network.p1, &network.p1_key, "--p1-key")?];
     if peers[0].key == peers[1].key {
         let what = "--p0-key and --p1-key are one key: one machine must not be both parties";
         return Err(Failure::new(ExitCode::Config, what).remedy("give each party's own fingerprint"));

@@ -1,7 +1,7 @@
 //! Flags that name the two parties.
 
 use crate::client::{Call, Place};
-use crate::exit::Failure;
+use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::Fingerprint;
 use crate::transport::{Shape, Transport};
 use std::time::Duration;
@@ -38,11 +38,35 @@ impl Places {
     /// # Errors
     /// 3 when a fingerprint is none.
     pub fn read(&self) -> Result<([Place; 2], Call), Failure> {
-        let place = |address: &str, key: &str| -> Result<Place, Failure> {
-            let (address, key) = (address.into(), key.parse::<Fingerprint>()?);
-            Ok(Place { address, key, transport: self.transport })
+        let place = |address: &str, key: Fingerprint| Place {
+            address: address.into(),
+            key,
+            transport: self.transport,
         };
-        let both = [place(&self.p0, &self.p0_key)?, place(&self.p1, &self.p1_key)?];
+        let keys = [fingerprint("--p0-key", &self.p0_key)?, fingerprint("--p1-key", &self.p1_key)?];
+        let both = [place(&self.p0, keys[0]), place(&self.p1, keys[1])];
         Ok((both, Call { within: Duration::from_secs(self.patience), link: self.link }))
     }
 }
+
+/// A fingerprint that `name` (a flag, a variable, a setting of a file) gives.
+///
+/// # Errors
+/// 3 naming it, its value and what is wrong with that.
+pub(super) fn fingerprint(name: &str, text: &str) -> Result<Fingerprint, Failure> {
+    text.parse().map_err(|error| {
+        // A value of any length may have been pasted.
+        let mut shown: String = text.chars().take(SHOWN).collect();
+        if text.chars().nth(SHOWN).is_some() {
+            shown.push_str("...");
+        }
+        let failure = Failure::from(error);
+        let (why, remedy) = (&failure.content().what, failure.content().remedy.clone());
+        Failure::new(ExitCode::Config, format!("{name} is {shown:?}: {why}"))
+            .during(Phase::Start)
+            .remedy(remedy)
+    })
+}
+
+/// Most characters of a value that an error shows: some more than a fingerprint has.
+const SHOWN: usize = 72;

@@ -5,7 +5,7 @@ use super::state::Party;
 use super::{TICK, probe, provision};
 use crate::exit::{ExitCode, Failure};
 use crate::jobs::{Request, Stock};
-use crate::transport::{Detail, Endpoint, Error, Label, Link, Reason, Role};
+use crate::transport::{Detail, Ending, Endpoint, Error, Label, Link, Reason, Role};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Scope;
@@ -22,7 +22,6 @@ pub fn watch<'s, 'e, B: Backend>(
     endpoint: &'e Endpoint,
     over: &'e Arc<AtomicBool>,
 ) {
-    let say = party.say();
     while !over.load(Ordering::SeqCst) {
         match endpoint.accept(TICK) {
             Ok(link) if is_peer(party, &link) => party.peer_called(link),
@@ -30,17 +29,12 @@ pub fn watch<'s, 'e, B: Backend>(
                 link.stop_with(over.clone());
                 scope.spawn(move || listen(party, link, over));
             }
-            Err(Error::NobodyCame { .. }) => {}
-            Err(e @ (Error::Uninvited { .. } | Error::Unwanted { .. })) => {
-                say(&format!("refused a caller: {e}"))
-            }
-            // A caller of another version is that caller's trouble; the peer's is said when it is dialled or dials.
-            Err(Error::Version { peer, theirs }) => {
-                let whose = peer == party.config.peer.short();
-                let error = Error::Version { peer, theirs };
-                say(&format!("refused a caller: {error}"));
-                if whose {
-                    party.door_failed(error.into());
+            // The transport says who was refused, and how often.
+            Err(Error::NobodyCame { .. } | Error::Uninvited { .. } | Error::Unwanted { .. }) => {}
+            // A caller of another version is that caller's trouble, unless it is the peer.
+            Err(e @ Error::Version { .. }) => {
+                if matches!(&e, Error::Version { peer, .. } if *peer == party.config.peer.short()) {
+                    party.door_failed(e.into());
                 }
             }
             Err(e) => return party.door_failed(e.into()),
@@ -86,7 +80,7 @@ fn listen<B: Backend>(party: &Party<B>, link: Link, over: &AtomicBool) {
                 taken.map(|n| say(&format!("{} provisioned the weights of {}", link.name(), what(n))))
             }
             Ok(Some(Request::Probe(asked))) => probe::answer(party, link, asked, &mut probed),
-            Err(Error::Closed { .. } | Error::Lost { .. }) => return, // it left
+            Err(e) if gone(&e) => return,
             Err(e) => Err(e.into()),
         };
         quiet = Duration::ZERO;
@@ -102,6 +96,15 @@ fn listen<B: Backend>(party: &Party<B>, link: Link, over: &AtomicBool) {
         }
     }
     visit.link.abort(Reason::Interrupted, Detail::None);
+}
+
+/// Whether a caller left, in whatever way: between two requests that is no failure.
+fn gone(error: &Error) -> bool {
+    let left = matches!(
+        error.ending(),
+        Ending::Stopped | Ending::Crashed | Ending::Cut | Ending::Replaced | Ending::Ousted
+    );
+    left || matches!(error, Error::Lost { .. })
 }
 
 /// Whether the caller may do what it asks for as `role`, on this plan.

@@ -2,10 +2,11 @@
 
 use super::{key_dir, party};
 use crate::cli::output::{Output, bytes};
+use crate::cli::places::fingerprint;
 use crate::deal;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files;
-use crate::identity::{Fingerprint, Identity};
+use crate::identity::Identity;
 use crate::transport::{Accept, Endpoint, Role};
 use serde::Serialize;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -63,7 +64,7 @@ struct Shown {
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let plan = files::read_plan(&args.plan)?;
     let me = party(args.party);
-    let dealer: Fingerprint = args.dealer.parse()?;
+    let dealer = fingerprint("--dealer", &args.dealer)?;
     let identity = Arc::new(Identity::load(&out.key_file(args.key.as_ref())?)?);
     if identity.fingerprint() == dealer {
         let what = "the dealer's key is this machine's own: a party must not deal its own keys";

@@ -1,0 +1,218 @@
+//! What each side says when another one is killed, stopped, suspended, or was never there: causes are told apart, each
+//! with its remedy, and nobody calls somebody else's end a mistake of the program. And that all count burnt images alike.
+
+use std::net::TcpListener;
+use std::time::Duration;
+use twoply_tests::model::PLAIN;
+use twoply_tests::{Ended, Odd, Pair, Proc, SOON, World};
+
+fn served(images: u64, segment: u32) -> (World, Pair) {
+    let world = World::dealt(PLAIN, images, segment);
+    let pair = world.parties();
+    world.provision(&pair, &[]).is(0);
+    world.infer_right(&pair, 0..1);
+    (world, pair)
+}
+
+/// It blames no mistake of the program.
+fn plain(ended: &Ended) -> &Ended {
+    for word in ["internal error", "report", "mistake"] {
+        assert!(!ended.err.contains(word), "{word:?} in:\n{}", ended.err);
+    }
+    ended
+}
+
+/// A client in the middle of many requests.
+fn busy(world: &World, pair: &Pair) -> Proc {
+    let before = world.seen("other").len();
+    let client = world.asking("other", pair, 0..300, &["--batch", "1", "--patience", "3"]);
+    client.hear("connected to both parties", SOON);
+    while world.seen("other").len() < before + 2 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    client
+}
+
+/// How a party's end is called by the other one.
+const ENDS: [(&str, &str); 2] =
+    [("KILL", "went away without a goodbye, as a process that was killed"), ("TERM", "left: it was stopped")];
+
+#[test]
+fn a_party_that_ends_between_runs() {
+    let (world, mut pair) = served(64, 16);
+    for victim in [1, 0] {
+        for (signal, words) in ENDS {
+            pair.procs[victim].signal(signal);
+            pair.procs[1 - victim].hear(words, SOON).unwrap();
+            let more = ["--patience", "2"];
+            let ended = world.asking("client", &pair, 0..1, &more).wait(SOON);
+            plain(&ended).is(4).says(&[
+                "nobody listens there",
+                "start the process there",
+                &pair.addresses[victim],
+            ]);
+            world.provision(&pair, &more).is(4).says(&["nobody listens there", "start the process there"]);
+            if victim == 0 {
+                let line = pair.procs[1].hear("waiting for P0", SOON).unwrap();
+                assert!(line.contains("nobody listens there; start the process there"), "{line}");
+            }
+            world.restart(&mut pair, victim);
+            world.infer_right(&pair, 0..1);
+        }
+    }
+    pair.stopped().iter().for_each(|ended| _ = plain(ended));
+}
+
+#[test]
+fn a_party_that_ends_in_a_run() {
+    let (world, mut pair) = served(3000, 1000);
+    for victim in [1, 0] {
+        for (signal, words) in ENDS {
+            let client = busy(&world, &pair);
+            pair.procs[victim].signal(signal);
+            pair.procs[1 - victim].hear(words, SOON).unwrap();
+            let ended = client.wait(SOON);
+            eprintln!("{victim} {signal}: {}", ended.err);
+            plain(&ended).is_one_of(&[4, 14]).says(&[&format!("P{victim}")]);
+            world.restart(&mut pair, victim);
+            world.infer_right(&pair, 0..1);
+        }
+    }
+    pair.stopped().iter().for_each(|ended| _ = plain(ended));
+}
+
+/// Suspended for longer than the transport's idle time.
+#[test]
+fn a_party_that_is_suspended() {
+    let (world, pair) = served(800, 400);
+    let client = busy(&world, &pair);
+    pair.procs[1].signal("STOP");
+    let line = pair.procs[0].hear("broke off", SOON).unwrap();
+    assert!(line.contains("nothing was heard for 20.0 s"), "{line}");
+    let ended = client.wait(SOON);
+    eprintln!("{}", ended.err);
+    plain(&ended).is_one_of(&[4, 14]).says(&["P1"]);
+    let ended = world.asking("client", &pair, 0..1, &["--patience", "2"]).wait(SOON);
+    plain(&ended).is(4).says(&[
+        "the port is open, but nothing is said",
+        "stopped or hangs",
+        &pair.addresses[1],
+    ]);
+    pair.procs[1].signal("CONT");
+    pair.procs[0].hear("connected to P1", SOON).unwrap();
+    world.infer_right(&pair, 0..1);
+    pair.stopped().iter().for_each(|ended| _ = plain(ended));
+}
+
+/// A port that is closed, and one behind which nobody says anything, for every verb that calls.
+#[test]
+fn ports_are_told_apart() {
+    let (world, pair) = served(8, 4);
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().to_string();
+    let kinds = [
+        (closed, "nobody listens there", "start the process there"),
+        (mute.local_addr().unwrap().to_string(), "the port is open, but nothing is said", "stopped or hangs"),
+    ];
+    let key = &world.keys[1];
+    for (address, words, remedy) in &kinds {
+        let words = [*words, *remedy];
+        let to = ["--p1", address, "--patience", "2"];
+        plain(&world.asking("client", &pair, 0..1, &to).wait(SOON)).is(4).says(&words);
+        plain(&world.provision(&pair, &to)).is(4).says(&words);
+        let home = world.path("client");
+        let doctor = ["doctor", "--home", &home, "--p1", address, "--p1-key", key, "--patience", "2"];
+        for transport in ["tcp", "auto"] {
+            let ended =
+                Proc::start("doctor", &[&doctor[..], &["--transport", transport]].concat()).wait(SOON);
+            plain(&ended).is(4).says(&words);
+        }
+        let deal = ["--p1", address, "--p1-key", key, "--p0", address, "--p0-key", &world.keys[0]];
+        let _ = deal;
+    }
+    pair.stop();
+    for (address, words, remedy) in &kinds {
+        let (party, _) = world.party(1, address, &["--patience", "3"]);
+        plain(&party.wait(SOON)).is(4).says(&["P0 did not come within 3 s", words, remedy]);
+    }
+}
+
+#[test]
+fn a_bad_fingerprint_is_named_with_its_place_and_value() {
+    let world = World::dealt(PLAIN, 4, 4);
+    let good = &world.keys;
+    let bad = good[1].replacen("tp1-", "tp1-x", 1);
+    let settings = |peer: &str, client: &str, owner: &str| {
+        format!(
+            "role = 0\nlisten = '127.0.0.1:0'\npeer_key = '{peer}'\nclients = ['{client}']\nowners = ['{owner}']\n"
+        )
+    };
+    let (plan, keys, home) = (world.path("plan.json"), world.path("keys/p0"), world.path("p0"));
+    let texts = [
+        ("peer_key", settings(&bad, &good[3], &good[2])),
+        ("clients", settings(&good[1], &bad, &good[2])),
+        ("owners", settings(&good[1], &good[3], &bad)),
+    ];
+    for (name, text) in texts {
+        let file = world.write("party.toml", text.as_bytes());
+        let args = ["party", &plan, "--keys", &keys, "--home", &home, "--config", &file];
+        let ended = Proc::start("P0", &args).wait(SOON);
+        ended.is(3).says(&[&format!("{file}: `{name}` is {bad:?}: "), "`twoply id`"]);
+    }
+    for flag in ["--peer-key", "--client", "--owner"] {
+        let (party, _) = world.party(0, "", &[flag, &bad]);
+        party.wait(SOON).is(3).says(&[&format!("{flag} is {bad:?}: ")]);
+    }
+    let pair = Pair { procs: vec![], addresses: vec!["127.0.0.1:1".into(); 2] };
+    for flag in ["--p0-key", "--p1-key"] {
+        let said = format!("{flag} is {bad:?}: ");
+        world.asking("client", &pair, 0..1, &[flag, &bad]).wait(SOON).is(3).says(&[&said]);
+        world.provision(&pair, &[flag, &bad]).is(3).says(&[&said]);
+        let home = world.path("client");
+        let side = flag.trim_end_matches("-key");
+        let doctor = ["doctor", "--home", &home, side, "127.0.0.1:1", flag, &bad];
+        Proc::start("doctor", &doctor).wait(SOON).is(3).says(&[&said]);
+    }
+    let receive = ["keys", "receive", &plan, "--keys", &keys, "--role", "0", "--listen", "127.0.0.1:0"];
+    let receive = [&receive[..], &["--home", &home, "--dealer", &bad]].concat();
+    Proc::start("receive", &receive).wait(SOON).is(3).says(&[&format!("--dealer is {bad:?}: ")]);
+}
+
+/// What `keys ls` says of a party's only key set.
+fn listed(world: &World, me: usize) -> [u64; 3] {
+    let (keys, role) = (world.path(&format!("keys/p{me}")), me.to_string());
+    let args = ["keys", "ls", "--format", "json", "--keys", &keys, "--role", &role];
+    let json = Proc::start("keys ls", &args).wait(SOON).json();
+    ["left", "burnt", "spent"].map(|key| json["key_sets"][0][key].as_u64().unwrap())
+}
+
+/// After a clean stop, and after owners that left with what they had been granted.
+#[test]
+fn everybody_counts_burnt_images_alike() {
+    let (world, pair) = served(64, 64);
+    let agree = |pair: Pair, used: u64, images: u64| {
+        let reports = pair.stop();
+        let counts =
+            reports.map(|r| ["images_left", "images_burnt", "images"].map(|k| r[k].as_u64().unwrap()));
+        assert_eq!(counts[0], counts[1], "P0 and P1");
+        let [left, burnt, ran] = counts[0];
+        assert_eq!((ran, left + burnt + used), (images, 64));
+        for me in 0..2 {
+            assert_eq!(listed(&world, me), [left, burnt, burnt + used], "keys ls of P{me}");
+        }
+        [left, burnt]
+    };
+    world.infer_right(&pair, 1..5);
+    assert_eq!(agree(pair, 5, 5), [59, 0], "a clean stop burns nothing");
+    let pair = world.parties();
+    let mut odd = Odd::new(&world, &pair, "other");
+    odd.ask(odd.job(3, 1));
+    let (grant, _) = odd.granted();
+    assert_eq!(grant.images, 3);
+    drop(odd);
+    for party in &pair.procs {
+        party.hear("are burnt", SOON);
+    }
+    world.infer_right(&pair, 0..2);
+    assert_eq!(agree(pair, 7, 2), [54, 3], "what was granted in vain is burnt");
+}
