@@ -383,7 +383,7 @@ fn greeting<B: Backend>(party: &Party<B>) -> Result<Hello, Failure> {
         truncation: Label::new(rounding.as_str().unwrap_or("unknown")),
         graph: party.plan.graph_digest(),
         plan: party.digest.0,
-        sets: party.stocks.states(),
+        sets: party.stocks.all_states(),
         nonce: crate::random()?,
     })
 }

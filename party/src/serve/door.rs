@@ -1,6 +1,7 @@
 //! Who comes in: the peer, data owners, the model owner, probes. One thread waits for callers, one serves each of them.
 
 use super::owner::{self, Visit};
+use super::lead::LOOK;
 use super::state::Party;
 use super::{TICK, probe, provision};
 use crate::exit::{ExitCode, Failure};
@@ -70,6 +71,9 @@ fn listen<B: Backend>(party: &Party<B>, link: Link, over: &AtomicBool) {
                 Err(failure) => Err(failure),
             },
             Ok(Some(Request::Stock(plan))) => admit(party, link, Role::Client, plan).and_then(|()| {
+                if party.met() {
+                    party.stocks.renew(LOOK + TICK, || party.requests.ring());
+                }
                 let images = party.stocks.left()[0].saturating_sub(party.requests.promised([0; 16]));
                 Ok(link.say(&Stock { images })?)
             }),

@@ -76,9 +76,10 @@ impl<B: Backend> Follower<'_, '_, B> {
         let Some(stock) = self.party.stocks.get(set) else {
             return Follow::Refused(ExitCode::KeysMissing.into());
         };
-        match stock.tally().weights == Some(digest) {
-            true => Follow::Ready,
-            false => self.party.binds.answer(set, digest, |digest| stock.bind(digest)),
+        match stock.tally().weights {
+            Some(bound) if bound == digest => Follow::Ready,
+            Some(_) => Follow::Refused(ExitCode::KeysSpent.into()),
+            None => self.party.binds.answer(set, digest, |digest| stock.bind(digest)),
         }
     }
 
@@ -91,7 +92,10 @@ impl<B: Backend> Follower<'_, '_, B> {
             Ok(checked) => checked,
             Err(failure) => {
                 self.party.tell(self.peer, &Follow::Refused(failure.code().into()))?;
-                self.party.requests.end(job.id, failure);
+                // if this key set is what is wrong, P0 takes another one
+                if self.party.stocks.get(piece.key_set).is_some() {
+                    self.party.requests.end(job.id, failure);
+                }
                 return Ok(());
             }
         };
@@ -156,9 +160,11 @@ impl<B: Backend> Follower<'_, '_, B> {
             }
         };
         let _serving = self.party.larder.serving();
-        let Some(granted) = self.granted.remove(&id) else { return Ok(()) };
         let mine = *blake3::hash(&input).as_bytes();
-        self.party.tell(self.peer, &Follow::Running(granted.half(), mine))?;
+        if let Some(granted) = self.granted.get(&id) {
+            self.party.tell(self.peer, &Follow::Running(granted.half(), mine))?;
+        }
+        let Some(granted) = self.granted.remove(&id) else { return Ok(()) };
         match granted.fits(&input, half, digest) {
             Ok(()) => granted.run(self.party, self.peer, input),
             Err(mismatch) => super::mismatch(self.party, granted, mismatch),

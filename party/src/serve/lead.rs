@@ -15,7 +15,7 @@ use twoply_preprocessing::Peek;
 use twoply_primitives::{Backend, KeySetId};
 
 /// How often the two tell each other what key sets they have.
-const LOOK: Duration = Duration::from_secs(2);
+pub const LOOK: Duration = Duration::from_secs(2);
 
 /// P0's work over one link to P1.
 struct Leader<'a, 'p, B: Backend> {
@@ -50,7 +50,7 @@ impl<B: Backend> Leader<'_, '_, B> {
             if self.party.peer_waits() {
                 return Ok(Ended::Replaced);
             }
-            if self.looked.elapsed() >= LOOK {
+            if self.looked.elapsed() >= LOOK || self.party.stocks.wanted() {
                 self.look()?;
             }
             if !self.something()? {
@@ -139,9 +139,13 @@ impl<B: Backend> Leader<'_, '_, B> {
                 return Ok(());
             }
             Follow::Refused(code) => {
-                let failure = Failure::new(code.exit(), "P1 cannot run this job").with_peer(self.peer.name());
-                self.party.requests.end(id, failure);
-                return self.look();
+                self.look()?;
+                // if this key set is what is wrong, another one may do
+                if self.party.stocks.has_common(piece.key_set) {
+                    let failure = Failure::new(code.exit(), "P1 cannot run this job");
+                    self.party.requests.end(id, failure.with_peer(self.peer.name()));
+                }
+                return Ok(());
             }
             _ => return Err(self.out_of_step()),
         }
@@ -217,7 +221,14 @@ impl<B: Backend> Leader<'_, '_, B> {
         };
         let _serving = self.party.larder.serving();
         let digest = *blake3::hash(&input).as_bytes();
-        match self.ask(&Lead::Run(id, granted.half(), digest))? {
+        let answer = match self.ask(&Lead::Run(id, granted.half(), digest)) {
+            Ok(answer) => answer,
+            Err(failure) => {
+                self.granted.insert(id, granted); // to be named among what is lost
+                return Err(failure);
+            }
+        };
+        match answer {
             Follow::Running(half, theirs) => match granted.fits(&input, half, theirs) {
                 Ok(()) => granted.run(self.party, self.peer, input),
                 Err(mismatch) => self.mismatch(granted, mismatch),

@@ -7,7 +7,7 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::files;
 use crate::identity::Fingerprint;
 use crate::jobs::{Grant, JobId, Piece, Reserved};
-use crate::transport::Link;
+use crate::transport::{Detail, Label, Link};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
@@ -115,7 +115,10 @@ impl<B: Backend> Granted<B> {
         let mut owner = Owner { input: Some(input), orders, keys: true };
         let record = party.config.record_coins.is_some();
         let ran = roles::run(&party.program, &self.weights, session, (&mut owner, None), record);
-        let ran = ran.map_err(|e| self.blame(party, e.into()).during(Phase::Online))?;
+        let ran = ran.map_err(|e| {
+            (party.say())(&self.describe());
+            self.blame(party, e.into()).during(Phase::Online)
+        })?;
         self.count(party, &ran, began)?;
         party.requests.ran(self.job);
         self.finish(party)
@@ -168,6 +171,7 @@ impl From<Mismatch> for Failure {
                 ExitCode::PeerFailed,
                 "the data owner sent the two parties different masked inputs; nothing was computed",
             )
+            .with_detail(Detail::Item(Label::new("masked input, which is another one for the other party")))
             .remedy(
                 "ask again; if it comes back, one of the two links or the data owner's machine changes bytes",
             ),

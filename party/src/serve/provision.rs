@@ -64,7 +64,7 @@ fn one<B: Backend>(
     if stock.weights_digest() != Some(digest) {
         // bound already: both named the same before, and a file was lost since
         if stock.tally().weights != Some(digest) {
-            party.binds.agree(id, digest, over)?;
+            party.binds.agree(id, digest, &|| link.is_alive() && !over.load(Ordering::SeqCst))?;
         }
         let len = roles::masked_weights_len(&party.program);
         link.admit(len);
@@ -99,11 +99,11 @@ impl Binds {
     fn all(&self) -> MutexGuard<'_, HashMap<KeySetId, Bind>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    /// Waits until both parties have bound the mask of a key set to this digest.
+    /// Waits until both parties have bound the mask of a key set to this digest, as long as that is `wanted`.
     ///
     /// # Errors
     /// 4 when the other party does not hear the same in time, 6 when it hears something else, 9 when it is bound already.
-    fn agree(&self, set: KeySetId, digest: [u8; 32], over: &AtomicBool) -> Result<(), Failure> {
+    fn agree(&self, set: KeySetId, digest: [u8; 32], wanted: &dyn Fn() -> bool) -> Result<(), Failure> {
         let mut all = self.all();
         if all.contains_key(&set) {
             let text = format!("another model owner provisions key set {set} at this moment");
@@ -116,7 +116,7 @@ impl Binds {
                 all.remove(&set);
                 return outcome;
             }
-            if Instant::now() >= until || over.load(Ordering::SeqCst) {
+            if Instant::now() >= until || !wanted() {
                 all.remove(&set);
                 let text =
                     "the other party has not heard of the same weights, or is not connected to this one";
@@ -179,11 +179,10 @@ mod tests {
 
     /// P0's and P1's owners' words, in either order; what each party bound.
     fn play(words: [[u8; 32]; 2]) -> ([bool; 2], [bool; 2]) {
-        let (p0, p1, over) = (Binds::default(), Binds::default(), AtomicBool::new(false));
+        let (p0, p1) = (Binds::default(), Binds::default());
         std::thread::scope(|scope| {
-            let over = &over;
             let heard = [(&p0, words[0]), (&p1, words[1])]
-                .map(|(binds, word)| scope.spawn(move || binds.agree(SET, word, over).is_ok()));
+                .map(|(binds, word)| scope.spawn(move || binds.agree(SET, word, &|| true).is_ok()));
             let mut bound = [false, false];
             loop {
                 let Some((set, digest)) = p0.next() else { continue };
@@ -215,13 +214,13 @@ mod tests {
 
     #[test]
     fn two_owners_do_not_provision_one_key_set_at_once() {
-        let (binds, over) = (Binds::default(), AtomicBool::new(false));
+        let binds = Binds::default();
         std::thread::scope(|scope| {
-            let first = scope.spawn(|| binds.agree(SET, [1; 32], &over));
+            let first = scope.spawn(|| binds.agree(SET, [1; 32], &|| true));
             while binds.next().is_none() {
                 std::thread::yield_now();
             }
-            assert!(binds.agree(SET, [1; 32], &over).is_err());
+            assert!(binds.agree(SET, [1; 32], &|| true).is_err());
             binds.settle(SET, [1; 32], Ok(()));
             first.join().unwrap().unwrap();
         });

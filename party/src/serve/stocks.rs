@@ -6,7 +6,9 @@ use crate::exit::{ExitCode, Failure};
 use crate::jobs::{Concern, MOST_SETS, SetState};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use twoply_nn::Plan;
 use twoply_preprocessing::{Error, KeyDir, Layout, PlanDigest};
 use twoply_primitives::{Backend, KeySetId, PartyId};
@@ -43,20 +45,49 @@ pub struct Stocks<B: Backend> {
     layout: Layout,
     insecure: bool,
     inner: Mutex<Inner<B>>,
+    /// Held by the one thread that looks into the folder: a ledger is opened once.
+    looking: Mutex<()>,
+    /// How often the two parties have told each other, and whether somebody waits for the next time.
+    agreed: Mutex<u64>,
+    bell: Condvar,
+    wanted: AtomicBool,
 }
 
 struct Inner<B: Backend> {
     open: BTreeMap<KeySetId, Arc<Stock<B>>>,
-    /// Key sets all of whose images are spent, and what was burnt of them.
-    spent: BTreeSet<KeySetId>,
+    /// Key sets all of whose images are spent, how many these are, and what was burnt of them.
+    spent: BTreeMap<KeySetId, u64>,
     burnt: u64,
     common: Vec<Common<B>>,
     /// What was said of key sets that cannot be used.
     faults: HashMap<KeySetId, String>,
-    /// Images when the stock was full, and how many of [`LOW`] have been said since.
+    /// Key sets that only one of the two parties has, of which it was said.
+    alone: BTreeSet<KeySetId>,
+    /// Images left when it was last looked whether the stock is low, images when it was full, and how many of [`LOW`] have
+    /// been said since.
+    last: u64,
     full: u64,
     low: usize,
     concern: Concern,
+}
+
+impl<B: Backend> Inner<B> {
+    /// Says it once of a key set with keys left that only one of the two has.
+    fn name_alone(&mut self, theirs: &[SetState], say: Say<'_>) {
+        let both = |id: &KeySetId| self.common.iter().any(|c| c.stock.id() == *id);
+        let here = self.open.values().filter(|s| s.fault().is_none() && s.left() > 0).map(|s| (s.id(), "this"));
+        let known = |id: &KeySetId| self.open.contains_key(id) || self.spent.contains_key(id);
+        let fit = |t: &&SetState| t.cursor < t.dealt && !known(&t.key_set) && !self.faults.contains_key(&t.key_set);
+        let there = theirs.iter().filter(fit).map(|t| (t.key_set, "the other"));
+        let alone: BTreeMap<_, _> = here.filter(|(id, _)| !both(id)).chain(there).collect();
+        for (id, whose) in alone.iter().filter(|(id, _)| !self.alone.contains(id)) {
+            say(&format!(
+                "key set {id} cannot be used as long as only {whose} party has it whole: put its other half into the other \
+                 party's key folder"
+            ));
+        }
+        self.alone = alone.into_keys().collect();
+    }
 }
 
 /// What to do with something worth saying.
@@ -76,16 +107,20 @@ impl<B: Backend> Stocks<B> {
         let dir = KeyDir::open(keys, me)?;
         let inner = Inner {
             open: BTreeMap::new(),
-            spent: BTreeSet::new(),
+            spent: BTreeMap::new(),
             burnt: 0,
             common: vec![],
             faults: HashMap::new(),
+            alone: BTreeSet::new(),
+            last: 0,
             full: 0,
             low: 0,
             concern: Concern::None,
         };
-        let stocks =
-            Stocks { dir, plan: plan.digest()?, layout: plan.layout(), insecure, inner: Mutex::new(inner) };
+        let (plan, layout, inner) = (plan.digest()?, plan.layout(), Mutex::new(inner));
+        let (looking, agreed, bell) = (Mutex::default(), Mutex::default(), Condvar::new());
+        let wanted = AtomicBool::new(false);
+        let stocks = Stocks { dir, plan, layout, insecure, inner, looking, agreed, bell, wanted };
         let first = stocks.look(say)?;
         if stocks.inner().open.is_empty() {
             // says that none is there
@@ -102,18 +137,18 @@ impl<B: Backend> Stocks<B> {
     /// Looks into the folder: takes key sets that are new, lets go of those that are spent. Gives the first thing that is
     /// wrong with one that cannot be used; the others go on.
     pub fn look(&self, say: Say<'_>) -> Result<Option<Failure>, Failure> {
+        let _alone = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let started = self.begun();
         self.retire()?;
         let (ids, mut first) = (self.dir.key_sets()?, None);
-        let known = |inner: &Inner<B>, id: &KeySetId| inner.open.contains_key(id) || inner.spent.contains(id);
+        let known = |inner: &Inner<B>, id: &KeySetId| inner.open.contains_key(id) || inner.spent.contains_key(id);
         let new: Vec<_> = ids.into_iter().filter(|id| !known(&self.inner(), id)).collect();
         for id in new {
-            match self.take(id) {
+            match self.take(id, say) {
                 Ok(Some(stock)) => {
                     let mut inner = self.inner();
-                    let (images, started) = (stock.set.cut().images(), !inner.common.is_empty());
+                    let images = stock.set.cut().images();
                     inner.open.insert(id, Arc::new(stock));
-                    inner.full += images;
-                    inner.low = 0;
                     if started {
                         say(&format!("key set {id} with {images} images is new"));
                     }
@@ -131,8 +166,12 @@ impl<B: Backend> Stocks<B> {
         }
         Ok(first)
     }
+    fn begun(&self) -> bool {
+        let inner = self.inner();
+        !inner.open.is_empty() || !inner.spent.is_empty()
+    }
     /// Opens a key set, if it is for this plan, begun and not spent.
-    fn take(&self, id: KeySetId) -> Result<Option<Stock<B>>, Failure> {
+    fn take(&self, id: KeySetId, say: Say<'_>) -> Result<Option<Stock<B>>, Failure> {
         let summary = match self.dir.summary(id) {
             Err(Error::Missing { .. }) => return Ok(None), // a deal that is under way, or was killed at its beginning
             other => other?,
@@ -141,11 +180,19 @@ impl<B: Backend> Stocks<B> {
             return Ok(None);
         }
         if summary.left() == 0 {
-            self.inner().spent.insert(id);
+            let mut inner = self.inner();
+            inner.burnt += summary.burnt;
+            inner.spent.insert(id, summary.images);
             return Ok(None);
         }
         let stock = Stock::open(&self.dir, id, (self.plan, self.layout.clone()), self.insecure)?;
-        stock.find_weights()?;
+        match stock.find_weights() {
+            // as good as none: they are taken again
+            Err(failure) if failure.code() == ExitCode::KeysSpent => {
+                say(&format!("{}; {}", failure.content().what, failure.content().remedy));
+            }
+            other => other?,
+        }
         Ok(Some(stock))
     }
     /// Lets go of key sets all of whose images are spent and given away.
@@ -159,11 +206,20 @@ impl<B: Backend> Stocks<B> {
             stock.settle()?;
             (0..stock.set.cut().segments()).try_for_each(|segment| stock.sweep(segment))?;
             inner.burnt += stock.tally().burnt();
-            inner.spent.insert(id);
+            inner.spent.insert(id, stock.set.cut().images());
         }
         Ok(())
     }
 
+    /// What the other party is told when the two meet: also of what is spent here, as far as there is room. It may have been
+    /// lost while the other one had not noted the last images.
+    pub fn all_states(&self) -> Vec<SetState> {
+        let mut all = self.states();
+        let spent = self.inner().spent.clone();
+        let over = |(key_set, images)| SetState { key_set, cursor: images, dealt: images, weights: [0; 32] };
+        all.extend(spent.into_iter().map(over).take(MOST_SETS - all.len()));
+        all
+    }
     /// What the other party is told.
     pub fn states(&self) -> Vec<SetState> {
         let good = |s: &&Arc<Stock<B>>| s.fault().is_none();
@@ -213,7 +269,24 @@ impl<B: Backend> Stocks<B> {
         // what was begun is used up first
         common.sort_by_key(|c| (c.stock.position().0 == 0, c.stock.id()));
         inner.common = common;
+        inner.name_alone(theirs, say);
+        self.wanted.store(false, Ordering::SeqCst);
+        *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.bell.notify_all();
         Ok(())
+    }
+    /// Whether somebody waits until the two parties have told each other again.
+    pub fn wanted(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst)
+    }
+    /// Waits until the two parties have told each other again, or for `within`: what was dealt or provisioned a moment ago
+    /// counts.
+    pub fn renew(&self, within: Duration, ring: impl FnOnce()) {
+        self.wanted.store(true, Ordering::SeqCst);
+        ring();
+        let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *agreed;
+        drop(self.bell.wait_timeout_while(agreed, within, |now| *now == before));
     }
     /// The peer is gone, and with it what is reserved. Segments of which nothing else is left are erased.
     pub fn alone(&self) {
@@ -234,6 +307,10 @@ impl<B: Backend> Stocks<B> {
     /// All that are open here, by name.
     pub fn ids(&self) -> Vec<KeySetId> {
         self.inner().open.iter().filter(|(_, s)| s.fault().is_none()).map(|(id, _)| *id).collect()
+    }
+    /// Whether both parties have a key set, and can use it.
+    pub fn has_common(&self, id: KeySetId) -> bool {
+        self.inner().common.iter().any(|c| c.stock.id() == id && c.stock.fault().is_none())
     }
     /// The first key set from which both parties can give images away.
     pub fn pick(&self) -> Option<Common<B>> {
@@ -279,10 +356,15 @@ impl<B: Backend> Stocks<B> {
     pub fn check_low(&self, say: Say<'_>) {
         let left = self.left()[0];
         let inner = &mut *self.inner();
-        inner.full = inner.full.max(left);
+        let good = |c: &&Common<B>| c.stock.fault().is_none() && c.weights.is_some() && c.left() > 0;
+        if left > inner.last {
+            let sum = inner.common.iter().filter(good).map(|c| c.stock.set.cut().images()).sum();
+            inner.full = left.max(sum);
+        }
         let passed = LOW.iter().filter(|&&percent| left * 100 <= inner.full * percent).count();
-        if passed > inner.low {
-            inner.low = passed;
+        let said = std::mem::replace(&mut inner.low, passed);
+        inner.last = left;
+        if passed > said {
             let (percent, full) = (LOW[passed - 1], inner.full);
             say(&format!(
                 "keys are running low: {left} images left, less than {percent} % of {full}; deal more (`twoply deal`), \

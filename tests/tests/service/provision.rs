@@ -1,0 +1,115 @@
+//! Weights for many key sets, under running parties; and model owners that tell the two parties different things.
+
+use crate::{deal, folder, number, served};
+use std::time::Duration;
+use twoply_party::jobs::{Provision, Request, WeightSets};
+use twoply_party::transport::Role;
+use twoply_primitives::{Channel, KeySetId};
+use twoply_tests::model::PLAIN;
+use twoply_tests::{Ended, Odd, Pair, SOON, World, digits};
+
+/// A raw model owner.
+fn owner(world: &World, pair: &Pair) -> Odd {
+    Odd::with(world.identity("owner"), Role::ModelOwner, world, pair)
+}
+
+/// Asks a party to provision its first key set, and hears its keys.
+fn open(odd: &mut Odd, world: &World, me: usize) -> KeySetId {
+    let plan = odd.job(1, 1).plan;
+    odd.link(me).say(&Request::Provision(plan)).unwrap();
+    let set = odd.link(me).hear::<WeightSets>().unwrap().key_sets[0];
+    odd.link(me).say(&Provision::Open(set)).unwrap();
+    let params = world.plan.program().unwrap().params().len();
+    odd.link(me).recv(16 * params).unwrap();
+    set
+}
+
+/// Provisions other weights, from a home that does not know of the first ones.
+fn others(world: &World, pair: &Pair, record: &str) -> Ended {
+    let mut bytes = digits().weights_file();
+    let end = bytes.len() - 4;
+    bytes[end..].copy_from_slice(&0.625f32.to_le_bytes());
+    let (weights, bound) = (world.write("others", &bytes), world.path(record));
+    world.call("provision", "owner", pair, &["--weights", &weights, "--bound", &bound]).wait(SOON)
+}
+
+#[test]
+fn a_running_party_takes_new_sets_and_their_weights() {
+    let world = World::dealt(PLAIN, 3, 3);
+    let pair = served(&world, [&[], &[]]);
+    world.infer_right(&pair, 0..1);
+    deal(&world, 0..2, 3);
+    (0..2).for_each(|n| world.adopt(&folder(n)));
+    // Two that lack weights, one in use.
+    let told = world.provision(&pair, &[]).json();
+    assert_eq!(told["key_sets"].as_array().unwrap().len(), 3, "{told}");
+    others(&world, &pair, "elsewhere").is(9);
+    world.infer_right(&pair, 0..8);
+    // All spent, the parties run on, and take what comes.
+    world.infer(&pair, 0..1).is(8);
+    deal(&world, 2..3, 3);
+    world.adopt(&folder(2));
+    world.provision(&pair, &[]).is(0);
+    world.infer_right(&pair, 0..3);
+    for report in pair.stop() {
+        assert_eq!(["images", "images_left", "images_burnt"].map(|key| number(&report, key)), [12, 0, 0]);
+    }
+}
+
+/// Masked weights that were damaged on disk are asked for again, from a home that remembers what they are.
+#[test]
+fn damaged_weights_are_taken_again() {
+    let world = World::dealt(PLAIN, 6, 6);
+    served(&world, [&[], &[]]).stop();
+    let path = std::fs::read_dir(world.set(1)).unwrap().flatten().map(|e| e.path());
+    let path = path.max_by_key(|p| p.to_string_lossy().contains("weights")).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[7] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let pair = world.parties();
+    world.infer(&pair, 0..1).is(8).says(&["twoply provision"]);
+    world.provision(&pair, &[]).is(0);
+    world.infer_right(&pair, 0..3);
+    pair.stopped()[1].says(&["not the masked weights this key set is bound to"]);
+}
+
+#[test]
+fn neither_party_binds_what_the_other_one_did_not_hear() {
+    let world = World::dealt(PLAIN, 6, 6);
+    let pair = world.parties();
+    let mut odd = owner(&world, &pair);
+    for me in 0..2 {
+        open(&mut odd, &world, me);
+        odd.link(me).say(&Provision::Bind([me as u8; 32])).unwrap();
+    }
+    for me in 0..2 {
+        let why = odd.refused(me, SOON);
+        assert!(why.contains("plan or parties disagree") || why.contains("exit 6"), "{why}");
+    }
+    // Told to one party only, by an owner that leaves: the next one need not wait.
+    for me in 0..2 {
+        let mut odd = owner(&world, &pair);
+        open(&mut odd, &world, me);
+        odd.link(me).say(&Provision::Bind([3; 32])).unwrap();
+        odd.links.iter_mut().for_each(|link| link.take().unwrap().close(Duration::from_secs(1)).unwrap());
+        pair.procs[me].hear("has not heard of the same weights", SOON).unwrap();
+    }
+    world.provision(&pair, &[]).is(0);
+    world.infer_right(&pair, 0..3);
+    pair.stop();
+}
+
+#[test]
+fn provisioning_without_p1_binds_nothing() {
+    let world = World::dealt(PLAIN, 6, 6);
+    let mut pair = world.parties();
+    pair.procs[0].hear("connected to", SOON).unwrap();
+    pair.procs[1].kill();
+    let ended = world.call("provision", "owner", &pair, &["--weights", &world.path("weights"), "--patience", "1"]);
+    ended.wait(SOON).is(4).says(&[&pair.addresses[1]]);
+    world.restart(&mut pair, 1);
+    // Nothing is bound: weights of another owner are taken.
+    others(&world, &pair, "elsewhere").is(0);
+    world.provision(&pair, &[]).is(9);
+    pair.stop();
+}
