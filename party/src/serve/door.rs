@@ -71,7 +71,8 @@ fn listen<B: Backend>(party: &Party<B>, link: Link, over: &AtomicBool) {
                 Err(failure) => Err(failure),
             },
             Ok(Some(Request::Stock(plan))) => admit(party, link, Role::Client, plan).and_then(|()| {
-                if party.met() {
+                // P1 hears of it when P0 asks; an owner that comes a moment too early there asks again
+                if party.met() && party.me.is_p0() {
                     party.stocks.renew(LOOK + TICK, || party.requests.ring());
                 }
                 let images = party.stocks.left()[0].saturating_sub(party.requests.promised([0; 16]));
