@@ -136,6 +136,13 @@ impl<B: Backend> Follower<'_, '_, B> {
             let text = format!("this party stands at image {position} and has keys up to {dealt}");
             return Err(Failure::new(ExitCode::KeysMissing, text));
         }
+        // what is damaged shows before anything is reserved for it
+        if let Err(failure) = stock.weights(&self.party.dev, &self.party.program)
+            && failure.code() == ExitCode::KeysMissing
+        {
+            (self.party.say())(&failure.content().what);
+            return Err(failure.with_detail(Detail::Item(Label::new("masked weights"))));
+        }
         match stock.set.peek(segment) {
             Ok(peek) => Ok((stock, peek)),
             Err(e) => {

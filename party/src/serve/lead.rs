@@ -187,7 +187,13 @@ impl<B: Backend> Leader<'_, '_, B> {
             let (stock, (first, _)) = (&common.stock, common.stock.position());
             let cut = stock.set.cut();
             let segment = (first / u64::from(cut.segment_images())).min(u32::MAX.into()) as u32;
-            // a damaged segment shows before anything is reserved for it
+            // what is damaged shows before anything is reserved for it
+            if let Err(failure) = stock.weights(&party.dev, &party.program)
+                && failure.code() == ExitCode::KeysMissing
+            {
+                (party.say())(&failure.content().what);
+                continue;
+            }
             let peek = match stock.set.peek(segment) {
                 Ok(peek) => peek,
                 Err(e) => {

@@ -26,6 +26,8 @@ pub struct Stock<B: Backend> {
 struct Book {
     ledger: Ledger<FileLog>,
     reserved: VecDeque<Reservation>,
+    /// Images spent last, of which the peer has not said the same yet.
+    pending: u64,
 }
 
 /// What is known of the masked weights.
@@ -51,7 +53,7 @@ impl<B: Backend> Stock<B> {
         let set = dir.key_set(id, plan, layout, insecure)?;
         let ledger = set.ledger()?;
         set.gc(&ledger)?;
-        let book = Mutex::new(Book { ledger, reserved: VecDeque::new() });
+        let book = Mutex::new(Book { ledger, reserved: VecDeque::new(), pending: 0 });
         let bound = Mutex::new(Bound { digest: None, loaded: None });
         let stock = Stock { set, book, bound, fault: Mutex::default() };
         Ok(stock)
@@ -103,7 +105,7 @@ impl<B: Backend> Stock<B> {
     pub fn position(&self) -> (u64, u64) {
         let book = lock(&self.book);
         let reserved = book.reserved.iter().map(Reservation::left).sum::<u64>();
-        (book.ledger.tally().next - reserved, reserved)
+        (book.ledger.tally().next - reserved - book.pending, reserved)
     }
 
     /// Marks it as unusable; the first reason stays.
@@ -118,20 +120,22 @@ impl<B: Backend> Stock<B> {
     pub fn weights_digest(&self) -> Option<[u8; 32]> {
         lock(&self.bound).digest
     }
-    /// The weights on the device; reads them the first time.
+    /// The weights on the device; reads them the first time. If the file is not the one that is bound any more, the key
+    /// set counts as one without weights.
     pub fn weights(&self, dev: &B, program: &Program) -> Result<Arc<Provisioned<B>>, Failure> {
         let mut bound = lock(&self.bound);
         if let Some(weights) = &bound.loaded {
             return Ok(weights.clone());
         }
         let packed = match bound.digest {
-            Some(_) => self.read_weights()?,
+            Some(digest) => self.read_weights()?.filter(|p| *blake3::hash(p).as_bytes() == digest),
             None => None,
         };
-        let lost = || {
-            Failure::new(ExitCode::KeysMissing, "the masked weights are not there").remedy("provision again")
+        let Some(packed) = packed else {
+            bound.digest = None;
+            let text = format!("the masked weights of key set {} are not there, or damaged", self.id());
+            return Err(Failure::new(ExitCode::KeysMissing, text).remedy("provision again"));
         };
-        let packed = packed.ok_or_else(lost)?;
         let wires = roles::masked_weights(dev, program, self.id(), self.set.weight_seed(), &packed)?;
         let weights = Arc::new(Provisioned::new(dev.clone(), wires));
         bound.loaded = Some(weights.clone());
@@ -169,17 +173,24 @@ impl<B: Backend> Stock<B> {
     }
     /// Spends images, durably.
     pub fn reserve(&self, images: Range<u64>) -> Result<Pending, Failure> {
-        Ok(lock(&self.book).ledger.reserve(images)?)
+        let mut book = lock(&self.book);
+        let pending = book.ledger.reserve(images.clone())?;
+        book.pending = images.end - images.start;
+        Ok(pending)
     }
     /// The peer has spent the same.
     pub fn reserved(&self, pending: Pending, claim: &Claim) -> Result<(), Failure> {
         let reservation = pending.acknowledged(claim)?;
-        lock(&self.book).reserved.push_back(reservation);
+        let mut book = lock(&self.book);
+        book.reserved.push_back(reservation);
+        book.pending = 0;
         Ok(())
     }
     /// Reservations made with a peer that is gone are burnt: it may not know how far they were used.
     pub fn forget_reservations(&self) {
-        lock(&self.book).reserved.clear();
+        let mut book = lock(&self.book);
+        book.reserved.clear();
+        book.pending = 0;
     }
     /// The keys of the next `images` of what is reserved, all of one segment, and the grant for them.
     pub fn lease(&self, images: u32, meeting: [u8; 32]) -> Result<(Leased, Grant), Failure> {

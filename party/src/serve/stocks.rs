@@ -26,6 +26,10 @@ pub struct Common<B: Backend> {
 }
 
 impl<B: Backend> Common<B> {
+    /// Whether both parties have the weights of this set.
+    fn is_provisioned(&self) -> bool {
+        self.weights.is_some() && self.stock.weights_digest() == self.weights
+    }
     /// Images that can still be given away.
     pub fn left(&self) -> u64 {
         self.dealt.saturating_sub(self.stock.position().0)
@@ -315,14 +319,14 @@ impl<B: Backend> Stocks<B> {
     /// The first key set from which both parties can give images away.
     pub fn pick(&self) -> Option<Common<B>> {
         let inner = self.inner();
-        let able = |c: &&Common<B>| c.stock.fault().is_none() && c.weights.is_some() && c.left() > 0;
+        let able = |c: &&Common<B>| c.stock.fault().is_none() && c.is_provisioned() && c.left() > 0;
         inner.common.iter().find(able).cloned()
     }
     /// Images that both parties can give away, and those that only lack weights.
     pub fn left(&self) -> [u64; 2] {
         let inner = self.inner();
         let good = || inner.common.iter().filter(|c| c.stock.fault().is_none());
-        let sum = |weights: bool| good().filter(|c| c.weights.is_some() == weights).map(Common::left).sum();
+        let sum = |weights: bool| good().filter(|c| c.is_provisioned() == weights).map(Common::left).sum();
         [sum(true), sum(false)]
     }
     /// Whether masked weights are there for a key set that is not spent.
