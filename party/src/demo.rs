@@ -6,6 +6,7 @@ pub mod cast;
 
 use crate::exit::{ExitCode, Failure};
 use crate::files::{read_images, read_labels, read_plan, read_weights};
+use crate::jobs::{control, runs};
 use crate::plain;
 use crate::report::{Report, Seconds};
 use cast::{Actor, Stage};
@@ -219,13 +220,7 @@ fn places(parties: &[Actor], keys: &[String]) -> Vec<String> {
 /// The plan is a promise: what the processes counted must be what it says.
 fn same_as_planned(plan: &twoply_nn::Plan, report: &Report, batch: u16) -> Result<(), Failure> {
     let cut = Cut::new(report.images, plan.segment_images())?;
-    let mut runs = vec![];
-    let mut next = 0;
-    while next < report.images {
-        let end = report.images.min(next + u64::from(batch));
-        runs.extend(cut.pieces(next..end).map(|(_, r)| r.len()));
-        next = end;
-    }
+    let runs = runs(cut, batch.into());
     let want = plan.predict(&runs)?;
     let got = (report.comparisons, report.rounds, report.bytes_sent, report.owner_bytes, report.key_bytes);
     let promised = (
@@ -239,5 +234,7 @@ fn same_as_planned(plan: &twoply_nn::Plan, report: &Report, batch: u16) -> Resul
         let text = format!("the plan promises {promised:?}, the run counted {got:?}");
         return Err(Failure::new(ExitCode::Internal, text));
     }
-    Ok(())
+    control::settled(report, runs.len() as u64).map_err(|why| {
+        Failure::new(ExitCode::Internal, format!("the parties said something that is on no bill: {why}"))
+    })
 }

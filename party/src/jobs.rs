@@ -5,6 +5,9 @@
 //! take is known beforehand ([`control`]) and nothing else fits into them.
 
 pub mod control;
+mod runs;
+
+pub use runs::runs;
 
 use crate::exit::ExitCode;
 use crate::identity::Fingerprint;
@@ -58,6 +61,7 @@ pub const PROBE_CAP: u32 = 4 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// Version of the messages.
+    #[serde(with = "postcard::fixint::le")]
     pub protocol: u16,
     /// Version of the program.
     pub software: Label,
@@ -68,12 +72,15 @@ pub struct About {
     /// Whether the other party is connected to it.
     pub met: bool,
     /// Key sets with keys left.
+    #[serde(with = "postcard::fixint::le")]
     pub sets: u32,
     /// Images for which both parties have keys, as far as it knows.
+    #[serde(with = "postcard::fixint::le")]
     pub images: u64,
     /// What its operator should look at.
     pub concern: Concern,
     /// Its clock: microseconds since 1970, UTC.
+    #[serde(with = "postcard::fixint::le")]
     pub clock: u64,
 }
 
@@ -292,7 +299,7 @@ const JOB: usize = 16 + 32 + 4;
 
 messages! {
     Request: "request", 1 + JOB;
-    About: "about", 3 + 1 + Label::LONGEST + 32 + 2 + 5 + 10 + 1 + 10;
+    About: "about", 2 + 1 + Label::LONGEST + 32 + 2 + 4 + 8 + 1 + 8;
     Stock: "stock", 8;
     Grant: "grant", 16 + 8 + 4 + 8 + 32;
     WeightSets: "weight sets", COUNT + 16 * MOST_SETS;

@@ -146,6 +146,23 @@ impl fmt::Display for Difference {
 }
 
 impl Hello {
+    /// One without names and key sets, as short as a hello is.
+    pub(crate) fn unlabelled() -> Hello {
+        let none = || Label::new("");
+        Hello {
+            protocol: PROTOCOL_VERSION,
+            software: none(),
+            role: Role::P0,
+            ring_bits: 32,
+            fraction_bits: 12,
+            comparison: none(),
+            truncation: none(),
+            graph: [0; 32],
+            plan: [0; 32],
+            sets: vec![],
+            nonce: [0; 32],
+        }
+    }
     /// The name of this meeting of two parties: fresh if either of them is honest, equal at both.
     pub fn meeting(&self, peer: &Hello) -> [u8; 32] {
         let mut nonces = [&self.nonce, &peer.nonce];
@@ -192,8 +209,9 @@ impl fmt::Display for Hex<'_> {
 }
 
 /// The first exchange.
-#[derive(Serialize, Deserialize)]
-enum Greeting {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Greeting {
+    /// Of this version.
     V1(Hello),
 }
 
@@ -204,8 +222,10 @@ impl Message for Greeting {
 
 /// The second exchange: what each side makes of the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Verdict {
+pub enum Verdict {
+    /// No difference.
     Agreed,
+    /// This is the first one.
     Differs(Field),
 }
 

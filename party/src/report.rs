@@ -138,7 +138,10 @@ pub struct Report {
     pub owner_bytes: [Option<u64>; 2],
     /// Key bytes consumed.
     pub key_bytes: [Option<u64>; 2],
-    /// Control messages to the other party, by kind; in no other figure. P0's and P1's.
+    /// All payload bytes to the other party: of the gates, of control messages, and the digest that ends each run.
+    #[serde(default)]
+    pub peer_bytes: [Option<u64>; 2],
+    /// Control messages to the other party, by kind; not among the bytes of the gates. P0's and P1's.
     #[serde(default, skip_serializing_if = "nothing_said")]
     pub control: [Vec<Sent>; 2],
     /// Time of the phases.
@@ -185,6 +188,8 @@ pub struct Tally {
     pub prepared: f64,
     /// Control messages to the other party.
     pub control: Vec<Sent>,
+    /// All payload bytes to the other party, over links that are over.
+    pub peer_bytes: u64,
     owner_bytes: u64,
     keys: KeyReading,
     gates: Vec<(Layer, u64, u64, u64, u64)>,
@@ -240,6 +245,7 @@ impl Tally {
             rounds: sum(|g| g.0.rounds),
             bytes_sent: of(sum(|g| g.2)),
             owner_bytes: of(self.owner_bytes),
+            peer_bytes: of(self.peer_bytes),
             control: if me == 0 { [self.control.clone(), vec![]] } else { [vec![], self.control.clone()] },
             key_bytes: of(sum(|g| g.1)),
             seconds: Seconds {
@@ -308,6 +314,7 @@ impl Report {
         pair(&mut self.bytes_sent, &other.bytes_sent);
         pair(&mut self.owner_bytes, &other.owner_bytes);
         pair(&mut self.key_bytes, &other.key_bytes);
+        pair(&mut self.peer_bytes, &other.peer_bytes);
         pair(&mut self.memory.parties, &other.memory.parties);
         pair(&mut self.devices.parties, &other.devices.parties);
         pair(&mut self.key_reading, &other.key_reading);

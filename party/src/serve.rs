@@ -14,12 +14,14 @@ mod piece;
 mod prepare;
 mod probe;
 mod provision;
+mod record;
 mod requests;
 mod state;
 mod stock;
 mod stocks;
 
 pub use owner::MOST_IMAGES;
+pub use record::{Hearer, Record, Said};
 pub use state::{Config, Served, Setup};
 
 use crate::exit::{Content, ExitCode, Failure, Phase};
@@ -234,9 +236,23 @@ fn work<B: Backend>(
         Ok(theirs) => theirs,
         Err(failure) => return left(failure, peer),
     };
+    party.greeted(&ours);
+    let result = meeting(party, peer, hooks, (&ours, &theirs), known);
+    party.sent(peer.traffic().sent);
+    result
+}
+
+/// The work over one link to a party that runs the same.
+fn meeting<B: Backend>(
+    party: &Party<B>,
+    peer: &mut Link,
+    hooks: &Hooks,
+    (ours, theirs): (&Hello, &Hello),
+    known: &mut bool,
+) -> Result<Ended, Failure> {
     party.stocks.agree(&theirs.sets, party.say()).map_err(|f| f.during(Phase::Hello))?;
     *known = true;
-    party.meets(ours.meeting(&theirs));
+    party.meets(ours.meeting(theirs));
     (party.say())(&format!("connected to {}", peer.name()));
     if party.stocks.left() == [0, 0] {
         (party.say())(

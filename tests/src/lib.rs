@@ -7,6 +7,7 @@ pub mod model;
 pub mod odd;
 pub mod process;
 pub mod soak;
+pub mod view;
 pub mod world;
 
 pub use model::{Kind, digits};

@@ -13,7 +13,7 @@ use super::samples::Samples;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{self, Existing};
 use crate::transport::Shape;
-use bill::Bill;
+use bill::{Bill, Control};
 use budget::Budget;
 use forecast::Forecast;
 use std::path::{Path, PathBuf};
@@ -222,6 +222,10 @@ fn show(made: &Made, path: Option<&Path>, out: &Output) -> Result<(), Failure> {
     out.line(table(&rows(bill)))?;
     let size = |value: Option<u64>| bytes(value.unwrap_or(0));
     out.line(format_args!("each party sends the data owner {}", size(report.owner_bytes[0])))?;
+    let Control { run: [p0, p1], reserved } = bill.control_bytes;
+    out.line(format_args!(
+        "control messages of a run: {p0} bytes from P0, {p1} from P1; {reserved} more from each where images are reserved"
+    ))?;
     let [p0, p1] = bill.key_file_bytes;
     let segment = bill.segment_images;
     out.line(format_args!(

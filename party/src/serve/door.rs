@@ -76,7 +76,7 @@ fn listen<B: Backend>(party: &Party<B>, link: Link, over: &AtomicBool) {
                     party.stocks.renew(LOOK + TICK, || party.requests.ring());
                 }
                 let images = party.stocks.left()[0].saturating_sub(party.requests.promised([0; 16]));
-                Ok(link.say(&Stock { images })?)
+                Ok(party.tell_owner(link, &Stock { images })?)
             }),
             Ok(Some(Request::Provision(plan))) => {
                 let taken = admit(party, link, Role::ModelOwner, plan)

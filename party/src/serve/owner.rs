@@ -71,7 +71,7 @@ fn follow<B: Backend>(
     loop {
         match orders.recv_timeout(TICK) {
             Ok(Order::Grant(grant, keys, len)) => {
-                let input = exchange(&mut visit.link, &grant, &keys, len);
+                let input = exchange(party, &mut visit.link, (&grant, &keys), len);
                 visit.trusted |= input.is_ok();
                 party.requests.arrived(job.id, input);
             }
@@ -105,11 +105,16 @@ fn follow<B: Backend>(
 }
 
 /// Tells the owner of its images, and takes the masked input for these images only.
-fn exchange(link: &mut Link, grant: &Grant, keys: &[u8], len: usize) -> Result<Vec<u8>, Failure> {
+fn exchange<B: Backend>(
+    party: &Party<B>,
+    link: &mut Link,
+    (grant, keys): (&Grant, &[u8]),
+    len: usize,
+) -> Result<Vec<u8>, Failure> {
     let mut run = || -> Result<Vec<u8>, Failure> {
         link.set_patience(OWNER);
         link.admit(len);
-        link.say(grant)?;
+        party.tell_owner(link, grant)?;
         link.send(keys)?;
         let theirs: Grant = link.hear()?;
         if theirs != *grant {

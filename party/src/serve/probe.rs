@@ -32,7 +32,7 @@ pub fn answer<B: Backend>(
         return Err(Failure::new(ExitCode::Policy, "a probe asks for more bytes than probes may"));
     }
     match probe {
-        Probe::About => link.say(&about(party)?)?,
+        Probe::About => party.tell_owner(link, &about(party)?)?,
         Probe::Echo { up, down } => {
             link.admit(up as usize);
             link.recv(up as usize)?;

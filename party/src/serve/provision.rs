@@ -29,7 +29,7 @@ fn exchange<B: Backend>(party: &Party<B>, link: &mut Link, over: &AtomicBool) ->
     party.stocks.look(party.say())?; // what was dealt a moment ago
     let mut key_sets = party.stocks.ids();
     key_sets.truncate(MOST_SETS);
-    link.say(&WeightSets { key_sets })?;
+    party.tell_owner(link, &WeightSets { key_sets })?;
     let mut sets = 0;
     loop {
         match link.hear() {
@@ -68,7 +68,7 @@ fn one<B: Backend>(
         }
         let len = roles::masked_weights_len(&party.program);
         link.admit(len);
-        link.say(&Provision::Bound)?;
+        party.tell_owner(link, &Provision::Bound)?;
         let packed = link.recv(len)?;
         link.restrict();
         if *blake3::hash(&packed).as_bytes() != digest {
@@ -78,7 +78,7 @@ fn one<B: Backend>(
         stock.provisioned(digest);
         party.larder.wake();
     }
-    Ok(link.say(&Provision::Stored)?)
+    Ok(party.tell_owner(link, &Provision::Stored)?)
 }
 
 /// What model owners want to bind, until the other party's has said the same.

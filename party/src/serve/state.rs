@@ -2,11 +2,13 @@
 
 use super::prepare::Larder;
 use super::provision::Binds;
+use super::record::{Hearer, Record};
 use super::requests::Requests;
 use super::stocks::Stocks;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::{Fingerprint, Identity};
 use crate::jobs::control::{Counts, Kind};
+use crate::messages::{Greeting, Hello, Message, Verdict};
 use crate::report::Tally;
 use crate::transport::{Detail, Link, Reason, Shape, Transport};
 use std::collections::HashMap;
@@ -43,8 +45,8 @@ pub struct Config {
     pub images_per_client: Option<u64>,
     /// Write the coins of stochastic roundings to this file; for tests with the fixed-point oracle.
     pub record_coins: Option<std::path::PathBuf>,
-    /// Keeps every control message to the peer; for tests of what they say.
-    pub record_control: Option<Arc<Mutex<Vec<Vec<u8>>>>>,
+    /// Keeps every control message; for tests of what they say.
+    pub record_control: Option<Record>,
 }
 
 impl Config {
@@ -156,12 +158,32 @@ impl<'a, B: Backend> Party<'a, B> {
     }
     /// Sends the peer a control message, counted for the bill.
     pub fn tell(&self, peer: &mut Link, message: &impl Kind) -> Result<(), crate::transport::Error> {
-        let bytes = postcard::to_stdvec(message).unwrap_or_default();
-        lock(&self.control).add(message, bytes.len());
-        if let Some(record) = &self.config.record_control {
-            lock(record).push(bytes);
-        }
+        lock(&self.control).add(message);
+        self.keep(Hearer::Peer, message);
         peer.say(message)
+    }
+    /// Two hellos agreed: this party's and its verdict are on the bill.
+    pub fn greeted(&self, ours: &Hello) {
+        let greeting = Greeting::V1(ours.clone());
+        let mut control = lock(&self.control);
+        control.add(&greeting);
+        control.add(&Verdict::Agreed);
+        self.keep(Hearer::Peer, &greeting);
+        self.keep(Hearer::Peer, &Verdict::Agreed);
+    }
+    /// Sends an owner or a probe a control message.
+    pub fn tell_owner(&self, link: &mut Link, message: &impl Message) -> Result<(), crate::transport::Error> {
+        self.keep(Hearer::Owner, message);
+        link.say(message)
+    }
+    fn keep(&self, to: Hearer, message: &impl Message) {
+        if let Some(record) = &self.config.record_control {
+            record.keep(to, message);
+        }
+    }
+    /// A meeting with the peer is over; payload bytes of everything that was sent over its link.
+    pub fn sent(&self, bytes: u64) {
+        lock(&self.tally).peer_bytes += bytes;
     }
     /// Whether the other party is connected.
     pub fn met(&self) -> bool {

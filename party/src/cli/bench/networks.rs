@@ -9,9 +9,11 @@ use crate::cli::output::{Output, bytes, table};
 use crate::demo::cast::Stage;
 use crate::demo::{self, Play};
 use crate::exit::{ExitCode, Failure};
+use crate::jobs::runs;
 use crate::report::{Devices, Memory, Report};
 use crate::transport::Shape;
 use serde::Serialize;
+use twoply_preprocessing::Cut;
 use twoply_nn::zoo::{self, ariann};
 
 /// Options of this table.
@@ -47,6 +49,7 @@ struct Row {
     online_bytes: u64,
     /// P0 and P1.
     key_bytes: [u64; 2],
+    /// Of a run, which a request is unless it crosses a segment's end.
     rounds: u64,
     /// Of a request: median, least, most.
     request_seconds: [f64; 3],
@@ -116,10 +119,12 @@ fn row(name: &str, args: &Networks, link: &Shape) -> Result<Row, Failure> {
     };
     let report = demo::run(&play, folder.path(), &Stage::new(|_, _| ())?)?;
     let graph = crate::files::read_graph(&folder.path().join("model.graph.json"))?;
-    Ok(fill(name, args, link, &report, ariann::count(&graph)?.total()))
+    let plan = crate::files::read_plan(&folder.path().join("plan.json"))?;
+    let runs = runs(Cut::new(report.images, plan.segment_images())?, args.batch.into()).len() as u64;
+    Ok(fill(name, args, link, (&report, runs), ariann::count(&graph)?.total()))
 }
 
-fn fill(name: &str, args: &Networks, link: &Shape, r: &Report, as_ariann: u64) -> Row {
+fn fill(name: &str, args: &Networks, link: &Shape, (r, runs): (&Report, u64), as_ariann: u64) -> Row {
     let each = |total: u64| total / r.images.max(1);
     let (request_seconds, answer_seconds) = (spread(&r.requests), spread(&r.answers));
     Row {
@@ -131,7 +136,7 @@ fn fill(name: &str, args: &Networks, link: &Shape, r: &Report, as_ariann: u64) -
         comparisons_as_ariann: as_ariann,
         online_bytes: each(r.bytes_sent[0].unwrap_or(0)),
         key_bytes: r.key_bytes.map(|b| each(b.unwrap_or(0))),
-        rounds: r.rounds / (u64::from(args.requests) + 1),
+        rounds: r.rounds / runs.max(1),
         request_seconds,
         answer_seconds,
         online_seconds: request_seconds[0] / f64::from(args.batch),

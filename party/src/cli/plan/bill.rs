@@ -5,6 +5,7 @@ use super::forecast::Forecast;
 use super::weights::Precision;
 use crate::deal::room::key_files;
 use crate::exit::Failure;
+use crate::jobs::control;
 use crate::report::{Report, predicted};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -31,6 +32,8 @@ pub(super) struct Bill {
     pub segment_images: u32,
     /// Lengths of all key files: padding, headers and digests included.
     pub key_file_bytes: [u64; 2],
+    /// What the parties' control messages take besides.
+    pub control_bytes: Control,
     #[serde(flatten)]
     pub report: Report,
     /// Ranges of the input and of every layer that the plan was checked against.
@@ -39,6 +42,15 @@ pub(super) struct Bill {
     pub raw: Option<Profile>,
     /// What the output means.
     pub output: Meaning,
+}
+
+/// Payload bytes of control messages between the parties, whose lengths are fixed.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Control {
+    /// Of every run, from P0 and from P1.
+    pub run: [u64; 2],
+    /// From each of them where images are reserved for a run.
+    pub reserved: u64,
 }
 
 /// A bill with the path of its plan: the JSON result.
@@ -70,6 +82,7 @@ impl Bill {
                 None => report = Some(one),
             }
         }
+        let (run, reserved) = control::piece();
         let ranges = plan.ranges.iter().flat_map(|ranges| [&ranges.input].into_iter().chain(&ranges.nodes));
         Ok(Bill {
             plan: plan.digest()?.to_string(),
@@ -79,6 +92,7 @@ impl Bill {
             batch,
             segment_images,
             key_file_bytes: key_files(plan, cut)?,
+            control_bytes: Control { run, reserved },
             report: report.unwrap_or_default(),
             ranges: ranges.cloned().collect(),
             raw: plan.ranges.as_ref().and_then(|ranges| ranges.raw.clone()),
