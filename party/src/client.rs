@@ -56,7 +56,8 @@ impl Parties {
         let mut links = vec![];
         for (place, wanted) in places.iter().zip([Role::P0, Role::P1]) {
             let dial = Dial::new(&place.address, place.key).within(call.within).over(place.transport);
-            let link = endpoint.connect(&dial).map_err(|e| Failure::from(e).during(Phase::Connect))?;
+            let at = |f: Failure| f.during(Phase::Connect).with_peer(format!("{wanted:?}"));
+            let link = endpoint.connect(&dial).map_err(|e| at(e.into()))?;
             if link.role() != wanted {
                 let text = format!("{} is {:?}, not {wanted:?}", place.address, link.role());
                 return Err(Failure::new(ExitCode::PlanMismatch, text).remedy("swap --p0 and --p1"));

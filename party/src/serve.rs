@@ -264,13 +264,17 @@ fn meeting<B: Backend>(
         PartyId::P1 => follow::run(party, peer, hooks),
     };
     let result = result.or_else(|failure| left(failure, peer));
-    if let Err(failure) = &result {
-        let lost = Failure::on_link(failure.clone(), peer);
-        party.requests.break_off(&relayed(lost, peer, party.me.peer()));
-    } else {
-        let gone = Failure::new(ExitCode::PeerFailed, format!("{} left", party.me.peer()));
-        party.requests.break_off(&gone.told_as(Reason::Interrupted));
-    }
+    let lost = match &result {
+        Err(failure) => Failure::on_link(failure.clone(), peer),
+        Ok(Ended::Stopped) => {
+            Failure::new(ExitCode::PeerFailed, "this party was stopped").told_as(Reason::Interrupted)
+        }
+        Ok(_) => Failure::new(ExitCode::Unreachable, format!("{} left", party.me.peer())),
+    };
+    match &result {
+        Ok(Ended::Stopped) => party.requests.break_off(&lost),
+        _ => party.requests.break_off(&relayed(lost, peer, party.me.peer())),
+    };
     result
 }
 

@@ -1,7 +1,7 @@
 //! Who comes in: the peer, data owners, the model owner, probes. One thread waits for callers, one serves each of them.
 
-use super::owner::{self, Visit};
 use super::lead::LOOK;
+use super::owner::{self, Visit};
 use super::state::Party;
 use super::{TICK, probe, provision};
 use crate::exit::{ExitCode, Failure};

@@ -6,7 +6,7 @@ use super::state::Party;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{Existing, write_private};
 use crate::jobs::{Follow, MOST_SETS, Provision, WeightSets};
-use crate::transport::{Error, Link, Reason};
+use crate::transport::{Detail, Error, Label, Link};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -64,7 +64,14 @@ fn one<B: Backend>(
     if stock.weights_digest() != Some(digest) {
         // bound already: both named the same before, and a file was lost since
         if stock.tally().weights != Some(digest) {
-            party.binds.agree(id, digest, &|| link.is_alive() && !over.load(Ordering::SeqCst))?;
+            let wanted = || link.is_alive() && !over.load(Ordering::SeqCst);
+            let missing = |f: Failure| match f.code() {
+                ExitCode::Unreachable => {
+                    f.with_detail(Detail::Item(Label::new(&party.me.peer().to_string())))
+                }
+                _ => f,
+            };
+            party.binds.agree(id, digest, &wanted).map_err(missing)?;
         }
         let len = roles::masked_weights_len(&party.program);
         link.admit(len);
@@ -120,8 +127,7 @@ impl Binds {
                 all.remove(&set);
                 let text =
                     "the other party has not heard of the same weights, or is not connected to this one";
-                let failure = Failure::new(ExitCode::Unreachable, text).told_as(Reason::Deadline);
-                return Err(failure
+                return Err(Failure::new(ExitCode::Unreachable, text)
                     .remedy("see that both parties run and reach each other, and provision both again"));
             }
             all = self.bell.wait_timeout(all, TICK).unwrap_or_else(PoisonError::into_inner).0;

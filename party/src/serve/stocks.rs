@@ -79,9 +79,11 @@ impl<B: Backend> Inner<B> {
     /// Says it once of a key set with keys left that only one of the two has.
     fn name_alone(&mut self, theirs: &[SetState], say: Say<'_>) {
         let both = |id: &KeySetId| self.common.iter().any(|c| c.stock.id() == *id);
-        let here = self.open.values().filter(|s| s.fault().is_none() && s.left() > 0).map(|s| (s.id(), "this"));
+        let here =
+            self.open.values().filter(|s| s.fault().is_none() && s.left() > 0).map(|s| (s.id(), "this"));
         let known = |id: &KeySetId| self.open.contains_key(id) || self.spent.contains_key(id);
-        let fit = |t: &&SetState| t.cursor < t.dealt && !known(&t.key_set) && !self.faults.contains_key(&t.key_set);
+        let fit =
+            |t: &&SetState| t.cursor < t.dealt && !known(&t.key_set) && !self.faults.contains_key(&t.key_set);
         let there = theirs.iter().filter(fit).map(|t| (t.key_set, "the other"));
         let alone: BTreeMap<_, _> = here.filter(|(id, _)| !both(id)).chain(there).collect();
         for (id, whose) in alone.iter().filter(|(id, _)| !self.alone.contains(id)) {
@@ -145,7 +147,8 @@ impl<B: Backend> Stocks<B> {
         let started = self.begun();
         self.retire()?;
         let (ids, mut first) = (self.dir.key_sets()?, None);
-        let known = |inner: &Inner<B>, id: &KeySetId| inner.open.contains_key(id) || inner.spent.contains_key(id);
+        let known =
+            |inner: &Inner<B>, id: &KeySetId| inner.open.contains_key(id) || inner.spent.contains_key(id);
         let new: Vec<_> = ids.into_iter().filter(|id| !known(&self.inner(), id)).collect();
         for id in new {
             match self.take(id, say) {

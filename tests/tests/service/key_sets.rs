@@ -41,7 +41,8 @@ fn bad_sets_do_not_stop_the_others_and_are_named_once() {
     let sets: Vec<String> = (0..4).map(|n| ids(&world, &folder(n), 0).remove(0)).collect();
     (0..4).for_each(|n| world.adopt(&folder(n)));
     let [alone, key, ledger, segment] = &sets[..] else { unreachable!() };
-    let file = |me: usize, set: &str, name: &str| PathBuf::from(world.path(&format!("keys/p{me}/{set}/{name}")));
+    let file =
+        |me: usize, set: &str, name: &str| PathBuf::from(world.path(&format!("keys/p{me}/{set}/{name}")));
     fs::rename(file(1, alone, ""), world.path("elsewhere")).unwrap();
     let bytes = fs::read(file(1, key, "set.key")).unwrap();
     fs::write(file(1, key, "set.key"), &bytes[..bytes.len() / 2]).unwrap();
@@ -74,7 +75,12 @@ fn a_request_goes_on_with_another_set_when_one_breaks() {
         fs::write(world.path(&format!("keys/p{me}/{first}/seg-00000.key")), [1; 100]).unwrap();
         world.infer_right(&pair, 0..3);
         let ended = pair.stopped();
-        assert_eq!(count(&ended[me], &format!("key set {first} is not used any more")), 1, "{}", ended[me].err);
+        assert_eq!(
+            count(&ended[me], &format!("key set {first} is not used any more")),
+            1,
+            "{}",
+            ended[me].err
+        );
     }
 }
 
@@ -120,14 +126,18 @@ fn a_stock_that_is_low_is_said_twice_by_both() {
     deal(&world, 0..1, 400);
     let pair = served(&world, [&[], &[]]);
     let half = ids(&world, &folder(0), 0).remove(0);
-    fs::rename(world.path(&format!("{}/p0/{half}", folder(0))), world.path(&format!("keys/p0/{half}"))).unwrap();
+    fs::rename(world.path(&format!("{}/p0/{half}", folder(0))), world.path(&format!("keys/p0/{half}")))
+        .unwrap();
     for (from, to) in [(0, 31), (31, 33), (33, 34), (34, 35), (35, 38), (38, 39)] {
         world.infer_right(&pair, from..to);
     }
     let ended = pair.stopped();
     for party in &ended {
         let low = |what: &str| count(party, &format!("keys are running low: {what}"));
-        assert_eq!([low("7 images left, less than 20 % of 40"), low("2 images left, less than 5 % of 40")], [1, 1]);
+        assert_eq!(
+            [low("7 images left, less than 20 % of 40"), low("2 images left, less than 5 % of 40")],
+            [1, 1]
+        );
         assert_eq!(low(""), 2, "{}", party.err);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{deal, folder, number, served};
 use std::time::Duration;
-use twoply_party::jobs::{Provision, Request, WeightSets};
+use twoply_party::jobs::{Provision, Request, Stock, WeightSets};
 use twoply_party::transport::Role;
 use twoply_primitives::{Channel, KeySetId};
 use twoply_tests::model::PLAIN;
@@ -43,6 +43,11 @@ fn a_running_party_takes_new_sets_and_their_weights() {
     // Two that lack weights, one in use.
     let told = world.provision(&pair, &[]).json();
     assert_eq!(told["key_sets"].as_array().unwrap().len(), 3, "{told}");
+    // Both know at once for how many images there are keys.
+    let mut asking = Odd::new(&world, &pair, "other");
+    let plan = asking.job(1, 1).plan;
+    (0..2).for_each(|me| asking.link(me).say(&Request::Stock(plan)).unwrap());
+    assert_eq!([0, 1].map(|me| asking.link(me).hear::<Stock>().unwrap().images), [8, 8]);
     others(&world, &pair, "elsewhere").is(9);
     world.infer_right(&pair, 0..8);
     // All spent, the parties run on, and take what comes.
@@ -105,8 +110,15 @@ fn provisioning_without_p1_binds_nothing() {
     let mut pair = world.parties();
     pair.procs[0].hear("connected to", SOON).unwrap();
     pair.procs[1].kill();
-    let ended = world.call("provision", "owner", &pair, &["--weights", &world.path("weights"), "--patience", "1"]);
-    ended.wait(SOON).is(4).says(&[&pair.addresses[1]]);
+    let ended =
+        world.call("provision", "owner", &pair, &["--weights", &world.path("weights"), "--patience", "1"]);
+    ended.wait(SOON).is(4).says(&[&pair.addresses[1], "with P1"]);
+    // P1 runs, and P0 has not heard of it.
+    let (p1, address) = world.party(1, "127.0.0.1:9", &["--listen", &pair.addresses[1]]);
+    assert_eq!(address, pair.addresses[1]);
+    pair.procs[1] = p1;
+    world.provision(&pair, &["--bound", &world.path("nothing")]).is(4).says(&["peer unreachable at P"]);
+    pair.procs[1].kill();
     world.restart(&mut pair, 1);
     // Nothing is bound: weights of another owner are taken.
     others(&world, &pair, "elsewhere").is(0);
