@@ -130,6 +130,7 @@ fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Resu
     while !hooks.stopped() {
         let Some(mut peer) = meet(party, endpoint, hooks, known)? else { break };
         let result = work(party, &mut peer, hooks, &mut known);
+        let met = party.met();
         party.parts();
         party.stocks.alone();
         match result {
@@ -137,6 +138,8 @@ fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Resu
                 let _ = peer.close(Duration::from_secs(2));
                 return Ok(());
             }
+            // It takes calls until it has gone.
+            Ok(Ended::PeerLeft(_)) if !met => std::thread::sleep(PAUSE),
             Ok(Ended::PeerLeft(why)) => {
                 (party.say())(&format!("{} left: {why}; waiting for it to come back", party.me.peer()));
             }
@@ -226,8 +229,15 @@ fn work<B: Backend>(
         let lost = Failure::on_link(failure.clone(), peer);
         party.requests.break_off(&relayed(lost, peer, party.me.peer()));
     } else {
-        let gone = Failure::new(ExitCode::PeerFailed, format!("{} left", party.me.peer()));
-        party.requests.break_off(&gone.told_as(Reason::Interrupted));
+        // A data owner that hears "stopped" must hear who was.
+        let gone = match &result {
+            Ok(Ended::Stopped) => {
+                Failure::new(ExitCode::PeerFailed, "this party was stopped").told_as(Reason::Interrupted)
+            }
+            _ => Failure::new(ExitCode::Unreachable, format!("{} left", party.me.peer()))
+                .with_detail(Detail::Item(Label::new(&party.me.peer().to_string()))),
+        };
+        party.requests.break_off(&gone);
     }
     result
 }
