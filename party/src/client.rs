@@ -98,11 +98,8 @@ impl Parties {
         let failure = Failure::on_link(failure, &self.links[at]);
         let telling = |f: &Failure| f.code() == ExitCode::PeerFailed;
         // A party that only tells of the other one's failure knows less than that one.
-        let hearsay = matches!(
-            self.links[at].fault(),
-            Some(Error::PeerFailed { reason: Reason::Failed(ExitCode::Internal | ExitCode::PeerFailed), .. })
-        );
-        if telling(&failure) && !hearsay {
+        let only_told = hearsay(&self.links[at]);
+        if telling(&failure) && !only_told {
             return failure;
         }
         let other = &mut self.links[1 - at];
@@ -112,7 +109,7 @@ impl Parties {
             Err(e) => Some(e),
         };
         match more.map(|e| Failure::on_link(e, other)) {
-            Some(better) if telling(&better) => better,
+            Some(better) if !hearsay(other) && (telling(&better) || only_told) => better,
             _ => failure,
         }
     }
@@ -124,6 +121,9 @@ impl Parties {
             if let Ok(true) = link.waiting(Duration::from_millis(500)) {
                 let _ = link.hear::<Grant>(); // for its fault
             }
+        }
+        let first_hand = self.links.iter().any(|link| link.fault().is_some() && !hearsay(link));
+        for link in self.links.iter().filter(|link| !first_hand || !hearsay(link)) {
             // a party that only lost the other one knows less than that one
             if let Some(Error::PeerFailed { reason: Reason::Failed(code), detail, .. }) = link.fault()
                 && REFUSALS.contains(code)
@@ -172,6 +172,18 @@ impl Parties {
         for link in self.links {
             let _ = link.close(Duration::from_secs(2));
         }
+    }
+}
+
+/// Whether all that a party said at its end is that the other one failed, or was lost.
+fn hearsay(link: &Link) -> bool {
+    match link.fault() {
+        Some(Error::PeerFailed { reason: Reason::Failed(code), detail, .. }) => match code {
+            ExitCode::Internal | ExitCode::PeerFailed => true,
+            ExitCode::Unreachable => matches!(detail, Detail::Item(_)),
+            _ => false,
+        },
+        _ => false,
     }
 }
 

@@ -155,6 +155,7 @@ fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Resu
         let Some(mut peer) = meet(party, endpoint, hooks, known)? else { break };
         peer.stop_with(hooks.late.clone());
         let result = work(party, &mut peer, hooks, &mut known);
+        let met = party.met();
         party.parts();
         party.stocks.alone();
         match result {
@@ -162,6 +163,8 @@ fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Resu
                 let _ = peer.close(Duration::from_secs(2));
                 return Ok(());
             }
+            // It takes calls until it has gone.
+            Ok(Ended::PeerLeft(_)) if !met => std::thread::sleep(PAUSE),
             Ok(Ended::PeerLeft(why)) => {
                 (party.say())(&format!("{} left: {why}; waiting for it to come back", party.me.peer()));
             }

@@ -51,23 +51,30 @@ fn parties_in_order_are_found_so_and_not_disturbed() {
     let everything =
         [flags(&["--plan", &world.path("plan.json"), "--listen", "127.0.0.1:0"]), world.places(&pair)]
             .concat();
+    for party in &pair.procs {
+        party.hear("connected to P", SOON).unwrap();
+    }
     let early = doctor(&world, "client", &everything);
     early.is(0);
     assert_eq!(points(&early, "warning"), ["P0 weights", "P1 weights"]);
     world.provision(&pair, &[]).is(0);
+    world.infer_right(&pair, 0..3); // then both know what the other one has
     for home in ["client", "owner", "p1"] {
         let ended = doctor(&world, home, &everything);
         ended.is(0);
         assert_eq!(points(&ended, "warning"), Vec::<String>::new(), "{}", ended.out);
         let good = points(&ended, "ok");
-        assert_eq!(good.contains(&"P1 key".to_owned()), home == "p1", "P1 does not call itself");
+        assert_eq!(
+            good.contains(&"P1 key".to_owned()),
+            home == "p1",
+            "P1 is found to be this machine itself"
+        );
         for side in if home == "p1" { &["P0"][..] } else { &["P0", "P1"] } {
-            for point in ["tcp", "quic", "version", "plan", "weights", "clock"] {
+            for point in ["tcp", "quic", "version", "plan", "weights", "peer", "keys", "concern", "clock"] {
                 assert!(good.contains(&format!("{side} {point}")), "{home}: {side} {point}: {good:?}");
             }
         }
     }
-    world.infer_right(&pair, 0..3);
     for report in pair.stop() {
         assert_eq!((&report["images_left"], &report["images_burnt"]), (&5.into(), &0.into()));
     }
@@ -149,30 +156,118 @@ fn fake(world: &World, answer: impl Fn(Link) + Send + 'static) -> Vec<String> {
     places
 }
 
-#[test]
-fn a_party_of_another_version_is_told_apart() {
-    let world = World::new(PLAIN);
-    let ignorant = fake(&world, |link| link.abort(Reason::OutOfStep, Detail::None));
-    fails(&doctor(&world, "client", &ignorant), 7, "P0 tcp");
-    let newer = fake(&world, |mut link| {
-        let (plan, software) = ([0; 32], "9.9.9".into());
-        let about = About {
-            protocol: PROTOCOL_VERSION + 1,
-            software,
-            plan,
-            provisioned: true,
-            met: true,
-            sets: 1,
-            images: 1,
-            concern: Concern::None,
-            clock: 0,
-        };
+/// What a party says of itself that is in order but for its clock.
+fn well() -> About {
+    About {
+        protocol: PROTOCOL_VERSION,
+        software: env!("CARGO_PKG_VERSION").into(),
+        plan: [0; 32],
+        provisioned: true,
+        met: true,
+        sets: 1,
+        images: 1,
+        concern: Concern::None,
+        clock: 0,
+    }
+}
+
+/// A party in this process that says this of itself.
+fn saying(world: &World, about: About) -> Vec<String> {
+    fake(world, move |mut link| {
         link.send_message(&about).unwrap();
         while let Ok(Request::Probe(Probe::Echo { up, down })) = link.recv_message() {
             link.recv(up as usize).unwrap();
             link.send(&vec![0; down as usize]).unwrap();
         }
-    });
+    })
+}
+
+/// Each with a finding of its own, and with what to do.
+#[test]
+fn what_a_party_lacks_or_worries_about_is_named() {
+    let world = World::new(PLAIN);
+    let concern = |concern| About { concern, ..well() };
+    let cases = [
+        (About { met: false, images: 0, ..well() }, "peer", "start the other party"),
+        (About { sets: 0, images: 0, ..well() }, "keys", "deal more keys"),
+        (About { images: 0, ..well() }, "keys", "deal more keys"),
+        (concern(Concern::RestoredHere), "concern", "its key folder was restored from a copy"),
+        (concern(Concern::RestoredThere), "concern", "that key folder was restored from a copy"),
+        (concern(Concern::RestoredThere), "concern", "discard at both every key set"),
+        (concern(Concern::Cloned), "concern", "stop one of the two, and never run copies of a key folder"),
+        (concern(Concern::Damaged), "concern", twoply_preprocessing::DAMAGED),
+    ];
+    for (about, point, words) in cases {
+        let ended = doctor(&world, "client", &saying(&world, about));
+        ended.is(0);
+        assert_eq!(points(&ended, "warning"), [&format!("P0 {point}"), "P0 clock"], "{}", ended.out);
+        assert!(ended.out.contains(words), "no {words:?} in {}", ended.out);
+    }
+}
+
+/// On a party's machine its own key is right, if it is the one that answers. Elsewhere it was copied by mistake.
+#[test]
+fn this_machines_own_key_for_a_party() {
+    let world = World::dealt(PLAIN, 4, 4);
+    let own = world.keys[3].clone();
+    let remedy = "give P0's fingerprint, the line that `twoply id` prints there";
+    let named = |address: &str, key: &str| flags(&["--p0", address, "--p0-key", key]);
+    let nowhere = "127.0.0.1:1";
+    fails(&doctor(&world, "client", &named(nowhere, &own)), 5, "P0 key");
+    let (party, address) = world.party(0, "", &[]);
+    let wrong = doctor(&world, "client", &named(&address, &own));
+    fails(&wrong, 5, "P0 key");
+    wrong.says(&[remedy, &world.keys[0]]);
+    let itself = doctor(&world, "p0", &named(&address, &world.keys[0]));
+    itself.is(0);
+    assert!(points(&itself, "ok").contains(&"P0 key".to_owned()));
+    // Who says that this machine is P0 may ask before P0 runs; who says that it is P1 may not call it P0.
+    let role = |role: &str, address: &str| {
+        doctor(&world, "p0", &[named(address, &world.keys[0]), flags(&["--role", role])].concat())
+    };
+    let early = role("0", nowhere);
+    early.is(0);
+    assert_eq!(points(&early, "warning"), ["P0 key"]);
+    fails(&role("1", &address), 5, "P0 key");
+    let one =
+        [named(&address, &world.keys[0]), flags(&["--p1", &address, "--p1-key", &world.keys[0]])].concat();
+    fails(&doctor(&world, "p0", &one), 11, "P1 key");
+    drop(party);
+}
+
+/// A party restored from a copy is caught up with, and named on both sides.
+#[test]
+fn a_restored_key_folder_is_named_on_both_sides() {
+    let world = World::dealt(PLAIN, 400, 10);
+    let pair = world.parties();
+    world.provision(&pair, &[]).is(0);
+    pair.stop();
+    let ledger = world.set(1).join("ledger");
+    let copy = std::fs::read(&ledger).unwrap();
+    let pair = world.parties();
+    world.infer_right(&pair, 0..100);
+    pair.stop();
+    std::fs::write(ledger, copy).unwrap();
+    let pair = world.parties();
+    for party in &pair.procs {
+        party.hear("ledger was", SOON).unwrap();
+        party.hear("connected to P", SOON).unwrap();
+    }
+    let ended = doctor(&world, "client", &world.places(&pair));
+    ended.is(0);
+    assert_eq!(points(&ended, "warning"), ["P0 concern", "P1 concern"]);
+    for words in ["that key folder was restored from a copy", "its key folder was restored from a copy"] {
+        assert!(ended.out.contains(words), "no {words:?} in {}", ended.out);
+    }
+    pair.stop();
+}
+
+#[test]
+fn a_party_of_another_version_is_told_apart() {
+    let world = World::new(PLAIN);
+    let ignorant = fake(&world, |link| link.abort(Reason::OutOfStep, Detail::None));
+    fails(&doctor(&world, "client", &ignorant), 7, "P0 tcp");
+    let newer = saying(&world, About { protocol: PROTOCOL_VERSION + 1, software: "9.9.9".into(), ..well() });
     let ended = doctor(&world, "client", &newer);
     fails(&ended, 7, "P0 version");
     assert_eq!(points(&ended, "warning"), ["P0 clock"]);

@@ -68,9 +68,8 @@ impl From<Wire> for Failure {
             Wire::OutOfStep { peer, .. } | Wire::Malformed { peer, .. } => {
                 failure.with_peer(peer).told_as(Reason::OutOfStep)
             }
-            Wire::Lost { peer, .. } | Wire::Stuck { peer, .. } | Wire::Version { peer, .. } => {
-                failure.with_peer(peer)
-            }
+            Wire::Lost { peer, how } => failure.remedy(how.remedy()).with_peer(peer),
+            Wire::Stuck { peer, .. } | Wire::Version { peer, .. } => failure.with_peer(peer),
             Wire::PeerFailed { peer, reason, .. } => {
                 let failure = failure.with_peer(peer);
                 match reason {
@@ -79,6 +78,8 @@ impl From<Wire> for Failure {
                         "see the peer's own message: the cause is there; usually: {}",
                         code.remedy()
                     )),
+                    Reason::Interrupted => failure.remedy("its operator stopped it: try again when it runs"),
+                    Reason::Busy => failure.remedy("try again in a moment"),
                     _ => failure,
                 }
             }

@@ -95,6 +95,22 @@ pub enum Loss {
     Broken(String),
 }
 
+impl Loss {
+    /// What whoever lost it can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Loss::Silence(_) => {
+                "see whether its machine is up and its process is not suspended, and whether the network carries; then try again"
+            }
+            Loss::Died => "see there why that process ended, and try again when it runs",
+            Loss::Restarted => "try again",
+            Loss::Broken(_) => {
+                "try again; if it stays so, see whether something between the machines changes what is sent"
+            }
+        }
+    }
+}
+
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
