@@ -117,7 +117,7 @@ impl Scaled {
     /// Whether the rounded factor costs at most `ulp`.
     fn within(&self, ulp: u128) -> bool {
         let off = (self.factor * self.count).abs_diff(1 << self.cut);
-        self.most.checked_mul(off).is_some_and(|v| v <= ulp * self.count << self.cut)
+        self.most.checked_mul(off).is_some_and(|v| v <= (ulp * self.count) << self.cut)
     }
 }
 

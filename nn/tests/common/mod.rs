@@ -54,6 +54,9 @@ pub fn random(entropy: u64, len: usize) -> Vec<u64> {
 
 type Coins = Vec<(u32, Vec<u64>)>;
 
+/// One piece at the data owner: encoded inputs, number of images, answer and counts.
+type Answered<R> = (Vec<R>, usize, (Answer, RangeAudit));
+
 /// Deals, runs one run after the other, checks counters, returns the answers piece by piece.
 pub fn two_parties<R: Ring>(plan: &Plan, weights: &Weights, inputs: &[f32], shift: &Shift) -> Vec<Run> {
     let program = plan.program().unwrap();
@@ -83,7 +86,7 @@ pub fn two_parties<R: Ring>(plan: &Plan, weights: &Weights, inputs: &[f32], shif
         [vec![clear.output], clear.asides].concat()
     };
     assert_eq!(answers.len(), coins.len());
-    let compare = |((x, b, (answer, audit)), coins): ((Vec<R>, usize, (Answer, RangeAudit)), Coins)| {
+    let compare = |((x, b, (answer, audit)), coins): (Answered<R>, Coins)| {
         let floor = rows(&program, &oracle(x.clone(), b, vec![])[0]);
         let raw = oracle(x, b, coins);
         let oracle = rows(&program, &raw[0]);
@@ -218,7 +221,7 @@ fn owner<R: Ring>(
     mut owners: Vec<Loopback>,
     cut: Cut,
     runs: &[usize],
-) -> Vec<(Vec<R>, usize, (Answer, RangeAudit))> {
+) -> Vec<Answered<R>> {
     let row = plan.graph.input.row();
     let (mut answers, mut next, mut at) = (vec![], 0u64, 0);
     for &b in runs {

@@ -200,7 +200,7 @@ fn every_value_of_a_small_wire_is_counted_or_not() {
         let want = match t.unsigned_abs() {
             0..128 => 0,
             // within theta of 512 and of -512
-            _ if t >= 512 - 128 + 1 || t < -512 + 128 => 2,
+            _ if !(-512 + 128..=512 - 128).contains(&t) => 2,
             _ => 1,
         };
         assert_eq!(count, want, "{t}");
