@@ -51,12 +51,6 @@ const FIRST: Duration = Duration::from_secs(5);
 /// Pause after a failure, so that one that comes back at once does not fill the log.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Pause after another process took this one's place at the peer, so that the two do not drive each other out all the time.
-const OUSTED: Duration = Duration::from_secs(5);
-
-/// How long a party that is told to stop still waits for the peer, so that what runs comes to its end.
-const FINISH: Duration = Duration::from_secs(5);
-
 /// Links of a peer replaced within [`REMIND`] that show that two processes have its key.
 const TWICE: usize = 3;
 
@@ -183,15 +177,8 @@ fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Resu
                     party.stocks.worry(Concern::Cloned);
                 }
             }
-            Ok(Ended::Ousted) => {
-                (party.say())(&format!(
-                    "another process has taken this one's place at {}: is this party running twice, or was its machine \
-                     cloned? Stop one of the two; key folders that are copies of each other must not be used",
-                    party.me.peer()
-                ));
-                party.stocks.worry(Concern::Cloned);
-                std::thread::sleep(OUSTED);
-            }
+            // two processes that called again and again would drive each other out for ever
+            Ok(Ended::Ousted) => return Err(ousted(party.me.peer())),
             Err(failure) => {
                 let failure = Failure::on_link(failure, &peer);
                 let (reason, detail) = failure.reason();
@@ -216,6 +203,15 @@ fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Resu
         }
     }
     Ok(())
+}
+
+/// Another process called with this party's key, and was taken in its place.
+fn ousted(peer: PartyId) -> Failure {
+    let what = format!("another process with this party's key has taken its place at {peer}");
+    Failure::new(ExitCode::Identity, what).remedy(
+        "is this party running twice, or was its machine cloned? Run one of the two; of key folders that are copies of each \
+         other, one must never be used",
+    )
 }
 
 /// Whether this party cannot go on.

@@ -56,8 +56,8 @@ fn bad_sets_do_not_stop_the_others_and_are_named_once() {
     world.provision(&pair, &[]);
     let ended = pair.stopped();
     let said = |me: usize, set: &str| count(&ended[me], &format!("key set {set} cannot be used"));
-    for me in 0..2 {
-        assert_eq!([alone, key, ledger].map(|set| said(me, set)), [1; 3], "P{me}:\n{}", ended[me].err);
+    for (me, party) in ended.iter().enumerate() {
+        assert_eq!([alone, key, ledger].map(|set| said(me, set)), [1; 3], "P{me}:\n{}", party.err);
     }
     assert_eq!(count(&ended[1], &format!("key set {segment} is not used any more")), 1, "{}", ended[1].err);
 }
