@@ -55,7 +55,7 @@ fn admit<B: Backend>(party: &Party<B>, visit: &Visit, job: &Job) -> Result<Recei
         let text = format!("{} images in one request; ask for 1 to {MOST_IMAGES}", job.images);
         return Err(Failure::new(ExitCode::Model, text));
     }
-    party.charge(visit.link.peer(), job.images.into())?;
+    party.affords(visit.link.peer(), job.images.into())?;
     let most = if visit.trusted { u32::MAX } else { FIRST_GRANT };
     party.requests.enter(*job, visit.link.peer(), most)
 }

@@ -61,6 +61,7 @@ pub fn grant<B: Backend>(
     party.requests.grant(job, grant, mask_keys, row * (B::Ring::BITS as usize / 8));
     let prepared = party.larder.take(keys.origin(), keys.segment_id());
     party.larder.asked_for(piece.images.into());
+    party.charge(client, piece.images.into());
     Ok(Granted { job, client, grant, stock, keys: Arc::new(keys), weights, prepared })
 }
 

@@ -59,6 +59,8 @@ struct Entry {
     stage: Stage,
     /// Images granted so far.
     granted: u32,
+    /// Whether a masked input has come for some of them.
+    answered: bool,
     /// Most images of the next grant.
     most: u32,
     /// When to ask P1 next, how often it did not know, and since when.
@@ -109,7 +111,19 @@ impl Requests {
         let (orders, receiver) = channel();
         let (since, next) = (Instant::now(), Instant::now());
         let (stage, granted, tries, unknown) = (Stage::Waiting, 0, 0, None);
-        all.push(Entry { job, client, since, orders, stage, granted, most, next, tries, unknown });
+        all.push(Entry {
+            job,
+            client,
+            since,
+            orders,
+            stage,
+            granted,
+            most,
+            next,
+            tries,
+            unknown,
+            answered: false,
+        });
         drop(all);
         self.ring();
         Ok(receiver)
@@ -118,6 +132,7 @@ impl Requests {
     pub fn arrived(&self, id: JobId, input: Result<Vec<u8>, Failure>) {
         self.change(id, |e| {
             e.known();
+            e.answered |= input.is_ok();
             e.stage = input.map_or_else(Stage::Lost, Stage::Here);
         });
     }
@@ -269,9 +284,10 @@ impl Requests {
         drop(all);
         self.ring();
     }
-    /// Images promised to requests that were granted some and wait for the rest.
+    /// Images promised to requests that have sent a masked input and wait for the rest. One that was granted its first images
+    /// and is silent keeps nothing from others.
     pub fn promised(&self, but: JobId) -> u64 {
-        let begun = |e: &&Entry| e.granted > 0 && e.job.id != but;
+        let begun = |e: &&Entry| e.answered && e.job.id != but;
         self.all().iter().filter(begun).map(|e| u64::from(e.job.images.saturating_sub(e.granted))).sum()
     }
     /// Lets go of requests that waited too long.

@@ -204,20 +204,23 @@ impl<'a, B: Backend> Party<'a, B> {
     pub fn meeting(&self) -> [u8; 32] {
         *lock(&self.meeting)
     }
-    /// Takes images from the budget of a data owner's key.
+    /// Takes images that are granted from the budget of a data owner's key.
+    pub fn charge(&self, client: Fingerprint, images: u64) {
+        if self.config.images_per_client.is_some() {
+            *lock(&self.charged).entry(client).or_default() += images;
+        }
+    }
+    /// Whether the budget of a data owner's key is enough for a request.
     ///
     /// # Errors
     /// 12 when it has not so many left.
-    pub fn charge(&self, client: Fingerprint, images: u64) -> Result<(), Failure> {
+    pub fn affords(&self, client: Fingerprint, images: u64) -> Result<(), Failure> {
         let Some(most) = self.config.images_per_client else { return Ok(()) };
-        let mut charged = lock(&self.charged);
-        let had = charged.entry(client).or_default();
-        if *had + images > most {
-            let text =
-                format!("{images} images asked for, {} are left of this key's budget of {most}", most - *had);
-            return Err(Failure::new(ExitCode::Budget, text).with_detail(Detail::Short(images, most - *had)));
+        let left = most.saturating_sub(lock(&self.charged).get(&client).copied().unwrap_or(0));
+        if images > left {
+            let text = format!("{images} images asked for, {left} are left of this key's budget of {most}");
+            return Err(Failure::new(ExitCode::Budget, text).with_detail(Detail::Short(images, left)));
         }
-        *had += images;
         Ok(())
     }
 

@@ -95,7 +95,8 @@ fn a_link_gets_what_it_is_admitted_for_once() {
         theirs[0].send(&vec![1; FLOOD]).unwrap();
         hold(link, LOBBY);
         std::thread::sleep(Duration::from_millis(300));
-        assert!(link.held() <= LOBBY + SLACK, "{via:?}: {}", link.held());
+        // over QUIC, what it was told before that it may send stays allowed
+        assert!(link.held() <= 2 * LOBBY + SLACK, "{via:?}: {}", link.held());
         assert!(
             brought(link, FLOOD) <= 2 * LOBBY + 2 * SLACK + FLOOD / 8,
             "{via:?}: {}",
