@@ -51,6 +51,9 @@ const FIRST: Duration = Duration::from_secs(5);
 /// Pause after a failure, so that one that comes back at once does not fill the log.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How long a party that is told to stop still waits for the peer, so that what runs comes to its end.
+const FINISH: Duration = Duration::from_secs(5);
+
 /// Links of a peer replaced within [`REMIND`] that show that two processes have its key.
 const TWICE: usize = 3;
 

@@ -107,7 +107,12 @@ impl<B: Backend> Leader<'_, '_, B> {
             Follow::Refused(code) => {
                 let text =
                     "P1 does not bind these weights: its model owner named others, or its mask is bound";
-                self.party.binds.settle(set, digest, Err(Failure::new(code.exit(), text)));
+                // P1's troubles are its own
+                let code = match code.exit() {
+                    ExitCode::Device | ExitCode::System | ExitCode::Internal => ExitCode::PeerFailed,
+                    code => code,
+                };
+                self.party.binds.settle(set, digest, Err(Failure::new(code, text)));
             }
             _ => return Err(self.out_of_step()),
         }
