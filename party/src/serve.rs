@@ -26,7 +26,7 @@ pub use state::{Config, Served, Setup};
 
 use crate::exit::{Content, ExitCode, Failure, Phase};
 use crate::identity::Identity;
-use crate::jobs::Concern;
+use crate::jobs::{Concern, SetState};
 use crate::messages::{Hello, PROTOCOL_VERSION, hello};
 use crate::transport::{Accept, Detail, Dial, Ending, Endpoint, Error, Label, Limits, Link, Reason, Role};
 use piece::{Granted, Mismatch};
@@ -256,7 +256,9 @@ fn meeting<B: Backend>(
     *known = true;
     party.meets(ours.meeting(theirs));
     (party.say())(&format!("connected to {}", peer.name()));
-    if party.stocks.left() == [0, 0] {
+    // One that was behind says what it has anew.
+    let behind = |t: &SetState| ours.sets.iter().any(|m| m.key_set == t.key_set && m.cursor != t.cursor);
+    if party.stocks.left() == [0, 0] && !theirs.sets.iter().any(behind) {
         (party.say())(
             "the two parties have no key set in common that is not spent; deal keys, and put both halves in place",
         );

@@ -251,15 +251,17 @@ fn a_restored_key_folder_is_named_on_both_sides() {
     let pair = world.parties();
     for party in &pair.procs {
         party.hear("ledger was", SOON).unwrap();
-        party.hear("connected to P", SOON).unwrap();
     }
+    world.infer_right(&pair, 0..1);
     let ended = doctor(&world, "client", &world.places(&pair));
     ended.is(0);
     assert_eq!(points(&ended, "warning"), ["P0 concern", "P1 concern"]);
     for words in ["that key folder was restored from a copy", "its key folder was restored from a copy"] {
         assert!(ended.out.contains(words), "no {words:?} in {}", ended.out);
     }
-    pair.stop();
+    for ended in pair.stopped() {
+        assert!(!ended.err.contains("deal keys"), "{}", ended.err);
+    }
 }
 
 #[test]

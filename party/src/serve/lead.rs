@@ -35,6 +35,9 @@ pub fn run<B: Backend>(party: &Party<B>, peer: &mut Link, hooks: &Hooks) -> Resu
 
 impl<B: Backend> Leader<'_, '_, B> {
     fn work(&mut self, hooks: &Hooks) -> Result<Ended, Failure> {
+        if self.party.stocks.left() == [0, 0] {
+            self.look()?; // a ledger that was behind has caught up by now
+        }
         loop {
             if hooks.stopped() {
                 let _ = self.party.tell(self.peer, &Lead::Bye);
