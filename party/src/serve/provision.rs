@@ -123,10 +123,15 @@ impl Binds {
                 all.remove(&set);
                 return outcome;
             }
-            if Instant::now() >= until || !wanted() {
+            let ended = !wanted();
+            if ended || Instant::now() >= until {
                 all.remove(&set);
-                let text =
-                    "the other party has not heard of the same weights, or is not connected to this one";
+                let text = match ended {
+                    true => "it ended before the other party had heard of the same weights",
+                    false => {
+                        "the other party has not heard of the same weights, or is not connected to this one"
+                    }
+                };
                 return Err(Failure::new(ExitCode::Unreachable, text)
                     .remedy("see that both parties run and reach each other, and provision both again"));
             }

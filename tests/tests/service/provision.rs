@@ -97,7 +97,7 @@ fn neither_party_binds_what_the_other_one_did_not_hear() {
         open(&mut odd, &world, me);
         odd.link(me).say(&Provision::Bind([3; 32])).unwrap();
         odd.links.iter_mut().for_each(|link| link.take().unwrap().close(Duration::from_secs(1)).unwrap());
-        pair.procs[me].hear("has not heard of the same weights", SOON).unwrap();
+        pair.procs[me].hear("it ended before the other party had heard of the same weights", SOON).unwrap();
     }
     world.provision(&pair, &[]).is(0);
     world.infer_right(&pair, 0..3);
