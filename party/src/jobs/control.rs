@@ -309,7 +309,8 @@ mod tests {
     /// A report of one run of `gates` bytes each way, as `change` leaves it.
     fn report(change: impl FnOnce(&mut [Counts; 2], &mut [u64; 2])) -> Report {
         let (mut counts, mut sent) = ([Counts::default(), Counts::default()], [1000; 2]);
-        let piece = Piece { key_set: KeySetId([1; 16]), first: 0, images: 1, weights: [1; 32], from: 0, to: 2 };
+        let piece =
+            Piece { key_set: KeySetId([1; 16]), first: 0, images: 1, weights: [1; 32], from: 0, to: 2 };
         let job = Job { id: [1; 16], plan: [1; 32], images: 2 };
         for one in &mut counts {
             one.add(&Greeting::V1(Hello::unlabelled()));
@@ -355,7 +356,8 @@ mod tests {
     #[test]
     fn a_byte_more_is_noticed() {
         let mut counts = Counts::default();
-        let piece = Piece { key_set: KeySetId([1; 16]), first: 0, images: 1, weights: [1; 32], from: 0, to: 0 };
+        let piece =
+            Piece { key_set: KeySetId([1; 16]), first: 0, images: 1, weights: [1; 32], from: 0, to: 0 };
         let job = Job { id: [1; 16], plan: [1; 32], images: 2 };
         (0..2).for_each(|_| counts.add(&Lead::Grant(job, Fingerprint::of_spki(b""), piece)));
         counts.add(&Lead::Run([1; 16], [2; 16], [3; 32]));

@@ -101,7 +101,8 @@ impl Facts {
     /// Takes the digests of the masked weights, which both parties have by now.
     pub fn provisioned(&mut self, world: &World) {
         for (id, set) in &mut self.sets {
-            let read = |me| fs::read(world.path(&format!("keys/p{me}/{id}/weights.masked"))).expect("weights");
+            let read =
+                |me| fs::read(world.path(&format!("keys/p{me}/{id}/weights.masked"))).expect("weights");
             let both = [0, 1].map(read);
             assert_eq!(both[0], both[1], "both parties hold the same masked weights");
             set.weights = *blake3::hash(&both[0]).as_bytes();

@@ -4,10 +4,10 @@ use super::{Facts, Transcript};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Debug;
 use twoply_party::exit::ExitCode;
+use twoply_party::identity::Fingerprint;
 use twoply_party::jobs::{
     About, Code, Follow, Grant, Job, JobId, Lead, Piece, Provision, Reserved, SetState, Stock, WeightSets,
 };
-use twoply_party::identity::Fingerprint;
 use twoply_party::messages::{Greeting, Hello, Message, PROTOCOL_VERSION, Verdict};
 use twoply_party::serve::{Hearer, Said};
 use twoply_party::transport::Role;
@@ -45,7 +45,8 @@ fn decode<M: Message>(said: &Said) -> Result<M> {
     if said.name != M::NAME {
         return Err(format!("`{}` where `{}` is due", said.name, M::NAME));
     }
-    let (message, rest) = postcard::take_from_bytes::<M>(&said.bytes).map_err(|e| format!("{}: {e}", M::NAME))?;
+    let (message, rest) =
+        postcard::take_from_bytes::<M>(&said.bytes).map_err(|e| format!("{}: {e}", M::NAME))?;
     let again = postcard::to_stdvec(&message).map_err(|e| e.to_string())?;
     match rest.is_empty() && again == said.bytes {
         true => Ok(message),

@@ -13,8 +13,8 @@ use crate::jobs::runs;
 use crate::report::{Devices, Memory, Report};
 use crate::transport::Shape;
 use serde::Serialize;
-use twoply_preprocessing::Cut;
 use twoply_nn::zoo::{self, ariann};
+use twoply_preprocessing::Cut;
 
 /// Options of this table.
 #[derive(Clone, Debug, clap::Args)]
