@@ -54,6 +54,20 @@ fn a_partys_device_is_a_setting_as_others() {
     assert!(refused.contains("`gpu0` is no device") && refused.contains("cuda:N"), "{refused}");
 }
 
+/// The demo compares its counters with the plan's, control messages included: also where a first request is longer than the
+/// first grant.
+#[test]
+fn a_demo_of_long_requests_is_paid_for() {
+    let lab = Lab::new();
+    let demo = lab.json(&["demo", "--limit", "40", "--batch", "20"]);
+    let rounds = |demo: &serde_json::Value| demo["rounds"].as_u64().unwrap();
+    let once = lab.json(&["demo", "--limit", "1"]);
+    assert_eq!(rounds(&demo), 3 * rounds(&once), "runs of 16, 4 and 20");
+    let said: Vec<&str> =
+        demo["control"][0].as_array().unwrap().iter().map(|s| s["kind"].as_str().unwrap()).collect();
+    assert!(["grant", "hello", "run", "reserved"].iter().all(|kind| said.contains(kind)), "{said:?}");
+}
+
 #[test]
 fn a_run_says_what_computed_it() {
     let lab = Lab::new();
