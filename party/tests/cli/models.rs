@@ -99,7 +99,7 @@ fn a_plan_is_a_bill() {
         }
     }
     assert_eq!(number(&bill["comparisons"]), 300 * 800);
-    assert_eq!(bill["control_bytes"], serde_json::json!({"run": [161 + 65, 1 + 49], "reserved": 32}));
+    assert_eq!(bill["control_bytes"], serde_json::json!({"run": [149 + 65, 1 + 49], "reserved": 32}));
     // Batches of 100 over segments of 128: 100, 28 + 72, 56 + 44.
     let once = lab.json(&plan(&["--samples", &samples, "--out", "once.plan.json"]));
     assert_eq!(number(&bill["rounds"]), 5 * number(&once["rounds"]));
