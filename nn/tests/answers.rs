@@ -65,7 +65,7 @@ impl Stage {
         let mut planner = Planner::new(32);
         program.run(&mut planner, &program.params(), batch).unwrap();
         let mut memory = Memory::new(planner.gates.iter().map(|g| &g.cost));
-        let mut deal = Deal::new(dev.clone(), seeds.clone(), ORIGIN, batch, &mut memory);
+        let mut deal = Deal::new(dev, seeds.clone(), ORIGIN, batch, &mut memory);
         program.run(&mut deal, &masks, batch).unwrap();
         drop(deal);
         let keys = [0, 1].map(|p| roles::weight_keys(&program, ORIGIN.set, &seeds[p]));

@@ -55,9 +55,9 @@ fn bad_sets_do_not_stop_the_others_and_are_named_once() {
     world.infer(&pair, 0..3).is(8);
     world.provision(&pair, &[]);
     let ended = pair.stopped();
-    let said = |me: usize, set: &str| count(&ended[me], &format!("key set {set} cannot be used"));
-    for (me, party) in ended.iter().enumerate() {
-        assert_eq!([alone, key, ledger].map(|set| said(me, set)), [1; 3], "P{me}:\n{}", party.err);
+    for party in &ended {
+        let said = |set: &str| count(party, &format!("key set {set} cannot be used"));
+        assert_eq!([alone, key, ledger].map(said), [1; 3], "{}", party.err);
     }
     assert_eq!(count(&ended[1], &format!("key set {segment} is not used any more")), 1, "{}", ended[1].err);
 }
