@@ -56,7 +56,7 @@ fn bad_sets_do_not_stop_the_others_and_are_named_once() {
     world.provision(&pair, &[]);
     let ended = pair.stopped();
     for party in &ended {
-        let said = |set: &str| count(party, &format!("key set {set} cannot be used"));
+        let said = |set: &String| count(party, &format!("key set {set} cannot be used"));
         assert_eq!([alone, key, ledger].map(said), [1; 3], "{}", party.err);
     }
     assert_eq!(count(&ended[1], &format!("key set {segment} is not used any more")), 1, "{}", ended[1].err);
