@@ -101,7 +101,7 @@ const ONLY: [&[&str]; 2] =
     [&["bind", "grant", "run", "drop", "bye"], &["ready", "not yet", "refused", "running"]];
 
 /// Payload bytes of a message of this kind that names no key set; `None` if there is no such kind. A list of key sets takes
-/// [`SET`] bytes more for each, and one more from 128 on; a hello takes what its [`LABELS`] have, which both parties must
+/// [`SET`] bytes more for each, and one more from 128 on; a hello takes what its labels have, which both parties must
 /// say alike.
 pub fn length(kind: &str) -> Option<u64> {
     let (job, set) = (Job { id: [0; 16], plan: [0; 32], images: 0 }, KeySetId([0; 16]));
