@@ -80,6 +80,18 @@ impl Notes {
         );
         assert!(!self.sorted().is_empty(), "{who} expanded nothing");
     }
+    /// The same of a party whose audits look up one comparison's key at two public points: it reads that key, which is no
+    /// mask, twice and no more. Everything else, the masks of what it opens at each point among it, it expands once.
+    #[track_caller]
+    pub fn once_but_for_two_points(&self, who: &str) {
+        let key = |n: &Note| ["own roots", "own table", "own tables"].contains(&n.what);
+        let (mut keys, rest): (Vec<Note>, Vec<Note>) = self.sorted().into_iter().partition(key);
+        Notes(Arc::new(Mutex::new(rest))).once(who);
+        let all = keys.len();
+        keys.dedup();
+        assert!(all <= 2 * keys.len(), "{who}: {all} looks at {} keys", keys.len());
+        Notes(Arc::new(Mutex::new(keys))).once(who);
+    }
     /// A piece of a stream serves twice.
     #[track_caller]
     pub fn twice(&self, fault: &str) {
@@ -130,4 +142,14 @@ fn overlaps_are_found_by_key_and_place() {
     assert_eq!(notes.overlaps().len(), 2);
     notes.key("the same by its key", &[2; 16], 1);
     assert_eq!(notes.overlaps().len(), 2, "field 0 is another stream");
+    let party = Notes::default();
+    party.words("mask", streams[0].field(1), 0, 10, 32);
+    (0..2).for_each(|_| party.words("own tables", streams[0].field(2), 0, 10, 8));
+    party.once_but_for_two_points("a key at two points");
+    for (what, field) in [("own tables", 2), ("mask", 1)] {
+        let worse = Notes(Arc::new(Mutex::new(party.sorted())));
+        worse.words(what, streams[0].field(field), 0, 10, if field == 2 { 8 } else { 32 });
+        let found = std::panic::catch_unwind(|| worse.once_but_for_two_points("one look too many"));
+        assert!(found.is_err(), "{what}");
+    }
 }

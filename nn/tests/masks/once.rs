@@ -55,7 +55,10 @@ fn neither_dealer_nor_party_expands_anything_twice() {
                 play.dealer.notes.once(&format!("dealer, {at}"));
                 for me in PartyId::BOTH {
                     let notes = &play.parties[me.index()].notes;
-                    notes.once(&format!("{me}, {at}"));
+                    match options.audit {
+                        true => notes.once_but_for_two_points(&format!("{me}, {at}")),
+                        false => notes.once(&format!("{me}, {at}")),
+                    }
                     notes.within(&play.dealer.notes, &format!("{me}, {at}"));
                     let early = play.prepared(me, 0..4);
                     early.once(&format!("{me} before a run, {at}"));
