@@ -90,7 +90,8 @@ impl Notes {
         let all = keys.len();
         keys.dedup();
         assert!(all <= 2 * keys.len(), "{who}: {all} looks at {} keys", keys.len());
-        Notes(Arc::new(Mutex::new(keys))).once(who);
+        let twice = Notes(Arc::new(Mutex::new(keys))).overlaps();
+        assert!(twice.is_empty(), "{who}: keys of two comparisons share a stream: {:?}", twice[0]);
     }
     /// A piece of a stream serves twice.
     #[track_caller]
