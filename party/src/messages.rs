@@ -163,6 +163,7 @@ impl Hello {
             nonce: [0; 32],
         }
     }
+
     /// The name of this meeting of two parties: fresh if either of them is honest, equal at both.
     pub fn meeting(&self, peer: &Hello) -> [u8; 32] {
         let mut nonces = [&self.nonce, &peer.nonce];

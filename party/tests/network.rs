@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -36,9 +36,8 @@ fn relayed_to(limits: Limits, via: Transport, call: Transport) -> Relayed {
     let address = if via == Transport::Quic {
         let front = UdpSocket::bind("127.0.0.1:0").unwrap();
         let back = UdpSocket::bind("127.0.0.1:0").unwrap();
-        back.connect(listener.address()).unwrap();
         let address = front.local_addr().unwrap();
-        spawn_relay(front, back, loss.clone(), running.clone());
+        spawn_relay(front, back, listener.address(), loss.clone(), running.clone());
         address
     } else {
         let front = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -53,8 +52,15 @@ fn relayed_to(limits: Limits, via: Transport, call: Transport) -> Relayed {
     Relayed { zero, one, ends: (caller, listener), loss, running }
 }
 
-/// Packets to `front` leave by `back` and the other way round, for one caller.
-fn spawn_relay(front: UdpSocket, back: UdpSocket, loss: Arc<AtomicU32>, running: Arc<AtomicBool>) {
+/// Packets to `front` leave by `back` and the other way round, for one caller. `back` is not connected: a connected socket
+/// looks closed to all but its peer's one port.
+fn spawn_relay(
+    front: UdpSocket,
+    back: UdpSocket,
+    callee: SocketAddr,
+    loss: Arc<AtomicU32>,
+    running: Arc<AtomicBool>,
+) {
     let caller = Arc::new(std::sync::Mutex::new(None));
     let pump = move |from: UdpSocket, to: UdpSocket, inward: bool| {
         from.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
@@ -73,7 +79,7 @@ fn spawn_relay(front: UdpSocket, back: UdpSocket, loss: Arc<AtomicU32>, running:
                 // A full buffer on the way loses the packet too, as networks do.
                 let _ = if inward {
                     *caller.lock().unwrap() = Some(sender);
-                    to.send(packet)
+                    to.send_to(packet, callee)
                 } else {
                     let caller = *caller.lock().unwrap();
                     caller.map_or(Ok(0), |caller| to.send_to(packet, caller))
@@ -87,12 +93,7 @@ fn spawn_relay(front: UdpSocket, back: UdpSocket, loss: Arc<AtomicU32>, running:
 }
 
 /// The same for one caller over TCP. A stream cannot lose some of its bytes: only a loss of all counts.
-fn spawn_streams(
-    front: TcpListener,
-    back: std::net::SocketAddr,
-    loss: Arc<AtomicU32>,
-    running: Arc<AtomicBool>,
-) {
+fn spawn_streams(front: TcpListener, back: SocketAddr, loss: Arc<AtomicU32>, running: Arc<AtomicBool>) {
     std::thread::spawn(move || {
         let (caller, _) = front.accept().unwrap();
         let callee = TcpStream::connect(back).unwrap();
@@ -103,6 +104,10 @@ fn spawn_streams(
                 let mut buffer = [0; 65536];
                 while running.load(Ordering::Relaxed) {
                     match from.read(&mut buffer) {
+                        // A cut cable does not carry the end of a stream either.
+                        Ok(0) if loss.load(Ordering::Relaxed) == 1 => {
+                            std::thread::sleep(Duration::from_millis(50));
+                        }
                         Ok(0) => break,
                         Ok(length) if loss.load(Ordering::Relaxed) != 1 => {
                             to.write_all(&buffer[..length]).unwrap();

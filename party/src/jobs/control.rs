@@ -303,7 +303,8 @@ mod tests {
             let hello = Hello { graph, plan, nonce, sets, ..Hello::unlabelled() };
             assert_eq!(encoded(&Greeting::V1(hello)) as u64, length("hello").unwrap() + 2 * SET);
         }
-        assert_eq!((length("hello"), length("verdict")), (Some(1 + 6 + 3 * 32 + 1), Some(1)));
+        // Its variant, seven short fields, three digests, and no key sets.
+        assert_eq!((length("hello"), length("verdict")), (Some(1 + 7 + 3 * 32 + 1), Some(1)));
     }
 
     /// A report of one run of `gates` bytes each way, as `change` leaves it.

@@ -53,9 +53,10 @@ impl Flags {
 fn compared(images: usize, found: &[f32], wanted: &[f64]) -> Result<Compared, Failure> {
     let largest = wanted.iter().fold(0.0, |m: f64, v| v.abs().max(m));
     let noise = NOISE * largest.max(1e-3);
-    let differ = |(f, w): (&f32, &f64)| (f64::from(*f) - w).abs();
-    let differences: Vec<f64> = found.iter().zip(wanted).map(differ).collect();
     // NaN is beyond every noise.
+    let differ = |(f, w): (&f32, &f64)| Some((f64::from(*f) - w).abs()).filter(|d| d.is_finite());
+    let differences: Vec<f64> =
+        found.iter().zip(wanted).map(|pair| differ(pair).unwrap_or(f64::INFINITY)).collect();
     let (at, worst) = differences
         .iter()
         .enumerate()
