@@ -251,10 +251,15 @@ fn weights_at_one_party_only() {
         world.infer_right(&pair, 0..1);
         pair.stop();
     }
-    // Damaged on disk: named at the start.
+    // Damaged on disk: named at the start, and mended in the same way.
     edit(&world.set(0).join("weights.masked"), |bytes| bytes[7] ^= 1);
-    let (p0, _) = world.party(0, "", &[]);
-    p0.wait(SOON).is(9).says(&["weights.masked", "provision again"]);
+    let pair = world.parties();
+    world.infer(&pair, 0..1).is(8).says(&["twoply provision"]);
+    world.provision(&pair, &[]).is(0);
+    world.infer_right(&pair, 0..1);
+    pair.procs.iter().for_each(Proc::terminate);
+    let [p0, _] = pair.ended(SOON);
+    p0.is(0).says(&["weights.masked", "provision again"]);
 }
 
 /// The remedy of the message above must be possible.

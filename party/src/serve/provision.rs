@@ -53,6 +53,7 @@ fn one<B: Backend>(
 ) -> Result<(), Failure> {
     let gone = || Failure::new(ExitCode::KeysMissing, format!("key set {id} is not here"));
     let stock = party.stocks.get(id).ok_or_else(gone)?;
+    party.dev.health()?; // weights are taken by a party that can compute with them
     let keys = roles::weight_keys(&party.program, id, stock.set.weight_seed());
     link.send(keys.as_flattened())?;
     let Provision::Bind(digest) = link.hear()? else {
@@ -106,6 +107,7 @@ impl Binds {
     fn all(&self) -> MutexGuard<'_, HashMap<KeySetId, Bind>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
     /// Waits until both parties have bound the mask of a key set to this digest, as long as that is `wanted`.
     ///
     /// # Errors
