@@ -43,11 +43,14 @@ fn a_running_party_takes_new_sets_and_their_weights() {
     // Two that lack weights, one in use.
     let told = world.provision(&pair, &[]).json();
     assert_eq!(told["key_sets"].as_array().unwrap().len(), 3, "{told}");
-    // Both know at once for how many images there are keys.
+    // Both know for how many images there are keys; P1 hears it from P0, which asks it first.
     let mut asking = Odd::new(&world, &pair, "other");
     let plan = asking.job(1, 1).plan;
-    (0..2).for_each(|me| asking.link(me).say(&Request::Stock(plan)).unwrap());
-    assert_eq!([0, 1].map(|me| asking.link(me).hear::<Stock>().unwrap().images), [8, 8]);
+    let left = [0, 1].map(|me| {
+        asking.link(me).say(&Request::Stock(plan)).unwrap();
+        asking.link(me).hear::<Stock>().unwrap().images
+    });
+    assert_eq!(left, [8, 8]);
     others(&world, &pair, "elsewhere").is(9);
     world.infer_right(&pair, 0..8);
     // All spent, the parties run on, and take what comes.
