@@ -101,13 +101,7 @@ impl Output {
     /// # Errors
     /// As [`Output::line`].
     pub fn result_json(&self, result: &impl Serialize) -> Result<(), Failure> {
-        if !self.is_json() {
-            return Ok(());
-        }
-        let text = serde_json::to_string_pretty(result).map_err(|e| {
-            Failure::new(ExitCode::Internal, format!("a result cannot be written as JSON: {e}"))
-        })?;
-        print(&text)
+        self.json(|| serde_json::to_string_pretty(result))
     }
 
     /// One JSON value on one line of standard output; nothing when results are text.
@@ -115,13 +109,16 @@ impl Output {
     /// # Errors
     /// As [`Output::line`].
     pub fn json_line(&self, value: &impl Serialize) -> Result<(), Failure> {
+        self.json(|| serde_json::to_string(value))
+    }
+
+    fn json(&self, text: impl FnOnce() -> serde_json::Result<String>) -> Result<(), Failure> {
         if !self.is_json() {
             return Ok(());
         }
-        let text = serde_json::to_string(value).map_err(|e| {
+        print(&text().map_err(|e| {
             Failure::new(ExitCode::Internal, format!("a result cannot be written as JSON: {e}"))
-        })?;
-        print(&text)
+        })?)
     }
 
     /// One line on standard error, unless quiet.

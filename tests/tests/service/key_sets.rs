@@ -40,7 +40,7 @@ fn bad_sets_do_not_stop_the_others_and_are_named_once() {
     deal(&world, 0..4, 4);
     let sets: Vec<String> = (0..4).map(|n| ids(&world, &folder(n), 0).remove(0)).collect();
     (0..4).for_each(|n| world.adopt(&folder(n)));
-    let [alone, key, ledger, segment] = &sets[..] else { unreachable!() };
+    let [alone, key, ledger, segment] = &sets[..] else { panic!("four were dealt: {sets:?}") };
     let file =
         |me: usize, set: &str, name: &str| PathBuf::from(world.path(&format!("keys/p{me}/{set}/{name}")));
     fs::rename(file(1, alone, ""), world.path("elsewhere")).unwrap();
