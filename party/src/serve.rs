@@ -233,13 +233,14 @@ fn work<B: Backend>(
     hooks: &Hooks,
     known: &mut bool,
 ) -> Result<Ended, Failure> {
+    let began = party.stocks.begin();
     let ours = greeting(party)?;
     let theirs = match hello(peer, ours.clone()) {
         Ok(theirs) => theirs,
         Err(failure) => return left(failure, peer),
     };
     party.greeted(&ours);
-    let result = meeting(party, peer, hooks, (&ours, &theirs), known);
+    let result = meeting(party, peer, hooks, (&ours, &theirs, began), known);
     party.sent(peer.traffic().sent);
     result
 }
@@ -249,10 +250,10 @@ fn meeting<B: Backend>(
     party: &Party<B>,
     peer: &mut Link,
     hooks: &Hooks,
-    (ours, theirs): (&Hello, &Hello),
+    (ours, theirs, began): (&Hello, &Hello, Instant),
     known: &mut bool,
 ) -> Result<Ended, Failure> {
-    party.stocks.agree(&theirs.sets, party.say()).map_err(|f| f.during(Phase::Hello))?;
+    party.stocks.agree(&theirs.sets, began, party.say()).map_err(|f| f.during(Phase::Hello))?;
     *known = true;
     party.meets(ours.meeting(theirs));
     (party.say())(&format!("connected to {}", peer.name()));
@@ -264,7 +265,7 @@ fn meeting<B: Backend>(
         );
     }
     let result = match party.me {
-        PartyId::P0 => lead::run(party, peer, hooks),
+        PartyId::P0 => lead::run(party, peer, began, hooks),
         PartyId::P1 => follow::run(party, peer, hooks),
     };
     let result = result.or_else(|failure| left(failure, peer));

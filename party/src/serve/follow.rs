@@ -65,9 +65,10 @@ impl<B: Backend> Follower<'_, '_, B> {
 
     fn look(&mut self, theirs: &[crate::jobs::SetState]) -> Result<(), Failure> {
         let (stocks, say) = (&self.party.stocks, self.party.say());
+        let began = stocks.begin();
         stocks.look(say)?;
         let mine = stocks.states();
-        stocks.agree(theirs, say)?;
+        stocks.agree(theirs, began, say)?;
         Ok(self.party.tell(self.peer, &Follow::Sets(mine))?)
     }
 

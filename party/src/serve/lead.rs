@@ -22,12 +22,18 @@ struct Leader<'a, 'p, B: Backend> {
     party: &'a Party<'p, B>,
     peer: &'a mut Link,
     granted: HashMap<JobId, Granted<B>>,
+    /// When the last look at both parties' key sets began.
     looked: Instant,
 }
 
-/// Leads until the link ends, or this process shall.
-pub fn run<B: Backend>(party: &Party<B>, peer: &mut Link, hooks: &Hooks) -> Result<Ended, Failure> {
-    let mut leader = Leader { party, peer, granted: HashMap::new(), looked: Instant::now() };
+/// Leads until the link ends, or this process shall; what HELLO told of key sets began to be told at `looked`.
+pub fn run<B: Backend>(
+    party: &Party<B>,
+    peer: &mut Link,
+    looked: Instant,
+    hooks: &Hooks,
+) -> Result<Ended, Failure> {
+    let mut leader = Leader { party, peer, granted: HashMap::new(), looked };
     let result = leader.work(hooks);
     super::abandon(party, leader.granted.into_values());
     result
@@ -90,11 +96,11 @@ impl<B: Backend> Leader<'_, '_, B> {
 
     /// Tells P1 what key sets are here, and hears what is there.
     fn look(&mut self) -> Result<(), Failure> {
-        self.looked = Instant::now();
         let say = self.party.say();
+        self.looked = self.party.stocks.begin();
         self.party.stocks.look(say)?;
         match self.ask(&Lead::Sets(self.party.stocks.states()))? {
-            Follow::Sets(theirs) => self.party.stocks.agree(&theirs, say),
+            Follow::Sets(theirs) => self.party.stocks.agree(&theirs, self.looked, say),
             _ => Err(self.out_of_step()),
         }
     }
@@ -128,7 +134,8 @@ impl<B: Backend> Leader<'_, '_, B> {
         // the segment stays open until the piece is leased
         let (common, piece, _peek) = match self.choose(&asked) {
             Ok(chosen) => chosen,
-            Err(_) if self.looked.elapsed() > TICK => return self.look(), // perhaps there is more by now
+            // nothing is refused by what was known before it was asked for: perhaps there is more by now
+            Err(_) if self.looked <= asked.since => return self.look(),
             Err(refusal) => {
                 self.party.requests.end(id, refusal);
                 return Ok(());
@@ -148,10 +155,8 @@ impl<B: Backend> Leader<'_, '_, B> {
             }
             Follow::Refused(code) => {
                 self.look()?;
-                // if this key set is what is wrong, another one may do
-                let (stocks, promised) = (&self.party.stocks, self.party.requests.promised(id));
-                let enough = stocks.left()[0].saturating_sub(promised) >= asked.left.into();
-                if stocks.has_common(piece.key_set) || !enough {
+                // if this key set is what is wrong, another one may do; the next turn tells, or says what is short
+                if self.party.stocks.has_common(piece.key_set) {
                     self.party.tell(self.peer, &Lead::Drop(id, code))?;
                     let failure = Failure::new(code.exit(), "P1 cannot run this job");
                     self.party.requests.end(id, failure.with_peer(self.peer.name()));

@@ -78,6 +78,8 @@ pub struct Asked {
     pub left: u32,
     /// Of these, most that may be granted next.
     pub most: u32,
+    /// Since when it waits for its next images.
+    pub since: Instant,
 }
 
 /// All requests of a party.
@@ -329,7 +331,7 @@ impl Entry {
     }
     fn asked(&self) -> Asked {
         let left = self.job.images.saturating_sub(self.granted);
-        Asked { job: self.job, client: self.client, left, most: self.most.min(left) }
+        Asked { job: self.job, client: self.client, left, most: self.most.min(left), since: self.since }
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use twoply_nn::Plan;
 use twoply_preprocessing::{Error, KeyDir, Layout, PlanDigest};
 use twoply_primitives::{Backend, KeySetId, PartyId};
@@ -51,8 +51,8 @@ pub struct Stocks<B: Backend> {
     inner: Mutex<Inner<B>>,
     /// Held by the one thread that looks into the folder: a ledger is opened once.
     looking: Mutex<()>,
-    /// How often the two parties have told each other, and whether somebody waits for the next time.
-    agreed: Mutex<u64>,
+    /// When the last look at both parties' key sets began that is over, and whether somebody waits for another.
+    agreed: Mutex<Instant>,
     bell: Condvar,
     wanted: AtomicBool,
 }
@@ -124,7 +124,7 @@ impl<B: Backend> Stocks<B> {
             concern: Concern::None,
         };
         let (plan, layout, inner) = (plan.digest()?, plan.layout(), Mutex::new(inner));
-        let (looking, agreed, bell) = (Mutex::default(), Mutex::default(), Condvar::new());
+        let (looking, agreed, bell) = (Mutex::default(), Mutex::new(Instant::now()), Condvar::new());
         let wanted = AtomicBool::new(false);
         let stocks = Stocks { dir, plan, layout, insecure, inner, looking, agreed, bell, wanted };
         let first = stocks.look(say)?;
@@ -233,7 +233,8 @@ impl<B: Backend> Stocks<B> {
         self.inner().open.values().filter(good).take(MOST_SETS).map(|s| s.state()).collect()
     }
     /// Takes what the other party told: burns what only one of the two has spent, and finds what both have.
-    pub fn agree(&self, theirs: &[SetState], say: Say<'_>) -> Result<(), Failure> {
+    /// The look at both parties' key sets is that which `began` then.
+    pub fn agree(&self, theirs: &[SetState], began: Instant, say: Say<'_>) -> Result<(), Failure> {
         let inner = &mut *self.inner();
         let mut common = vec![];
         for theirs in theirs {
@@ -277,8 +278,7 @@ impl<B: Backend> Stocks<B> {
         common.sort_by_key(|c| (c.stock.position().0 == 0, c.stock.id()));
         inner.common = common;
         inner.name_alone(theirs, say);
-        self.wanted.store(false, Ordering::SeqCst);
-        *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = began;
         self.bell.notify_all();
         Ok(())
     }
@@ -286,14 +286,19 @@ impl<B: Backend> Stocks<B> {
     pub fn wanted(&self) -> bool {
         self.wanted.load(Ordering::SeqCst)
     }
+    /// A look at both parties' key sets begins now: who asks for one from here on wants another.
+    pub fn begin(&self) -> Instant {
+        self.wanted.store(false, Ordering::SeqCst);
+        Instant::now()
+    }
     /// Waits until the two parties have told each other again, or for `within`: what was dealt or provisioned a moment ago
-    /// counts.
+    /// counts, so a look that is under way does not do.
     pub fn renew(&self, within: Duration, ring: impl FnOnce()) {
+        let asked = Instant::now();
         self.wanted.store(true, Ordering::SeqCst);
         ring();
         let agreed = self.agreed.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = *agreed;
-        drop(self.bell.wait_timeout_while(agreed, within, |now| *now == before));
+        drop(self.bell.wait_timeout_while(agreed, within, |began| *began <= asked));
     }
     /// The peer is gone, and with it what is reserved. Segments of which nothing else is left are erased.
     pub fn alone(&self) {

@@ -1,7 +1,10 @@
 //! Weights for many key sets, under running parties; and model owners that tell the two parties different things.
 
 use crate::{deal, folder, number, served};
+use std::path::Path;
 use std::time::Duration;
+use twoply_nn::roles;
+use twoply_party::files::read_weights;
 use twoply_party::jobs::{Provision, Request, Stock, WeightSets};
 use twoply_party::transport::Role;
 use twoply_primitives::{Channel, KeySetId};
@@ -14,14 +17,14 @@ fn owner(world: &World, pair: &Pair) -> Odd {
 }
 
 /// Asks a party to provision its first key set, and hears its keys.
-fn open(odd: &mut Odd, world: &World, me: usize) -> KeySetId {
+fn open(odd: &mut Odd, world: &World, me: usize) -> (KeySetId, Vec<[u8; 16]>) {
     let plan = odd.job(1, 1).plan;
     odd.link(me).say(&Request::Provision(plan)).unwrap();
     let set = odd.link(me).hear::<WeightSets>().unwrap().key_sets[0];
     odd.link(me).say(&Provision::Open(set)).unwrap();
     let params = world.plan.program().unwrap().params().len();
-    odd.link(me).recv(16 * params).unwrap();
-    set
+    let keys = odd.link(me).recv(16 * params).unwrap();
+    (set, keys.as_chunks::<16>().0.to_vec())
 }
 
 /// Provisions other weights, from a home that does not know of the first ones.
@@ -62,6 +65,36 @@ fn a_running_party_takes_new_sets_and_their_weights() {
     for report in pair.stop() {
         assert_eq!(["images", "images_left", "images_burnt"].map(|key| number(&report, key)), [12, 0, 0]);
     }
+}
+
+/// A request is judged by what both parties have when it comes, not by what they told each other a moment before.
+#[test]
+fn repro_weights_that_came_a_moment_ago_count() {
+    let world = World::dealt(PLAIN, 6, 6);
+    let pair = world.parties();
+    let mut asking = Odd::new(&world, &pair, "client");
+    let job = asking.job(1, 1);
+    let weights = read_weights(Path::new(&world.path("weights")), &world.plan.graph).unwrap();
+    let mut odd = owner(&world, &pair);
+    let keys = [0, 1].map(|me| open(&mut odd, &world, me).1);
+    let program = world.plan.program().unwrap();
+    let packed = roles::mask_weights::<u32>(&program, &weights, [&keys[0], &keys[1]]).unwrap();
+    for me in 0..2 {
+        odd.link(me).say(&Provision::Bind(*blake3::hash(&packed).as_bytes())).unwrap();
+    }
+    for me in 0..2 {
+        assert_eq!(odd.link(me).hear::<Provision>().unwrap(), Provision::Bound);
+        if me == 1 {
+            // they tell each other that one of them has no weights yet
+            asking.link(0).say(&Request::Stock(job.plan)).unwrap();
+            assert_eq!(asking.link(0).hear::<Stock>().unwrap().images, 0);
+        }
+        odd.link(me).send(&packed).unwrap();
+        assert_eq!(odd.link(me).hear::<Provision>().unwrap(), Provision::Stored);
+    }
+    asking.ask(job);
+    assert_eq!(asking.granted().0.images, 1);
+    pair.stop();
 }
 
 /// Masked weights that were damaged on disk are asked for again, from a home that remembers what they are.
