@@ -1,6 +1,6 @@
 //! Ranges of a network's wires, from public sample inputs: the planner turns them into ring bits.
 
-use crate::float::{Conv, Evaluator, avg_pool, conv2d, linear, max_pool, pad};
+use crate::float::{Conv, Evaluator, avg_pool, conv2d, linear, max_pool, sum_pool};
 use crate::graph::{Op, Source};
 use crate::inputs::Profile;
 use crate::{Error, Graph, Result, Weights};
@@ -146,6 +146,18 @@ impl Interval {
     fn magnitude(&self) -> f32 {
         largest(&self.low).max(largest(&self.high))
     }
+    /// Products of any two values.
+    fn times(&self, other: &Interval) -> Interval {
+        let ends = |i: usize| {
+            let (a, b) = ([self.low[i], self.high[i]], [other.low[i], other.high[i]]);
+            [a[0] * b[0], a[0] * b[1], a[1] * b[0], a[1] * b[1]]
+        };
+        let all = || (0..self.low.len()).map(ends);
+        Interval {
+            low: all().map(|e| e.into_iter().fold(f32::INFINITY, f32::min)).collect(),
+            high: all().map(|e| e.into_iter().fold(f32::NEG_INFINITY, f32::max)).collect(),
+        }
+    }
     fn both(&self, f: impl Fn(&[f32]) -> Vec<f32>) -> Interval {
         Interval { low: f(&self.low), high: f(&self.high) }
     }
@@ -199,7 +211,19 @@ fn bounds(eval: &Evaluator<'_>, input: Interval) -> Vec<f32> {
                 };
                 Interval { low: all(|i| &i.low), high: all(|i| &i.high) }
             }
-            Op::Pad(around) => x.both(|v| pad(v, shape, around)),
+            Op::Mul => x.times(operand(1)),
+            Op::Offset { weight } => {
+                let w = eval.param(*weight);
+                x.both(|v| v.iter().zip(w).map(|(a, b)| a + b).collect())
+            }
+            Op::Affine { scale, shift } => {
+                let y = x.both(|v| v.iter().map(|v| (*scale as f32) * v + *shift as f32).collect());
+                if *scale < 0.0 { Interval { low: y.high, high: y.low } } else { y }
+            }
+            op @ (Op::Pad(_) | Op::Transpose(_) | Op::Take(_)) => {
+                x.both(|v| op.moved(v, shape).unwrap_or_default())
+            }
+            Op::SumPool(window) => x.both(|v| sum_pool(v, shape, window)),
             Op::MaxPool(window) => x.both(|v| max_pool(v, shape, window)),
             Op::AvgPool { window, count_include_pad } => {
                 x.both(|v| avg_pool(v, shape, window, *count_include_pad))

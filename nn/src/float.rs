@@ -2,7 +2,7 @@
 
 mod kernels;
 
-pub(crate) use kernels::{Conv, avg_pool, conv2d, linear, max_pool, pad};
+pub(crate) use kernels::{Conv, avg_pool, conv2d, linear, max_pool, sum_pool};
 
 use crate::graph::{Op, Source};
 use crate::{Error, Graph, Meaning, Result, Weights};
@@ -141,8 +141,9 @@ impl<'a> Evaluator<'a> {
             }
             Op::MaxPool(window) => max_pool(x, shape, window),
             Op::AvgPool { window, count_include_pad } => avg_pool(x, shape, window, *count_include_pad),
+            Op::SumPool(window) => sum_pool(x, shape, window),
             Op::Argmax => vec![argmax(x) as f32],
-            Op::Pad(around) => pad(x, shape, around),
+            op @ (Op::Pad(_) | Op::Transpose(_) | Op::Take(_)) => op.moved(x, shape).unwrap_or_default(),
             Op::Reshape(_) => x.to_vec(),
             Op::Concat => operands.concat(),
             op @ (Op::Add | Op::Sub) => {
@@ -150,6 +151,9 @@ impl<'a> Evaluator<'a> {
                 accumulate(op, &mut y, operands[1]);
                 y
             }
+            Op::Mul => x.iter().zip(operands[1]).map(|(a, b)| a * b).collect(),
+            Op::Offset { weight } => x.iter().zip(self.param(*weight)).map(|(a, b)| a + b).collect(),
+            Op::Affine { scale, shift } => x.iter().map(|v| (*scale as f32) * v + *shift as f32).collect(),
             op @ (Op::Relu | Op::LeakyRelu { .. } | Op::Clip { .. }) => match op.activation() {
                 Some(f) => x.iter().copied().map(f).collect(),
                 None => x.to_vec(),

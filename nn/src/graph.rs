@@ -1,6 +1,7 @@
 //! A network as data: public, readable JSON, without any weight. Nodes stand in the order they run; the last one is the output.
 
 mod check;
+mod moves;
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -134,10 +135,29 @@ pub enum Op {
     Add,
     /// Difference of two wires of one shape.
     Sub,
+    /// Product of two wires of one shape, element by element.
+    Mul,
+    /// `x + w`: every element of an image has its own addend, of the operand's shape.
+    Offset {
+        /// Index of the addends, a weight.
+        weight: usize,
+    },
+    /// `scale * x + shift`, numbers that are public (those of a private layer are weights).
+    Affine {
+        /// Factor, not zero.
+        scale: f64,
+        /// Addend.
+        shift: f64,
+    },
     /// Wires one behind the other along the first axis; the other extents are alike.
     Concat,
     /// Zeros around each plane of `[c, h, w]`: top, left, bottom, right.
     Pad([usize; 4]),
+    /// Axes in another order: axis `i` of the result is axis `perm[i]` of the operand.
+    Transpose(Vec<usize>),
+    /// Along each axis, the elements at these places, in this order; zeros where there is none. An axis without a list stays
+    /// as it is. Slices, shuffles, flips, repetitions and every kind of padding are such.
+    Take(Vec<Option<Vec<Option<usize>>>>),
     /// `max(x, 0)`.
     Relu,
     /// `max(x, 0) + slope * min(x, 0)`, `0 <= slope <= 1`.
@@ -154,6 +174,8 @@ pub enum Op {
     },
     /// Largest element under each window; padding never wins (it counts as minus infinity).
     MaxPool(Window),
+    /// Sum under each window; padding adds nothing.
+    SumPool(Window),
     /// Mean under each window.
     AvgPool {
         /// Geometry.
@@ -212,12 +234,18 @@ impl Op {
             Op::Conv2d { .. } => "conv2d",
             Op::Add => "add",
             Op::Sub => "sub",
+            Op::Mul => "mul",
+            Op::Offset { .. } => "offset",
+            Op::Affine { .. } => "affine",
             Op::Concat => "concat",
             Op::Pad(_) => "pad",
+            Op::Transpose(_) => "transpose",
+            Op::Take(_) => "take",
             Op::Relu => "relu",
             Op::LeakyRelu { .. } => "leaky_relu",
             Op::Clip { .. } => "clip",
             Op::MaxPool(_) => "max_pool",
+            Op::SumPool(_) => "sum_pool",
             Op::AvgPool { .. } => "avg_pool",
             Op::Reshape(_) => "reshape",
             Op::Argmax => "argmax",
@@ -239,9 +267,20 @@ impl Op {
     pub fn params(&self) -> impl Iterator<Item = usize> {
         let (weight, bias) = match self {
             Op::Linear { weight, bias } | Op::Conv2d { weight, bias, .. } => (Some(*weight), *bias),
+            Op::Offset { weight } => (Some(*weight), None),
             _ => (None, None),
         };
         weight.into_iter().chain(bias)
+    }
+    /// Gives the parameters it uses other indexes.
+    pub(crate) fn renumber(&mut self, index: impl Fn(usize) -> usize) {
+        match self {
+            Op::Linear { weight, bias } | Op::Conv2d { weight, bias, .. } => {
+                (*weight, *bias) = (index(*weight), bias.map(&index));
+            }
+            Op::Offset { weight } => *weight = index(*weight),
+            _ => {}
+        }
     }
 }
 

@@ -67,10 +67,7 @@ pub fn drop_dead(graph: &mut Graph, weights: &mut Weights) {
     let mut used = index.iter().map(Option::is_some);
     weights.0.retain(|_| used.next().unwrap_or(false));
     for node in &mut graph.nodes {
-        if let Op::Linear { weight, bias } | Op::Conv2d { weight, bias, .. } = &mut node.op {
-            *weight = index[*weight].unwrap_or(*weight);
-            *bias = bias.and_then(|b| index[b]);
-        }
+        node.op.renumber(|old| index[old].unwrap_or(old));
     }
 }
 

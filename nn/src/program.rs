@@ -323,6 +323,9 @@ impl<E: Engine> Run<'_, '_, E> {
                 let sum = self.combine(&map, vec![x, y])?;
                 self.local(sum, last)
             }
+            Op::Mul | Op::Offset { .. } | Op::Affine { .. } | Op::SumPool(_) => {
+                Err(Error::data("plan", format!("`{}` has no gate yet", op.kind())))
+            }
             Op::Concat => {
                 let mut all = vec![x];
                 for k in 1..program.graph.nodes[i].inputs.len() {
@@ -331,8 +334,8 @@ impl<E: Engine> Run<'_, '_, E> {
                 let joined = self.concat(all)?;
                 self.local(joined, last)
             }
-            Op::Pad(around) => {
-                let y = self.pad(x, around)?;
+            Op::Pad(_) | Op::Transpose(_) | Op::Take(_) => {
+                let y = self.moved(x, op, program.shapes[i].clone())?;
                 self.local(y, last)
             }
             Op::Reshape(row) => {

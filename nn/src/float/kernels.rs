@@ -109,24 +109,6 @@ fn accumulate(y: &mut [f32], w: &[f32], columns: &[f32]) {
 }
 
 /// Largest element under each window of `[c, h, w]`; padding is left out.
-/// Zeros around every plane: top, left, bottom, right.
-pub(crate) fn pad(x: &[f32], shape: &[usize], around: &[usize; 4]) -> Vec<f32> {
-    let &[_, h, w] = shape else { return Vec::new() };
-    let [top, left, bottom, right] = *around;
-    let wide = w + left + right;
-    let mut y = Vec::with_capacity(x.len() / (h * w).max(1) * (h + top + bottom) * wide);
-    for plane in x.chunks(h * w) {
-        y.resize(y.len() + top * wide, 0.0);
-        for row in plane.chunks(w) {
-            y.resize(y.len() + left, 0.0);
-            y.extend_from_slice(row);
-            y.resize(y.len() + right, 0.0);
-        }
-        y.resize(y.len() + bottom * wide, 0.0);
-    }
-    y
-}
-
 pub(crate) fn max_pool(x: &[f32], shape: &[usize], window: &Window) -> Vec<f32> {
     pool(x, shape, window, |plane, taps| taps.fold(f32::NEG_INFINITY, |m, t| m.max(plane[t])))
 }
@@ -138,6 +120,11 @@ pub(crate) fn avg_pool(x: &[f32], shape: &[usize], window: &Window, count_includ
         let (sum, count) = taps.fold((0.0, 0usize), |(s, n), t| (s + plane[t], n + 1));
         sum / if count_include_pad { full } else { count } as f32
     })
+}
+
+/// Sum under each window of `[c, h, w]`.
+pub(crate) fn sum_pool(x: &[f32], shape: &[usize], window: &Window) -> Vec<f32> {
+    pool(x, shape, window, |plane, taps| taps.map(|t| plane[t]).sum())
 }
 
 fn pool(

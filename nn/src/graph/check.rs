@@ -132,7 +132,7 @@ impl Op {
     /// Shape of the result on operands of these shapes (per image); all reasons if there is none.
     pub(crate) fn output(&self, x: &[&[usize]], params: &[Param]) -> Checked {
         let arity = match self {
-            Op::Add | Op::Sub => 2..=2,
+            Op::Add | Op::Sub | Op::Mul => 2..=2,
             Op::Concat => 1..=MAX_NODES,
             _ => 1..=1,
         };
@@ -144,7 +144,7 @@ impl Op {
             Op::Conv2d { weight, bias, window, groups } => {
                 conv2d(x[0], params, (*weight, *bias), window, *groups)?
             }
-            Op::Add | Op::Sub if x[0] != x[1] => {
+            Op::Add | Op::Sub | Op::Mul if x[0] != x[1] => {
                 return Err(vec![format!("operands of shapes {:?} and {:?} must be alike", x[0], x[1])]);
             }
             Op::LeakyRelu { slope } if !(0.0..=1.0).contains(slope) => {
@@ -154,10 +154,18 @@ impl Op {
                 check_limits(*low, *high).map_err(|why| vec![why])?;
                 x[0].to_vec()
             }
-            Op::Add | Op::Sub | Op::Relu | Op::LeakyRelu { .. } => x[0].to_vec(),
+            Op::Affine { scale, shift } if *scale == 0.0 || !scale.is_finite() || !shift.is_finite() => {
+                return Err(vec![format!("{scale} x + {shift}: wanted finite numbers, the factor not zero")]);
+            }
+            Op::Offset { weight } => offset(x[0], params, *weight)?,
+            Op::Add | Op::Sub | Op::Mul | Op::Affine { .. } | Op::Relu | Op::LeakyRelu { .. } => {
+                x[0].to_vec()
+            }
             Op::Concat => concat(x)?,
-            Op::Pad(pad) => padded(x[0], pad)?,
-            Op::MaxPool(window) | Op::AvgPool { window, .. } => pool(x[0], window)?,
+            Op::Pad(pad) => moves::padded(x[0], pad).map_err(|why| vec![why])?,
+            Op::Transpose(perm) => moves::transposed(x[0], perm).map_err(|why| vec![why])?,
+            Op::Take(lists) => moves::taken(x[0], lists).map_err(|why| vec![why])?,
+            Op::MaxPool(window) | Op::SumPool(window) | Op::AvgPool { window, .. } => pool(x[0], window)?,
             Op::Reshape(to) => {
                 check_shape(to).map_err(|why| vec![why])?;
                 if elements(to) != elements(x[0]) {
@@ -193,6 +201,16 @@ fn check_bias(params: &[Param], bias: Option<usize>, channels: Option<usize>, fa
     {
         faults.push(format!("bias of shape {shape:?}, wanted [{channels}]"));
     }
+}
+
+fn offset(x: &[usize], params: &[Param], weight: usize) -> Checked {
+    let mut faults = Vec::new();
+    match param(params, weight, Role::Weight, &mut faults) {
+        Some(w) if w == x => return Ok(x.to_vec()),
+        Some(w) => faults.push(format!("addends of shape {w:?} on an operand of {x:?}")),
+        None => {}
+    }
+    Err(faults)
 }
 
 fn linear(x: &[usize], params: &[Param], weight: usize, bias: Option<usize>) -> Checked {
@@ -269,16 +287,6 @@ fn concat(x: &[&[usize]]) -> Checked {
     }
     let first = x.iter().try_fold(0usize, |n, s| n.checked_add(s[0])).unwrap_or(usize::MAX);
     Ok([&[first], &x[0][1..]].concat())
-}
-
-fn padded(x: &[usize], pad: &[usize; 4]) -> Checked {
-    let &[c, h, w] = x else {
-        return Err(vec![format!("takes [c, h, w], found {x:?}")]);
-    };
-    match pad.iter().all(|&p| p <= MAX_WINDOW) {
-        true => Ok(vec![c, h + pad[0] + pad[2], w + pad[1] + pad[3]]),
-        false => Err(vec![format!("padding may be {MAX_WINDOW} at most")]),
-    }
 }
 
 fn pool(x: &[usize], window: &Window) -> Checked {

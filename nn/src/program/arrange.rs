@@ -2,7 +2,7 @@
 
 use super::{Run, Wire};
 use crate::engine::Engine;
-use crate::{Error, Result};
+use crate::{Error, Op, Result};
 use twoply_primitives::Local;
 
 impl<E: Engine> Run<'_, '_, E> {
@@ -32,24 +32,22 @@ impl<E: Engine> Run<'_, '_, E> {
         Ok(Wire { v: self.e.local(&Local::Reshape(row), &[&joined.v])?, frac: joined.frac })
     }
 
-    /// Zeros around each plane: public, and so under no mask.
-    pub(super) fn pad(&mut self, x: Wire<E::Value>, around: &[usize; 4]) -> Result<Wire<E::Value>> {
-        let shape = self.e.form(&x.v).shape.0.clone();
-        let &[_, c, h, w] = &shape[..] else {
-            return Err(Error::data("plan", "padding wants [c, h, w]"));
+    /// Other places for the elements of one wire; zeros are public, and so under no mask.
+    pub(super) fn moved(&mut self, x: Wire<E::Value>, op: &Op, row: Vec<usize>) -> Result<Wire<E::Value>> {
+        let shape = self.e.form(&x.v).shape.0[1..].to_vec();
+        let places =
+            op.moves(&shape).ok_or_else(|| Error::data("plan", format!("{} moves nothing", op.kind())))?;
+        let zero = shape.iter().product();
+        let padded = places.contains(&zero);
+        let map = Local::Gather(places.into());
+        let v = match padded {
+            true => {
+                let zero = self.e.local(&Local::Gather([0].into()), &[&x.v])?;
+                let zero = self.e.local(&Local::Scale(0), &[&zero])?;
+                self.e.local(&map, &[&x.v, &zero])?
+            }
+            false => self.e.local(&map, &[&x.v])?,
         };
-        let [top, left, bottom, right] = *around;
-        let (high, wide, row) = (h + top + bottom, w + left + right, c * h * w);
-        let place = |i: usize| {
-            let (p, y, x) = (i / (high * wide), i / wide % high, i % wide);
-            let inside = (top..top + h).contains(&y) && (left..left + w).contains(&x);
-            // behind the elements stands the zero
-            if inside { (p * h + y - top) * w + x - left } else { row }
-        };
-        let zero = self.e.local(&Local::Gather([0].into()), &[&x.v])?;
-        let zero = self.e.local(&Local::Scale(0), &[&zero])?;
-        let places = (0..c * high * wide).map(place).collect();
-        let v = self.e.local(&Local::Gather(places), &[&x.v, &zero])?;
-        Ok(Wire { v: self.e.local(&Local::Reshape(vec![c, high, wide]), &[&v])?, frac: x.frac })
+        Ok(Wire { v: self.e.local(&Local::Reshape(row), &[&v])?, frac: x.frac })
     }
 }

@@ -36,7 +36,9 @@ pub(super) fn check(graph: &Graph, shapes: &[Vec<usize>]) -> Result<()> {
     }
     for (node, shape) in graph.nodes.iter().zip(shapes) {
         let places = elements(shape);
-        if matches!(node.op, Op::Pad(_) | Op::Concat) && !within(places, MAX_PLACES) {
+        if matches!(node.op, Op::Pad(_) | Op::Transpose(_) | Op::Take(_) | Op::Concat)
+            && !within(places, MAX_PLACES)
+        {
             return Err(too_large(&node.name, "places", places, MAX_PLACES));
         }
     }

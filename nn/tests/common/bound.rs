@@ -31,6 +31,17 @@ pub fn errors(plan: &Plan, weights: &Weights) -> Vec<f64> {
                 most * e + taps as f64 * ulp / 2.0 * (x + e) + 2.0 * ulp + float
             }
             Op::Add | Op::Sub => e + operand(1).0 + FLOAT * range,
+            Op::Mul => {
+                let (d, y) = operand(1);
+                e * (y + d) + d * (x + e) + 2.0 * ulp + FLOAT * range
+            }
+            Op::Offset { .. } => e + ulp + FLOAT * range,
+            // the factor is rounded too
+            Op::Affine { scale, .. } => scale.abs() * e + ulp / 2.0 * (x + e) + 2.0 * ulp + FLOAT * range,
+            Op::SumPool(window) => {
+                let count = (window.kernel[0] * window.kernel[1]) as f64;
+                count * (e + FLOAT * count * x)
+            }
             Op::Concat => (0..node.inputs.len()).map(|k| operand(k).0).fold(0.0, f64::max),
             // the slope is rounded too
             Op::LeakyRelu { .. } => e + ulp / 2.0 * (x + e) + ulp + FLOAT * x,
@@ -41,7 +52,7 @@ pub fn errors(plan: &Plan, weights: &Weights) -> Vec<f64> {
                 let count = window.kernel[0] * window.kernel[1];
                 e + 4.0 * ulp + FLOAT * (count + 1) as f64 * x
             }
-            Op::Relu | Op::MaxPool(_) | Op::Reshape(_) | Op::Pad(_) => e,
+            Op::Relu | Op::MaxPool(_) | Op::Reshape(_) | Op::Pad(_) | Op::Transpose(_) | Op::Take(_) => e,
             Op::Argmax => out.last().copied().unwrap_or(ulp),
         };
         out.push(error);
