@@ -49,7 +49,7 @@ impl Parties {
     ) -> Result<Self, Failure> {
         if places[0].key == places[1].key {
             let text = "both parties have the same key: whoever holds it would see everything";
-            return Err(Failure::new(ExitCode::Policy, text).remedy("name two different parties"));
+            return Err(Failure::new(ExitCode::Config, text).remedy("give each party's own fingerprint"));
         }
         let limits = Limits { link: call.link, ..Limits::default() };
         let endpoint = Endpoint::bind_with(identity, role, None, Accept::nobody(), limits)?;
@@ -188,7 +188,7 @@ fn hearsay(link: &Link) -> bool {
 }
 
 /// How long parties that are alive may serve others first.
-const TURN: Duration = Duration::from_secs(300);
+pub const TURN: Duration = Duration::from_secs(300);
 const TICK: Duration = Duration::from_millis(20);
 
 fn missing() -> Failure {
@@ -286,7 +286,8 @@ impl<R: Ring> Client<R> {
             Ok(l.send(&packed)?)
         })?;
         let len = self.program.reply(batch)?.bytes();
-        let answers = self.parties.both(|l| Ok(l.recv(len)?));
+        // the inputs of others may be run before it
+        let answers = self.parties.turn().and_then(|()| self.parties.both(|l| Ok(l.recv(len)?)));
         let answers = answers.map_err(|f| self.parties.refusal(f).during(Phase::Output))?;
         if let Some(seconds) = self.answered.last_mut() {
             *seconds += masked.elapsed().as_secs_f64();

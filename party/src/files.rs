@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use twoply_nn::data::Pixels;
 use twoply_nn::{Floats, Graph, Images, Input, Labels, Plan, Weights};
 use zeroize::Zeroizing;
@@ -207,7 +208,9 @@ pub fn write_public(path: &Path, bytes: &[u8], existing: Existing) -> Result<(),
 fn write(path: &Path, bytes: &[u8], existing: Existing, mode: u32) -> Result<(), Failure> {
     vacant(path, existing)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let draft = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    static DRAFTS: AtomicU64 = AtomicU64::new(0);
+    let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+    let draft = path.with_file_name(format!(".{name}.{}.{number}.tmp", std::process::id()));
     let mut open = OpenOptions::new();
     let file = open.write(true).create(true).truncate(true).mode(mode).open(&draft);
     let done = file

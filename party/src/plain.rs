@@ -32,8 +32,11 @@ pub fn compare(
     report.wraps = Some(float.watch(inputs, || 0, count, |a, b| a + b)?);
     if let Answer::Logits(rows) = answer {
         let scale = f64::from(plan.options.fixed.f).exp2();
-        let pairs = rows.iter().flatten().zip(float.run(inputs)?.into_iter().flatten());
-        let worst = pairs.map(|(a, b)| (a - f64::from(b)).abs()).fold(0.0, f64::max);
+        let plain = float.run(inputs)?.concat();
+        let pairs = rows.iter().flatten().zip(&plain);
+        let worst = pairs.map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, f64::max);
+        let largest = plain.iter().fold(0.0, |m: f64, v| f64::from(v.abs()).max(m));
+        report.worst_relative = (largest > 0.0).then_some(worst / largest);
         report.worst_ulp = Some((worst * scale * 10.0).round() / 10.0);
     }
     Ok(plain)

@@ -1,6 +1,6 @@
 //! The model owner: opens its weights under the parties' weight masks, one for each key set.
 
-use crate::client::Parties;
+use crate::client::{Parties, TURN};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::jobs::{Provision, Request, WeightSets};
 use crate::seen::bind_weights;
@@ -74,7 +74,10 @@ fn one<R: Ring>(
     })?;
     let mut answers = answers.into_iter();
     let stored = parties.both(|l| match answers.next() {
-        Some(Provision::Bound) => Ok(l.hear::<Provision>()?),
+        Some(Provision::Bound) => {
+            l.set_patience(TURN); // all of it has to get there first
+            Ok(l.hear::<Provision>()?)
+        }
         said => Ok(said.unwrap_or(Provision::Bound)),
     })?;
     match stored == [Provision::Stored; 2] {

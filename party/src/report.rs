@@ -126,6 +126,8 @@ pub struct Report {
     pub correct_plain: Option<u64>,
     /// Largest error of an output, in units of 2^-f.
     pub worst_ulp: Option<f64>,
+    /// The same beside the largest output of the plain network.
+    pub worst_relative: Option<f64>,
     /// Values that left the range of the fixed-point contract.
     pub wraps: Option<u64>,
     /// Comparisons.
@@ -338,6 +340,7 @@ impl Report {
         self.correct_private = self.correct_private.or(other.correct_private);
         self.correct_plain = self.correct_plain.or(other.correct_plain);
         self.worst_ulp = self.worst_ulp.or(other.worst_ulp);
+        self.worst_relative = self.worst_relative.or(other.worst_relative);
         self.wraps = self.wraps.or(other.wraps);
     }
 

@@ -83,8 +83,9 @@ pub fn serve<B: Backend>(
         let door = scope.spawn(move || door::watch(scope, party, endpoint, &hooks.over));
         scope.spawn(move || party.larder.work(party, &hooks.over));
         scope.spawn(move || hooks.watch());
+        let over = Over(&hooks.over);
         let result = run(party, endpoint, hooks);
-        hooks.over.store(true, Ordering::SeqCst);
+        drop(over);
         party.close();
         let _ = door.join();
         party.close(); // whoever came in meanwhile
@@ -97,6 +98,15 @@ pub fn serve<B: Backend>(
     tally.prepared = party.larder.seconds();
     let (left, burnt) = account?;
     Ok(Served { tally, left, burnt })
+}
+
+/// Tells all threads at its end that the work is over, a panic's too: nobody waits for threads that would go on for ever.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 fn role_of(me: PartyId) -> Role {
@@ -233,14 +243,13 @@ fn work<B: Backend>(
     hooks: &Hooks,
     known: &mut bool,
 ) -> Result<Ended, Failure> {
-    let began = party.stocks.begin();
     let ours = greeting(party)?;
     let theirs = match hello(peer, ours.clone()) {
         Ok(theirs) => theirs,
         Err(failure) => return left(failure, peer),
     };
     party.greeted(&ours);
-    let result = meeting(party, peer, hooks, (&ours, &theirs, began), known);
+    let result = meeting(party, peer, hooks, (&ours, &theirs), known);
     party.sent(peer.traffic().sent);
     result
 }
@@ -250,10 +259,10 @@ fn meeting<B: Backend>(
     party: &Party<B>,
     peer: &mut Link,
     hooks: &Hooks,
-    (ours, theirs, began): (&Hello, &Hello, Instant),
+    (ours, theirs): (&Hello, &Hello),
     known: &mut bool,
 ) -> Result<Ended, Failure> {
-    party.stocks.agree(&theirs.sets, began, party.say()).map_err(|f| f.during(Phase::Hello))?;
+    party.stocks.agree(&theirs.sets, None, party.say()).map_err(|f| f.during(Phase::Hello))?;
     *known = true;
     party.meets(ours.meeting(theirs));
     (party.say())(&format!("connected to {}", peer.name()));
@@ -265,7 +274,7 @@ fn meeting<B: Backend>(
         );
     }
     let result = match party.me {
-        PartyId::P0 => lead::run(party, peer, began, hooks),
+        PartyId::P0 => lead::run(party, peer, hooks),
         PartyId::P1 => follow::run(party, peer, hooks),
     };
     let result = result.or_else(|failure| left(failure, peer));

@@ -102,7 +102,7 @@ impl Accept {
 /// Bounds on time and memory, and what links emulate. The defaults suit two servers; tests make bounds small.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Silence after which a connection counts as dead. Keep-alives are sent at a quarter of it.
+    /// Silence after which a connection counts as dead. Keep-alives are sent at a quarter of it, over QUIC every two seconds at least.
     pub idle: Duration,
     /// Time for a caller's first byte.
     pub first_byte: Duration,

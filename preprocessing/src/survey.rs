@@ -8,6 +8,7 @@ use crate::store::{KeyDir, KeySet, LEDGER, open_set, segment_name};
 use crate::{Error, Result};
 use serde::Serialize;
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use twoply_primitives::KeySetId;
 
@@ -154,7 +155,11 @@ impl KeySet {
             }
         }
         for path in partial(&self.dir)? {
-            let file = OpenOptions::new().write(true).open(&path).map_err(|e| Error::io(&path, "open", e))?;
+            let file = match OpenOptions::new().write(true).open(&path) {
+                // its writer has finished it meanwhile
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                other => other.map_err(|e| Error::io(&path, "open", e))?,
+            };
             match lock(&path, &file) {
                 Ok(()) => erase(&path)?,
                 Err(Error::Locked { .. }) => continue,

@@ -2,8 +2,8 @@
 //!
 //! Every field of every message is made again from facts that a test knows by other ways: the data owners' requests, grants
 //! and masked inputs, the names of folders, the public part of key files, digests of files. A message that is not the one
-//! made so, to the byte, is a finding. Only the nonce of a hello is free, since it is fresh randomness; like everything else
-//! it may hold no eight bytes of a secret.
+//! made so, to the byte, is a finding. The nonce of a hello is free, since it is fresh randomness, and the count of images left is
+//! bounded by what was dealt; like everything else they may hold no eight bytes of a secret.
 
 mod facts;
 mod replay;

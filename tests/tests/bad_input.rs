@@ -166,7 +166,7 @@ fn callers_who_are_not_welcome_and_data_that_does_not_fit() {
     world.asking("owner", &pair, 0..1, &[]).wait(SOON).is(5);
     let owner = world.call("provision", "client", &pair, &["--weights", &world.path("weights")]);
     owner.wait(SOON).is(5);
-    world.asking("client", &pair, 0..1, &["--p1-key", &world.keys[0]]).wait(SOON).is(11).says(&["same key"]);
+    world.asking("client", &pair, 0..1, &["--p1-key", &world.keys[0]]).wait(SOON).is(3).says(&["same key"]);
     let swapped = ["--p0", &pair.addresses[1], "--p0-key", &world.keys[1], "--p1", &pair.addresses[0]];
     let swapped = [&swapped[..], &["--p1-key", &world.keys[0]]].concat();
     world.asking("client", &pair, 0..1, &swapped).wait(SOON).is(6).says(&["swap --p0 and --p1"]);

@@ -207,17 +207,19 @@ impl Case<'_> {
         }
         match self.given {
             Given::Bytes => self.bits(),
-            Given::Floats => self.unit().or_else(|| self.negative()).or_else(|| self.faint()),
+            Given::Floats => {
+                self.unit().or_else(|| self.negative()).or_else(|| self.faint()).or_else(|| self.bits())
+            }
             Given::Normalised => self.not_normalised(),
         }
     }
 
-    /// Bytes of 0 and 1 for samples in 0..255.
+    /// Whole values of 0 and 1 for samples in 0..255.
     fn bits(&self) -> Option<Scale> {
         let looks = self.images.high() <= ONE && self.samples.high() >= BYTES && self.fainter(SCALES);
         looks.then(|| Scale {
             certain: false,
-            what: "the images are bytes of 0 and 1 alone".into(),
+            what: "the images hold 0 and 1 alone".into(),
             remedy: format!("multiply them by {:.0} if they stand for black and white", self.top()),
         })
     }

@@ -34,7 +34,7 @@ pub struct Args {
     #[command(flatten)]
     samples: Samples,
     /// Check this plan instead of one made from the flags below
-    #[arg(long, value_name = "PLAN.json", conflicts_with_all = ["margin", "ring", "fraction", "compare", "compare_at", "rounding", "reveal"])]
+    #[arg(long, value_name = "PLAN.json", conflicts_with_all = ["margin", "ring", "fraction", "compare", "compare_at", "rounding", "reveal", "audit"])]
     plan: Option<PathBuf>,
     #[command(flatten)]
     admit: Admit,

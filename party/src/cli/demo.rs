@@ -104,7 +104,14 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let stage = Stage::new(if out.quiet() { |_, _| () } else { forward })?;
     let report = demo::run(&play, &folder, &stage)?;
     show(&report, out)?;
-    // Without labels there is nothing to agree on; the errors of the outputs are shown.
+    // Where there are no labels to agree on, the values have to.
+    if let (None, Some(worst)) = (report.agree, report.worst_relative.filter(|worst| *worst > MOST_APART)) {
+        let text = format!(
+            "the private output differs from the plain network's by {:.2} % of the largest value",
+            worst * 100.0
+        );
+        return Err(Failure::new(ExitCode::Internal, text));
+    }
     let agree = report.agree.map_or(1.0, |agree| agree as f64 / report.images.max(1) as f64);
     if agree < args.agreement {
         let text = format!("only {:.2} % of the private labels are the plain network's", agree * 100.0);
@@ -123,6 +130,9 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+/// Most that outputs without labels may differ, beside the largest value.
+const MOST_APART: f64 = 0.02;
 
 fn forward(who: &str, line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{who:>6} | {line}");

@@ -79,7 +79,7 @@ pub struct Args {
 /// Runs the inference.
 ///
 /// # Errors
-/// 4, 5, 6, 8, 9, 10, 14, 15: each named by its cause. What was answered before is printed.
+/// 4, 5, 6, 8, 9, 10, 12, 14, 15: each named by its cause. What was answered before is printed.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let plan = read_plan(&args.plan)?;
     let output = Meaning::of(&plan.graph)?;
@@ -124,9 +124,10 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     report.range_audit = done.audit.0.iter().cloned().collect();
     summary(&report, out);
     sink.end(&report, &done.answer)?;
+    let doubt = audit::judge(&done.audit, (args.admit.allow_out_of_range, skipped), out);
     match done.failure {
-        Some(failure) => Err(broken_off(failure, images, skipped)),
-        None => audit::judge(&done.audit, (args.admit.allow_out_of_range, skipped), out),
+        Some(failure) => Err(broken_off(failure, (images, skipped), doubt.err())),
+        None => doubt,
     }
 }
 
@@ -150,13 +151,14 @@ fn truth(args: &Args, inputs: &Inputs, output: &Meaning) -> Result<Option<Labels
     Ok(truth)
 }
 
-/// A failure behind answers: how to go on.
-fn broken_off(failure: Failure, answered: usize, skipped: usize) -> Failure {
+/// A failure behind answers: how to go on, and what to think of the answers.
+fn broken_off(failure: Failure, (answered, skipped): (usize, usize), doubt: Option<Failure>) -> Failure {
     if answered == 0 {
         return failure;
     }
+    let doubt = doubt.map_or(String::new(), |doubt| format!("; of those before, {}", doubt.content().what));
     let remedy = format!(
-        "{}; the first {answered} images are answered: go on with --from {}",
+        "{}; the first {answered} images are answered: go on with --from {}{doubt}",
         failure.content().remedy,
         skipped + answered
     );

@@ -130,6 +130,14 @@ struct Result_<'a> {
     insecure: Vec<&'static str>,
 }
 
+/// Whether SIGHUP was ignored when this process began, as `nohup` has it.
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal_hook::consts::SIGHUP - 1) & 1 == 1
+}
+
 /// Serves.
 ///
 /// # Errors
@@ -138,7 +146,8 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let memory = Peak::watch();
     let stop = Arc::new(AtomicBool::new(false));
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    for signal in [SIGTERM, SIGINT, SIGHUP] {
+    let hangup = if hangup_is_ignored() { None } else { Some(SIGHUP) };
+    for signal in [SIGTERM, SIGINT].into_iter().chain(hangup) {
         signal_hook::flag::register(signal, stop.clone())
             .map_err(|e| Failure::io("handle", "signals", &e).during(Phase::Start))?;
     }

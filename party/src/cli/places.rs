@@ -60,6 +60,10 @@ pub(super) fn fingerprint(name: &str, text: &str) -> Result<Fingerprint, Failure
         if text.chars().nth(SHOWN).is_some() {
             shown.push_str("...");
         }
+        // nor is a private key to be read in a log, if that is what was pasted
+        if text.contains("-----BEGIN") || text.contains('\n') {
+            shown = "no fingerprint, but lines of text".into();
+        }
         let failure = Failure::from(error);
         let (why, remedy) = (&failure.content().what, failure.content().remedy.clone());
         Failure::new(ExitCode::Config, format!("{name} is {shown:?}: {why}"))

@@ -207,7 +207,10 @@ fn expected(plan: &Plan) -> Result<String, Failure> {
             raw.mean(),
             plan.options.margin
         ),
-        Some((None, _)) => "raw values: bytes, 0..255; infer refuses values beyond".to_owned(),
+        Some((None, _)) => format!(
+            "raw values: bytes, 0..255; infer refuses values beyond {} times their magnitude when normalised",
+            plan.options.margin
+        ),
         None => "raw values: nothing is known, and infer takes any".to_owned(),
     };
     Ok(format!("{images}\noutput: {}", Meaning::of(&plan.graph)?))

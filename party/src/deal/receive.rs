@@ -233,7 +233,8 @@ fn segment_from(
     });
     match (kept, sent) {
         (Ok(Ok(found)), Ok(())) if found == bytes => Ok(()),
-        (Ok(Ok(found)), Ok(())) => {
+        // who took all that the plan says reads no further
+        (Ok(Ok(found)), Ok(()) | Err(Error::File { .. })) => {
             let what =
                 format!("the dealer announced {bytes} bytes for segment {segment}, the plan says {found}");
             Err(Failure::new(ExitCode::PlanMismatch, what))

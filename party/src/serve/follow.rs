@@ -68,7 +68,7 @@ impl<B: Backend> Follower<'_, '_, B> {
         let began = stocks.begin();
         stocks.look(say)?;
         let mine = stocks.states();
-        stocks.agree(theirs, began, say)?;
+        stocks.agree(theirs, Some(began), say)?;
         Ok(self.party.tell(self.peer, &Follow::Sets(mine))?)
     }
 
@@ -89,12 +89,15 @@ impl<B: Backend> Follower<'_, '_, B> {
             return Ok(self.party.tell(self.peer, &Follow::NotYet)?);
         };
         // the segment stays open until the piece is leased
-        let (stock, _peek) = match self.check(piece, asked.left) {
+        let checked =
+            self.party.affords(client, asked.left.into()).and_then(|()| self.check(piece, asked.left));
+        let (stock, _peek) = match checked {
             Ok(checked) => checked,
             Err(failure) => {
                 self.party.tell(self.peer, &Follow::Refused(failure.code().into()))?;
                 // if this key set is what is wrong, P0 takes another one
-                if self.party.stocks.get(piece.key_set).is_some() {
+                let usable = |stock: Arc<Stock<B>>| stock.weights_digest().is_some();
+                if self.party.stocks.get(piece.key_set).is_some_and(usable) {
                     self.party.requests.end(job.id, failure);
                 }
                 return Ok(());

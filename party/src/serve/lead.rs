@@ -22,18 +22,14 @@ struct Leader<'a, 'p, B: Backend> {
     party: &'a Party<'p, B>,
     peer: &'a mut Link,
     granted: HashMap<JobId, Granted<B>>,
+    met: Instant,
     /// When the last look at both parties' key sets began.
-    looked: Instant,
+    looked: Option<Instant>,
 }
 
-/// Leads until the link ends, or this process shall; what HELLO told of key sets began to be told at `looked`.
-pub fn run<B: Backend>(
-    party: &Party<B>,
-    peer: &mut Link,
-    looked: Instant,
-    hooks: &Hooks,
-) -> Result<Ended, Failure> {
-    let mut leader = Leader { party, peer, granted: HashMap::new(), looked };
+/// Leads until the link ends, or this process shall.
+pub fn run<B: Backend>(party: &Party<B>, peer: &mut Link, hooks: &Hooks) -> Result<Ended, Failure> {
+    let mut leader = Leader { party, peer, granted: HashMap::new(), met: Instant::now(), looked: None };
     let result = leader.work(hooks);
     super::abandon(party, leader.granted.into_values());
     result
@@ -59,7 +55,7 @@ impl<B: Backend> Leader<'_, '_, B> {
             if self.party.peer_waits() {
                 return Ok(Ended::Replaced);
             }
-            if self.looked.elapsed() >= LOOK || self.party.stocks.wanted() {
+            if self.looked.unwrap_or(self.met).elapsed() >= LOOK || self.party.stocks.wanted() {
                 self.look()?;
             }
             if !self.something()? {
@@ -97,7 +93,7 @@ impl<B: Backend> Leader<'_, '_, B> {
     /// Tells P1 what key sets are here, and hears what is there.
     fn look(&mut self) -> Result<(), Failure> {
         let say = self.party.say();
-        self.looked = self.party.stocks.begin();
+        self.looked = Some(self.party.stocks.begin());
         self.party.stocks.look(say)?;
         match self.ask(&Lead::Sets(self.party.stocks.states()))? {
             Follow::Sets(theirs) => self.party.stocks.agree(&theirs, self.looked, say),
@@ -131,11 +127,16 @@ impl<B: Backend> Leader<'_, '_, B> {
     /// Grants the next images to a request, if P1 has heard of it.
     fn give(&mut self, asked: Asked) -> Result<(), Failure> {
         let id = asked.job.id;
+        // other requests of this key may have used its budget up since this one came
+        if let Err(refusal) = self.party.affords(asked.client, asked.left.into()) {
+            self.party.requests.end(id, refusal);
+            return Ok(());
+        }
         // the segment stays open until the piece is leased
         let (common, piece, _peek) = match self.choose(&asked) {
             Ok(chosen) => chosen,
             // nothing is refused by what was known before it was asked for: perhaps there is more by now
-            Err(_) if self.looked <= asked.since => return self.look(),
+            Err(_) if self.looked.is_none_or(|looked| looked <= asked.since) => return self.look(),
             Err(refusal) => {
                 self.party.requests.end(id, refusal);
                 return Ok(());

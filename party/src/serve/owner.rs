@@ -83,6 +83,8 @@ fn follow<B: Backend>(
             }
             Ok(Order::Done) => return Ok(true),
             Ok(Order::End(failure)) => return Err(failure),
+            // what was ordered before this has been done
+            Err(RecvTimeoutError::Timeout) if over.load(Ordering::SeqCst) => return Ok(false),
             Err(RecvTimeoutError::Timeout) if visit.link.is_alive() => {}
             Err(RecvTimeoutError::Timeout) => {
                 let left = Failure::new(ExitCode::PeerFailed, "the data owner left");

@@ -88,6 +88,10 @@ impl<B: Backend> Larder<B> {
         let at = shelf.stock.iter().position(|(id, _)| *id == keys)?;
         Some(shelf.stock.swap_remove(at).1)
     }
+    /// Whether a run is under way.
+    pub fn is_serving(&self) -> bool {
+        self.shelf().serving > 0
+    }
     /// Waits until no segment is read any more: one gate's work at most.
     pub fn let_go(&self) {
         let _serving = self.serving();

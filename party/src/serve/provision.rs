@@ -63,8 +63,8 @@ fn one<B: Backend>(
         stock.bind(digest)?; // says that it is bound to others
     }
     if stock.weights_digest() != Some(digest) {
-        // bound already: both named the same before, and a file was lost since
-        if stock.tally().weights != Some(digest) {
+        // P0 asks even if it is bound: P1's folder may be an older copy. P1 that is bound is ready without being asked.
+        if party.me.is_p0() || stock.tally().weights != Some(digest) {
             let wanted = || link.is_alive() && !over.load(Ordering::SeqCst);
             let missing = |f: Failure| match f.code() {
                 ExitCode::Unreachable => {
@@ -72,7 +72,8 @@ fn one<B: Backend>(
                 }
                 _ => f,
             };
-            party.binds.agree(id, digest, &wanted).map_err(missing)?;
+            let busy = || party.larder.is_serving();
+            party.binds.agree((id, digest), &wanted, &busy).map_err(missing)?;
         }
         let len = roles::masked_weights_len(&party.program);
         link.admit(len);
@@ -108,18 +109,24 @@ impl Binds {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until both parties have bound the mask of a key set to this digest, as long as that is `wanted`.
+    /// Waits until both parties have bound the mask of a key set to this digest, as long as that is `wanted`. While this
+    /// party is `busy` with a run, nobody is asked, and no time goes by.
     ///
     /// # Errors
     /// 4 when the other party does not hear the same in time, 6 when it hears something else, 9 when it is bound already.
-    fn agree(&self, set: KeySetId, digest: [u8; 32], wanted: &dyn Fn() -> bool) -> Result<(), Failure> {
+    fn agree(
+        &self,
+        (set, digest): (KeySetId, [u8; 32]),
+        wanted: &dyn Fn() -> bool,
+        busy: &dyn Fn() -> bool,
+    ) -> Result<(), Failure> {
         let mut all = self.all();
         if all.contains_key(&set) {
             let text = format!("another model owner provisions key set {set} at this moment");
             return Err(Failure::new(ExitCode::KeysSpent, text).remedy("wait until it is done"));
         }
         all.insert(set, Bind { digest, next: Instant::now(), outcome: None });
-        let until = Instant::now() + SAME;
+        let mut until = Instant::now() + SAME;
         loop {
             if let Some(outcome) = all.get_mut(&set).and_then(|b| b.outcome.take()) {
                 all.remove(&set);
@@ -137,9 +144,14 @@ impl Binds {
                 return Err(Failure::new(ExitCode::Unreachable, text)
                     .remedy("see that both parties run and reach each other, and provision both again"));
             }
+            let before = Instant::now();
             all = self.bell.wait_timeout(all, TICK).unwrap_or_else(PoisonError::into_inner).0;
+            if busy() {
+                until += before.elapsed();
+            }
         }
     }
+
     /// P0: what P1 is to be asked about now.
     pub fn next(&self) -> Option<(KeySetId, [u8; 32])> {
         let due = |b: &Bind| b.outcome.is_none() && b.next <= Instant::now();
@@ -194,8 +206,9 @@ mod tests {
     fn play(words: [[u8; 32]; 2]) -> ([bool; 2], [bool; 2]) {
         let (p0, p1) = (Binds::default(), Binds::default());
         std::thread::scope(|scope| {
-            let heard = [(&p0, words[0]), (&p1, words[1])]
-                .map(|(binds, word)| scope.spawn(move || binds.agree(SET, word, &|| true).is_ok()));
+            let heard = [(&p0, words[0]), (&p1, words[1])].map(|(binds, word)| {
+                scope.spawn(move || binds.agree((SET, word), &|| true, &|| false).is_ok())
+            });
             let mut bound = [false, false];
             loop {
                 let Some((set, digest)) = p0.next() else { continue };
@@ -229,11 +242,11 @@ mod tests {
     fn two_owners_do_not_provision_one_key_set_at_once() {
         let binds = Binds::default();
         std::thread::scope(|scope| {
-            let first = scope.spawn(|| binds.agree(SET, [1; 32], &|| true));
+            let first = scope.spawn(|| binds.agree((SET, [1; 32]), &|| true, &|| false));
             while binds.next().is_none() {
                 std::thread::yield_now();
             }
-            assert!(binds.agree(SET, [1; 32], &|| true).is_err());
+            assert!(binds.agree((SET, [1; 32]), &|| true, &|| false).is_err());
             binds.settle(SET, [1; 32], Ok(()));
             first.join().unwrap().unwrap();
         });

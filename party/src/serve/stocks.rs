@@ -51,9 +51,10 @@ pub struct Stocks<B: Backend> {
     inner: Mutex<Inner<B>>,
     /// Held by the one thread that looks into the folder: a ledger is opened once.
     looking: Mutex<()>,
-    /// When the last look at both parties' key sets began that is over, and whether somebody waits for another.
+    /// When the last look at both parties' key sets began that is over.
     agreed: Mutex<Instant>,
     bell: Condvar,
+    /// Whether somebody waits for another look.
     wanted: AtomicBool,
 }
 
@@ -186,13 +187,18 @@ impl<B: Backend> Stocks<B> {
         if summary.plan != self.plan {
             return Ok(None);
         }
+        let opened = Stock::open(&self.dir, id, (self.plan, self.layout.clone()), self.insecure);
         if summary.left() == 0 {
+            // opened only to erase what a crash kept of it
+            if let Err(e) = opened {
+                say(&format!("key set {id} is spent, and what is left of it cannot be erased: {e}"));
+            }
             let mut inner = self.inner();
             inner.burnt += summary.burnt;
             inner.spent.insert(id, summary.images);
             return Ok(None);
         }
-        let stock = Stock::open(&self.dir, id, (self.plan, self.layout.clone()), self.insecure)?;
+        let stock = opened?;
         match stock.find_weights() {
             // as good as none: they are taken again
             Err(failure) if failure.code() == ExitCode::KeysSpent => {
@@ -233,8 +239,8 @@ impl<B: Backend> Stocks<B> {
         self.inner().open.values().filter(good).take(MOST_SETS).map(|s| s.state()).collect()
     }
     /// Takes what the other party told: burns what only one of the two has spent, and finds what both have.
-    /// The look at both parties' key sets is that which `began` then.
-    pub fn agree(&self, theirs: &[SetState], began: Instant, say: Say<'_>) -> Result<(), Failure> {
+    /// `began`: when the look at both began. A hello is no look, since it may have waited on its way.
+    pub fn agree(&self, theirs: &[SetState], began: Option<Instant>, say: Say<'_>) -> Result<(), Failure> {
         let inner = &mut *self.inner();
         let mut common = vec![];
         for theirs in theirs {
@@ -278,7 +284,9 @@ impl<B: Backend> Stocks<B> {
         common.sort_by_key(|c| (c.stock.position().0 == 0, c.stock.id()));
         inner.common = common;
         inner.name_alone(theirs, say);
-        *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = began;
+        if let Some(began) = began {
+            *self.agreed.lock().unwrap_or_else(PoisonError::into_inner) = began;
+        }
         self.bell.notify_all();
         Ok(())
     }
@@ -322,7 +330,8 @@ impl<B: Backend> Stocks<B> {
     }
     /// Whether both parties have a key set, and can use it.
     pub fn has_common(&self, id: KeySetId) -> bool {
-        self.inner().common.iter().any(|c| c.stock.id() == id && c.stock.fault().is_none())
+        let able = |c: &Common<B>| c.stock.id() == id && c.stock.fault().is_none() && c.is_provisioned();
+        self.inner().common.iter().any(able)
     }
     /// The first key set from which both parties can give images away.
     pub fn pick(&self) -> Option<Common<B>> {
@@ -376,7 +385,7 @@ impl<B: Backend> Stocks<B> {
         let passed = LOW.iter().filter(|&&percent| left * 100 <= inner.full * percent).count();
         let said = std::mem::replace(&mut inner.low, passed);
         inner.last = left;
-        if passed > said {
+        if passed > said && inner.full > 0 {
             let (percent, full) = (LOW[passed - 1], inner.full);
             say(&format!(
                 "keys are running low: {left} images left, less than {percent} % of {full}; deal more (`twoply deal`), \

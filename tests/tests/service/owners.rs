@@ -130,6 +130,25 @@ fn a_key_has_a_budget() {
     }
 }
 
+/// What is admitted at once may be more than the budget, what is granted not.
+#[test]
+fn repro_a_budget_holds_for_requests_at_once() {
+    let world = World::dealt(PLAIN, 32, 32);
+    let budget = ["--images-per-client", "5"];
+    let pair = served(&world, [&budget, &budget]);
+    let [mut one, mut other] = [(); 2].map(|()| Odd::new(&world, &pair, "client"));
+    let jobs = [one.job(5, 1), one.job(5, 2)];
+    one.ask(jobs[0]);
+    let (grant, _) = one.granted();
+    assert_eq!(grant.images, 5);
+    other.ask(jobs[1]);
+    // the first one leaves, so that it is the other's turn
+    drop(one);
+    let why = other.refused(0, SOON);
+    assert!(why.contains("exit 12") || why.contains("budget"), "{why}");
+    pair.stop();
+}
+
 #[test]
 fn different_masked_inputs_are_refused_by_both() {
     let world = World::dealt(PLAIN, 32, 32);

@@ -36,7 +36,7 @@ pub(super) fn parties(
         };
         let key = there.note("key", fingerprint(flag, key));
         if key.is_some() && key == first {
-            let failure = Failure::new(ExitCode::Policy, "both parties are given one key");
+            let failure = Failure::new(ExitCode::Config, "both parties are given one key");
             there.fail("key", &failure.remedy("give each party's own fingerprint"));
         } else if let Some(key) = key {
             first.get_or_insert(key);

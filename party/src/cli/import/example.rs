@@ -51,6 +51,13 @@ impl Flags {
 }
 
 fn compared(images: usize, found: &[f32], wanted: &[f64]) -> Result<Compared, Failure> {
+    if let Some(at) = wanted.iter().position(|v| !v.is_finite()) {
+        let what = format!(
+            "the expected output holds {} (value {at}), beside which nothing can be judged",
+            wanted[at]
+        );
+        return Err(Failure::new(ExitCode::Model, what).remedy("give an example whose output is finite"));
+    }
     let largest = wanted.iter().fold(0.0, |m: f64, v| v.abs().max(m));
     let noise = NOISE * largest.max(1e-3);
     // NaN is beyond every noise.
@@ -111,5 +118,7 @@ mod tests {
         assert!(failure.content().what.contains("image 1, output 0: 3.1"), "{failure}");
         assert_eq!(failure.code(), ExitCode::Model);
         assert!(compared(2, &[f32::NAN, -20.0, 3.0, 0.0], &wanted).is_err());
+        let failure = compared(1, &[5.0, 9.0], &[f64::INFINITY, 1.0]).unwrap_err();
+        assert!(failure.content().what.contains("inf (value 0)"), "{failure}");
     }
 }

@@ -106,9 +106,10 @@ impl Batches<'_> {
         out: &Output,
         mut ask: impl FnMut(&mut Client<R>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut pause = PAUSE;
+        // why the parties could not be called again; the old links are dead
+        let (mut pause, mut away) = (PAUSE, None);
         for left in (0..=self.retry).rev() {
-            let failure = match ask(client) {
+            let failure = match away.take().map_or_else(|| ask(client), Err) {
                 Ok(answered) => return Ok(answered),
                 Err(failure) if left == 0 || !passing(&failure) => return Err(failure),
                 Err(failure) => failure,
@@ -122,9 +123,7 @@ impl Batches<'_> {
             pause = (2 * pause).min(LONGEST);
             match (self.connect)() {
                 Ok(parties) => client.reconnected(parties),
-                // the next try finds the old links dead
-                Err(failure) if passing(&failure) => out.note(&failure.content().what),
-                Err(failure) => return Err(failure),
+                Err(failure) => away = Some(failure),
             }
         }
         Err(Failure::new(ExitCode::Internal, "no request was sent"))
