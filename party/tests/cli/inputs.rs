@@ -241,7 +241,7 @@ fn an_example_shows_that_the_import_is_the_model() {
     let lab = Lab::new();
     let idx = fs::read(digits("digits-images.idx")).unwrap();
     let logits = fs::read(digits("digits.logits.npy")).unwrap();
-    let npy::Array { values: npy::Values::F32(logits), .. } = npy::read(&logits).unwrap() else { panic!() };
+    let logits = npy::read(&logits).unwrap().values(|v| v as f32);
     let normalised = |b: &u8| (f32::from(*b) / 16.0 - 0.3125) / 0.5;
     let x: Vec<f32> = idx[16..16 + 64 * 5].iter().map(normalised).collect();
     array(&lab, "x.npy", &[5, 1, 8, 8], &x);

@@ -4,7 +4,7 @@ use crate::exit::{ExitCode, Failure};
 use crate::files;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use twoply_nn::data::npy::{self, Array, Values};
+use twoply_nn::data::npy;
 use twoply_nn::{Evaluator, Imported};
 
 /// Flags that name an example.
@@ -89,15 +89,10 @@ fn compared(images: usize, found: &[f32], wanted: &[f64]) -> Result<Compared, Fa
 /// Number of images and their values, each of this shape (as many values will do).
 fn rows(path: &Path, shape: &[usize]) -> Result<(usize, Vec<f64>), Failure> {
     let bytes = std::fs::read(path).map_err(|e| files::refused("read", path, &e))?;
-    let Array { shape: found, values } = npy::read(&bytes).map_err(|e| {
+    let array = npy::read(&bytes).map_err(|e| {
         Failure::new(ExitCode::Model, format!("{}: {e}", path.display())).remedy("save it with numpy.save")
     })?;
-    let values: Vec<f64> = match values {
-        Values::U8(v) => v.into_iter().map(f64::from).collect(),
-        Values::I64(v) => v.into_iter().map(|x| x as f64).collect(),
-        Values::F32(v) => v.into_iter().map(f64::from).collect(),
-        Values::F64(v) => v,
-    };
+    let (found, values) = (&array.shape, array.values(|v| v));
     let images = found.first().copied().unwrap_or(0);
     if images == 0 || images.checked_mul(shape.iter().product()) != Some(values.len()) {
         let what = format!("{}: shape {found:?}, wanted some of {shape:?}, batch first", path.display());
