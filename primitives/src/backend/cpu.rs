@@ -100,6 +100,7 @@ impl<R: Ring> Backend for Cpu<R> {
         match f {
             Local::Add => zip(&R::add),
             Local::Sub => zip(&R::sub),
+            Local::AddRow => x[0].iter().zip(x[1].iter().cycle()).map(|(a, b)| a.add(*b).and(mask)).collect(),
             Local::Scale(c) => map(&|a| a.mul(R::from_i64(*c))),
             Local::AddPublic(c) => map(&|a| a.add(R::from_i64(*c))),
             Local::Reshape(_) | Local::Reduce(_) => map(&|a| a),
