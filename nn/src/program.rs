@@ -7,6 +7,7 @@
 mod activation;
 mod arrange;
 mod audit;
+mod elementwise;
 mod pool;
 mod size;
 
@@ -63,6 +64,7 @@ impl Program {
             (Reveal::Label, _) => Meaning::of(graph)?.revealed()?,
             _ => {}
         }
+        elementwise::check(graph, fixed)?;
         let means = pool::means(graph, &shapes, options, ranges)?;
         let raw = raw_products(graph);
         let (graph, options, ranges) = (graph.clone(), options.clone(), ranges.to_vec());
@@ -186,7 +188,7 @@ fn raw_products(graph: &Graph) -> Vec<bool> {
         let passes = |j: &usize| matches!(nodes[*j].op, Op::Reshape(_) | Op::Argmax) && only_output[*j];
         only_output[i] = readers[i].iter().all(passes);
     }
-    let product = |i: usize| matches!(nodes[i].op, Op::Linear { .. } | Op::Conv2d { .. });
+    let product = |i: usize| matches!(nodes[i].op, Op::Linear { .. } | Op::Conv2d { .. } | Op::Mul);
     (0..nodes.len()).map(|i| product(i) && only_output[i]).collect()
 }
 
@@ -323,8 +325,18 @@ impl<E: Engine> Run<'_, '_, E> {
                 let sum = self.combine(&map, vec![x, y])?;
                 self.local(sum, last)
             }
-            Op::Mul | Op::Offset { .. } | Op::Affine { .. } | Op::SumPool(_) => {
-                Err(Error::data("plan", format!("`{}` has no gate yet", op.kind())))
+            Op::Mul => self.times(i, x, last),
+            Op::Offset { weight } => {
+                let sum = self.offset(x, *weight)?;
+                self.local(sum, last)
+            }
+            Op::Affine { scale, shift } => {
+                let y = self.affine(x, *scale, *shift)?;
+                self.local(y, last)
+            }
+            Op::SumPool(window) => {
+                let v = self.e.local(&Local::SumPool(*window), &[&x.v])?;
+                self.local(Wire { v, frac: x.frac }, last)
             }
             Op::Concat => {
                 let mut all = vec![x];

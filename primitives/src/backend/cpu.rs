@@ -100,6 +100,10 @@ impl<R: Ring> Backend for Cpu<R> {
         match f {
             Local::Add => zip(&R::add),
             Local::Sub => zip(&R::sub),
+            Local::AddRow => {
+                let images = x[0].chunks_exact(x[1].len());
+                images.flat_map(|image| image.iter().zip(x[1]).map(|(&a, &b)| a.add(b).and(mask))).collect()
+            }
             Local::Scale(c) => map(&|a| a.mul(R::from_i64(*c))),
             Local::AddPublic(c) => map(&|a| a.add(R::from_i64(*c))),
             Local::Reshape(_) | Local::Reduce(_) => map(&|a| a),
