@@ -1,5 +1,6 @@
-//! JPEG, baseline or progressive: grey or colour, 8 bits. Decoders differ by a unit or two in a pixel. What a camera noted of
-//! its orientation is not applied, nor is it by Pillow and torchvision unless asked for.
+//! JPEG, baseline or progressive: grey or colour, 8 bits. Decoders round and interpolate colours differently, by
+//! up to 3 of 255 in a pixel. What a camera noted of its orientation is not applied, nor is it by Pillow and torchvision unless
+//! asked for.
 
 use super::picture::{self, MAX_SIDE, planes};
 use super::{Images, Pixels};
