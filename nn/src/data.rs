@@ -254,14 +254,12 @@ impl Labels {
             Format::Idx => idx::read(&bytes)?.labels(),
             Format::Cifar => cifar::read(&bytes).map(|(_, labels)| labels),
             Format::Csv => {
-                let table = table::read(&bytes, part, |v| array::label(v, "CSV").ok())?;
-                match table.columns {
-                    1 => Ok(Labels(table.values)),
-                    n => Err(Error::data(
-                        "CSV",
-                        format!("{n} columns; name that of the labels, file.csv:label"),
-                    )),
+                let table = table::read(&bytes, part, Some)?;
+                if table.columns > 1 {
+                    let why = format!("{} columns; name that of the labels, file.csv:label", table.columns);
+                    return Err(Error::data("CSV", why));
                 }
+                table.values.into_iter().map(|v| array::label(v, "CSV")).collect::<Result<_>>().map(Labels)
             }
             Format::Png | Format::Jpeg => Err(Error::data("labels", "this is a picture, and has none")),
         }
@@ -377,8 +375,9 @@ mod tests {
         assert_eq!(Labels::read(&[vec![4; 3073], vec![5; 3073]].concat()).unwrap().0, [4, 5]);
         for (bytes, part, want) in [
             (&table[..], None, "file.csv:label"),
-            (b"1\n-1\n", None, "line 2"),
-            (b"1\n1.5\n", None, "line 2"),
+            (b"a,b\n1.5,2\n", None, "2 columns"),
+            (b"1\n-1\n", None, "-1 is no label"),
+            (b"1\n1.5\n", None, "1.5 is no label"),
             (b"1\ncat\n", None, "`cat` is no number"),
             (&idx, Some("y"), "leave out `:y`"),
             (b"\xff\xd8\xff", None, "picture"),

@@ -22,7 +22,7 @@ pub const FORMATS: &[(&str, &str)] = &[
         "grey, RGB and palettes (as RGB) of 1 to 16 bits; alpha is left out where all is opaque, transparent pixels are \
          refused",
     ),
-    ("JPEG", "grey and RGB, baseline and progressive"),
+    ("JPEG", "grey and colour, baseline and progressive, as stored (a camera's orientation is not applied)"),
     ("CIFAR", "CIFAR-10 and CIFAR-100 in binary, with their labels (of CIFAR-100 the fine ones)"),
 ];
 
