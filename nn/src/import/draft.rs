@@ -15,8 +15,8 @@ const NAME: usize = 60;
 /// Most coefficients of affine maps in one model; a small file could ask for as many again with every node.
 const MAX_COEFFICIENTS: usize = 1 << 24;
 
-/// Most elements of constants computed from other constants, for the same reason.
-const MAX_COMPUTED: usize = 1 << 28;
+/// Most elements of constants computed from other constants, for the same reason, in a model of any size.
+const COMPUTED: usize = 1 << 24;
 
 /// One step of the draft.
 pub(crate) struct Step {
@@ -44,7 +44,8 @@ pub(crate) struct Draft {
     param_names: Names,
     param_elements: usize,
     coefficients: usize,
-    computed: usize,
+    /// Elements that may still be computed.
+    room: usize,
 }
 
 impl Draft {
@@ -59,7 +60,7 @@ impl Draft {
             param_names: Names::default(),
             param_elements: 0,
             coefficients: 0,
-            computed: 0,
+            room: COMPUTED,
         }
     }
 
@@ -153,12 +154,19 @@ impl Draft {
 
     /// Accounts for `n` elements of computed constants.
     pub(crate) fn spend(&mut self, n: usize) -> std::result::Result<(), String> {
-        self.computed = self.computed.saturating_add(n);
-        if self.computed > MAX_COMPUTED {
-            Err("too many computed constants in this model".into())
-        } else {
-            Ok(())
-        }
+        self.room =
+            self.room.checked_sub(n).ok_or("more computed constants than a model of this size needs")?;
+        Ok(())
+    }
+
+    /// How many elements may still be computed.
+    pub(crate) fn room(&self) -> usize {
+        self.room
+    }
+
+    /// A file that holds more may compute more.
+    pub(crate) fn make_room(&mut self, n: usize) {
+        self.room = self.room.saturating_add(n);
     }
 
     fn node_name(&mut self, given: &str, default: &str) -> String {

@@ -2,34 +2,13 @@
 //! in front of a Reshape.
 
 use super::call::{Call, Lowered, Stop, Value, axis};
-use super::proto::{data_type, kind};
-use super::tensor::{Data, Tensor};
+use super::constant::BATCH;
+use super::tensor::Tensor;
 use crate::graph::{Op, Source};
 use std::rc::Rc;
 
-/// Stands for the batch's extent in a computed shape. No reshape has a use for this number otherwise.
-const BATCH: i64 = i64::MIN + 1;
 /// Longest list in shape arithmetic.
 const MAX_LIST: usize = 64;
-
-/// Identity, and Dropout after training.
-pub(super) fn identity(call: Call<'_>) -> Lowered {
-    if call.node.op_type == "Dropout" {
-        call.knows(&["ratio", "seed", "is_test"])?;
-        if let Some(training) = call.optional(2)?
-            && training.int_list()?.iter().any(|&v| v != 0)
-        {
-            return Err("in training mode; export in eval mode".into());
-        }
-    } else {
-        call.knows(&[])?;
-    }
-    match call.operand(0) {
-        None => Err("operand 0 is missing".into()),
-        Some(Value::Lost) => Err(Stop::Upstream),
-        Some(value) => Ok(value.clone()),
-    }
-}
 
 /// The wire under another shape per image; the wire itself if it has it already.
 fn to_shape(call: &mut Call<'_>, x: Source, shape: Vec<usize>) -> Lowered {
@@ -132,7 +111,7 @@ pub(super) fn squeeze(mut call: Call<'_>, unsqueeze: bool) -> Lowered {
     }
 }
 
-fn squeezed(dims: &[usize], axes: Option<Vec<i64>>, unsqueeze: bool) -> Result<Vec<usize>, Stop> {
+pub(super) fn squeezed(dims: &[usize], axes: Option<Vec<i64>>, unsqueeze: bool) -> Result<Vec<usize>, Stop> {
     let axes = match (axes, unsqueeze) {
         (Some(axes), _) => axes,
         (None, true) => return Err("axes are missing".into()),
@@ -178,60 +157,6 @@ pub(super) fn transpose(mut call: Call<'_>) -> Lowered {
     Err("of a wire; export the network with channels first (NCHW) throughout".into())
 }
 
-pub(super) fn constant_node(mut call: Call<'_>) -> Lowered {
-    call.knows(&["value", "value_float", "value_floats", "value_int", "value_ints"])?;
-    let t = if let Some(t) = call.attribute("value", kind::TENSOR)?.and_then(|a| a.t.as_ref()) {
-        Tensor::decode(t)?
-    } else if let Some(v) = call.ints("value_ints")? {
-        Tensor::ints(v.to_vec())
-    } else if let Some(a) = call.attribute("value_int", kind::INT)? {
-        Tensor { dims: vec![], data: Data::Int(vec![a.i]) }
-    } else if let Some(a) = call.attribute("value_floats", kind::FLOATS)? {
-        Tensor { dims: vec![a.floats.len()], data: Data::Float(a.floats.clone()) }
-    } else if call.attribute("value_float", kind::FLOAT)?.is_some() {
-        Tensor { dims: vec![], data: Data::Float(vec![call.float("value_float", 0.0)?]) }
-    } else {
-        return Err("attribute `value` is missing".into());
-    };
-    match &t.data {
-        Data::Float(v) if !v.iter().all(|x| x.is_finite()) => Err("holds NaN or infinity".into()),
-        _ => constant(&mut call, t),
-    }
-}
-
-/// The shape of a value as a constant.
-pub(super) fn shape(mut call: Call<'_>) -> Lowered {
-    call.knows(&["start", "end"])?;
-    let (start, end) = (call.int("start", 0)?, call.int("end", i64::MAX)?);
-    let dims: Vec<i64> = match call.operand(0) {
-        Some(Value::Const(t)) => t.dims.iter().map(|&d| d as i64).collect(),
-        _ => {
-            let (_, shape) = call.shaped(0)?;
-            [BATCH].into_iter().chain(shape.iter().map(|&d| d as i64)).collect()
-        }
-    };
-    let clamp = |v: i64| {
-        (if v < 0 { v.saturating_add(dims.len() as i64) } else { v }).clamp(0, dims.len() as i64) as usize
-    };
-    let part = dims.get(clamp(start)..clamp(end)).unwrap_or(&[]).to_vec();
-    constant(&mut call, Tensor::ints(part))
-}
-
-/// From a constant list.
-pub(super) fn gather(mut call: Call<'_>) -> Lowered {
-    call.knows(&["axis"])?;
-    let at = call.int("axis", 0)?;
-    let (list, indices) = (call.constant(0)?, call.constant(1)?);
-    let (list, at_ok) = (list.int_list()?, at == 0 || at == -1);
-    let wanted = indices.int_list()?;
-    if !at_ok || wanted.len() > MAX_LIST {
-        return Err("only from a short list, along its one axis".into());
-    }
-    let picked =
-        wanted.iter().map(|&i| axis(i, list.len()).map(|i| list[i])).collect::<Result<Vec<_>, _>>()?;
-    constant(&mut call, Tensor { dims: indices.dims.clone(), data: Data::Int(picked) })
-}
-
 /// Of constant lists.
 /// Wires along the channels, or short constant lists of shape arithmetic.
 pub(super) fn concat(mut call: Call<'_>) -> Lowered {
@@ -253,32 +178,6 @@ pub(super) fn concat(mut call: Call<'_>) -> Lowered {
         }
     }
     constant(&mut call, Tensor::ints(all))
-}
-
-/// Of constants, between types that are one here.
-pub(super) fn cast(call: Call<'_>) -> Lowered {
-    call.knows(&["to", "saturate"])?;
-    let to = i32::try_from(call.int("to", 0)?).unwrap_or(-1);
-    let t = call.constant(0)?;
-    match (&t.data, to) {
-        (Data::Float(_), data_type::FLOAT | data_type::DOUBLE) | (Data::Int(_), data_type::INT64) => {
-            Ok(Value::Const(t))
-        }
-        _ => Err(Stop::Because(format!("of a constant to {}", data_type::name(to)))),
-    }
-}
-
-pub(super) fn argmax(mut call: Call<'_>) -> Lowered {
-    call.knows(&["axis", "keepdims", "select_last_index"])?;
-    let at = call.int("axis", 0)?;
-    if call.int("select_last_index", 0)? != 0 {
-        return Err("select_last_index=1: ties go to the lower index here".into());
-    }
-    let (x, shape) = call.shaped(0)?;
-    if axis(at, shape.len() + 1)? != 1 || shape.len() != 1 {
-        return Err(Stop::Because(format!("along axis {at} of {shape:?} per image; wanted axis 1 of [k]")));
-    }
-    call.push(Op::Argmax, &[x])
 }
 
 #[cfg(test)]

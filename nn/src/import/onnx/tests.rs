@@ -15,7 +15,7 @@ impl Model {
         let dims = shape.iter().map(|&d| Dimension { extent: Some(Extent::Value(d)) });
         let batch = Dimension { extent: Some(Extent::Symbol("batch".into())) };
         let shape = TensorShape { dim: [batch].into_iter().chain(dims).collect() };
-        let tensor = TensorType { elem_type: data_type::FLOAT, shape: Some(shape) };
+        let tensor = TensorType { elem_type: 1, shape: Some(shape) };
         let input = ValueInfo { name: "x".into(), kind: Some(TypeProto { tensor: Some(tensor) }) };
         let graph = GraphProto { name: "test".into(), input: vec![input], ..Default::default() };
         let opset_import = vec![OperatorSetId { domain: String::new(), version: 17 }];
