@@ -3,11 +3,23 @@
 
 mod activation;
 mod affine;
+mod arithmetic;
+mod axes;
 mod call;
+mod conv;
+mod extremes;
+mod join;
 mod linear;
+mod pad;
+mod pool;
 mod proto;
+mod reduce;
+mod resize;
+mod select;
 mod shape;
+mod space;
 mod tensor;
+mod view;
 mod window;
 
 use super::Imported;
@@ -163,9 +175,6 @@ impl<'m> Importer<'m> {
             // An empty name stands for an operand left out.
             operands.push(if name.is_empty() { None } else { Some(value.unwrap_or(Value::Lost)) });
         }
-        if node.output.iter().skip(1).any(|o| !o.is_empty() && self.used.contains(o.as_str())) {
-            self.obstacle(&label, &node.op_type, "a second output is used");
-        }
         let passes_shape = keeps_shape(&node.op_type).then(|| operands.first().cloned().flatten()).flatten();
         let call = Call { node, operands, draft: &mut self.draft };
         let value = match lower(call) {
@@ -177,8 +186,17 @@ impl<'m> Importer<'m> {
                 self.stand_in(node, passes_shape)
             }
         };
+        let lost = matches!(value, Value::Lost);
+        let values = match value {
+            Value::Several(values) => values,
+            one => vec![one],
+        };
+        let unknown = |o: &String| !o.is_empty() && self.used.contains(o.as_str());
+        if !lost && node.output.iter().skip(values.len()).any(unknown) {
+            self.obstacle(&label, &node.op_type, "a second output is used");
+        }
         for (i, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-            let value = if i == 0 { value.clone() } else { Value::Lost };
+            let value = values.get(i).cloned().unwrap_or(Value::Lost);
             if self.values.insert(name, value).is_some() {
                 let reason = format!("gives `{}`, which is there already", clean(name, "?"));
                 self.obstacle(&label, &node.op_type, reason);
@@ -207,7 +225,9 @@ impl<'m> Importer<'m> {
             Some(Value::Wire(Source::Input)) => self.obstacle(&output.name, "output", "is the input itself"),
             Some(Value::Const(_)) => self.obstacle(&output.name, "output", "does not depend on the input"),
             Some(Value::Lost) if !self.obstacles.is_empty() => {}
-            Some(Value::Lost) | None => self.obstacle(&output.name, "output", "no node gives it"),
+            Some(Value::Lost | Value::Several(_)) | None => {
+                self.obstacle(&output.name, "output", "no node gives it")
+            }
         }
         None
     }
@@ -249,23 +269,61 @@ fn lower(call: Call<'_>) -> Lowered {
     if !is_default(&node.domain) {
         return Err(Stop::Because(format!("operator domain `{}` is not known", clean(&node.domain, ""))));
     }
+    if call.operands.iter().all(|v| matches!(v, Some(Value::Const(_)) | None)) || node.op_type == "Shape" {
+        return of_constants(call);
+    }
     match node.op_type.as_str() {
-        "Conv" => window::conv(call),
-        "MaxPool" => window::max_pool(call),
-        "AveragePool" => window::average_pool(call),
-        "GlobalAveragePool" => window::global_pool(call, true),
-        "GlobalMaxPool" => window::global_pool(call, false),
-        "ReduceMean" => window::reduce_mean(call),
+        "Conv" => conv::conv(call),
+        "ConvTranspose" => conv::conv_transpose(call),
+        "MaxPool" => pool::max_pool(call),
+        "AveragePool" => pool::average_pool(call),
+        "GlobalAveragePool" => pool::global_pool(call, true),
+        "GlobalMaxPool" => pool::global_pool(call, false),
+        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" => reduce::reduce(call),
         "Gemm" => linear::gemm(call),
         "MatMul" => linear::matmul(call),
         "BatchNormalization" => affine::batch_normalization(call),
-        "Add" | "Sub" | "Mul" | "Div" => affine::arithmetic(call),
+        "Add" | "Sub" | "Mul" | "Div" => arithmetic::arithmetic(call),
+        "Sum" => arithmetic::sum(call, false),
+        "Mean" => arithmetic::sum(call, true),
+        "Pow" => arithmetic::pow(call),
+        "Max" => extremes::extreme(call, true),
+        "Min" => extremes::extreme(call, false),
         "Relu" => activation::relu(call),
         "LeakyRelu" => activation::leaky_relu(call),
+        "PRelu" => activation::prelu(call),
         "Clip" => activation::clip(call),
-        "Pad" => window::pad(call),
+        "HardSigmoid" => activation::hard_sigmoid(call),
+        "HardSwish" => activation::hard_swish(call),
+        "Abs" => activation::abs(call),
+        "Neg" => activation::neg(call),
+        "Shrink" => activation::shrink(call),
+        "Pad" => pad::pad(call),
         "Identity" | "Dropout" => shape::identity(call),
-        "Flatten" => shape::flatten(call),
+        "Flatten" => view::flatten(call),
+        "Reshape" => view::reshape(call),
+        "Squeeze" => view::squeeze(call, false),
+        "Unsqueeze" => view::squeeze(call, true),
+        "Transpose" => view::transpose(call),
+        "Concat" => join::concat(call),
+        "Slice" => select::slice(call),
+        "Split" => select::split(call),
+        "Gather" => select::gather(call),
+        "Expand" => select::expand(call),
+        "Tile" => select::tile(call),
+        "DepthToSpace" => space::depth_to_space(call),
+        "SpaceToDepth" => space::space_to_depth(call),
+        "Upsample" => resize::upsample(call),
+        "Resize" => resize::resize(call),
+        "ArgMax" => view::argmax(call),
+        other => Err(Stop::Because(format!("not supported{}", hint(other)))),
+    }
+}
+
+/// Operators on nothing but constants.
+fn of_constants(call: Call<'_>) -> Lowered {
+    match call.node.op_type.as_str() {
+        "Identity" | "Dropout" => shape::identity(call),
         "Reshape" => shape::reshape(call),
         "Squeeze" => shape::squeeze(call, false),
         "Unsqueeze" => shape::squeeze(call, true),
@@ -275,8 +333,7 @@ fn lower(call: Call<'_>) -> Lowered {
         "Gather" => shape::gather(call),
         "Concat" => shape::concat(call),
         "Cast" => shape::cast(call),
-        "ArgMax" => shape::argmax(call),
-        other => Err(Stop::Because(format!("not supported{}", hint(other)))),
+        other => Err(Stop::Because(format!("{other} of constants; fold them before export"))),
     }
 }
 
@@ -286,8 +343,16 @@ fn hint(op: &str) -> &'static str {
         "Softmax" | "LogSoftmax" => {
             "; it does not change which logit is largest: export the network without it"
         }
-        "Sigmoid" | "Tanh" | "PRelu" | "Elu" | "Selu" | "Gelu" | "HardSwish" | "HardSigmoid" | "Softplus"
-        | "Mish" | "Erf" => "; activations are Relu, LeakyRelu and Clip: train with one of them",
+        "Sigmoid" | "Tanh" | "Elu" | "Celu" | "Selu" | "Gelu" | "Softplus" | "Softsign" | "Swish"
+        | "Mish" | "Erf" => {
+            "; activations are Relu, LeakyRelu, PRelu, Clip, HardSigmoid and HardSwish: train with one of them"
+        }
+        "ThresholdedRelu" | "Sign" | "Where" | "Floor" | "Ceil" | "Round" | "Greater" | "Less" | "Equal" => {
+            "; it jumps, and fixed-point values fall on either side of a jump"
+        }
+        "LpPool" | "GlobalLpPool" | "Sqrt" | "Reciprocal" | "Exp" | "Log" => {
+            "; only sums, products, comparisons and what is made of them"
+        }
         "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "ConvInteger" => "; export the float network",
         "LayerNormalization" | "InstanceNormalization" | "GroupNormalization" | "LRN" => {
             "; BatchNormalization is the one normalisation that costs nothing"
@@ -303,6 +368,9 @@ fn keeps_shape(op: &str) -> bool {
         "Tanh",
         "LeakyRelu",
         "PRelu",
+        "ThresholdedRelu",
+        "Celu",
+        "Softsign",
         "Elu",
         "Selu",
         "Gelu",

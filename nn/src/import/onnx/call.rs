@@ -13,6 +13,8 @@ pub(super) enum Value {
     Wire(Source),
     /// Known now.
     Const(Rc<Tensor>),
+    /// What a node with several outputs gives; each goes under its own name.
+    Several(Vec<Value>),
     /// Behind an obstacle that is reported elsewhere, and of unknown shape.
     Lost,
 }
@@ -62,7 +64,7 @@ impl<'a> Call<'a> {
         match self.wanted(i)? {
             Value::Wire(s) => Ok(*s),
             Value::Const(_) => Err(Stop::Because(format!("operand {i} is a constant, wanted a wire"))),
-            Value::Lost => Err(Stop::Upstream),
+            Value::Several(_) | Value::Lost => Err(Stop::Upstream),
         }
     }
     /// Operand `i` and its shape per image.
@@ -77,7 +79,7 @@ impl<'a> Call<'a> {
                 "operand {i} (`{}`) must be a constant",
                 self.node.input[i].escape_debug()
             ))),
-            Value::Lost => Err(Stop::Upstream),
+            Value::Several(_) | Value::Lost => Err(Stop::Upstream),
         }
     }
     /// The same for an operand that may be left out.
@@ -114,17 +116,6 @@ impl<'a> Call<'a> {
     }
     pub(super) fn ints(&self, name: &str) -> Result<Option<&'a [i64]>, Stop> {
         Ok(self.attribute(name, kind::INTS)?.map(|a| &a.ints[..]))
-    }
-    /// A list of `N` integers that are not negative.
-    pub(super) fn extents<const N: usize>(&self, name: &str) -> Result<Option<[usize; N]>, Stop> {
-        let Some(list) = self.ints(name)? else { return Ok(None) };
-        let extents: Option<Vec<usize>> = list.iter().map(|&v| usize::try_from(v).ok()).collect();
-        match extents.and_then(|e| <[usize; N]>::try_from(e).ok()) {
-            Some(e) => Ok(Some(e)),
-            None => Err(Stop::Because(format!(
-                "attribute `{name}` is {list:?}, wanted {N} numbers, none negative"
-            ))),
-        }
     }
 
     /// Adds a node that computes `op` on `inputs`.

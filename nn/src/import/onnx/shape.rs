@@ -1,14 +1,13 @@
-//! Operations that move values without computing, on wires and on constants, and the shape arithmetic some exporters leave
-//! in front of a Reshape.
+//! Operators on constants: weights stored in another form, and the shape arithmetic some exporters leave in front of a Reshape.
 
 use super::call::{Call, Lowered, Stop, Value, axis};
 use super::proto::{data_type, kind};
 use super::tensor::{Data, Tensor};
-use crate::graph::{Op, Source};
+use super::view::per_image;
 use std::rc::Rc;
 
 /// Stands for the batch's extent in a computed shape. No reshape has a use for this number otherwise.
-const BATCH: i64 = i64::MIN + 1;
+pub(super) const BATCH: i64 = i64::MIN + 1;
 /// Longest list in shape arithmetic.
 const MAX_LIST: usize = 64;
 
@@ -31,75 +30,20 @@ pub(super) fn identity(call: Call<'_>) -> Lowered {
     }
 }
 
-/// The wire under another shape per image; the wire itself if it has it already.
-fn to_shape(call: &mut Call<'_>, x: Source, shape: Vec<usize>) -> Lowered {
-    if call.draft.shape(x) == shape { Ok(Value::Wire(x)) } else { call.push(Op::Reshape(shape), &[x]) }
-}
-
 fn constant(call: &mut Call<'_>, t: Tensor) -> Lowered {
     call.draft.spend(crate::graph::elements(&t.dims).unwrap_or(usize::MAX))?;
     Ok(Value::Const(Rc::new(t)))
 }
 
-pub(super) fn flatten(mut call: Call<'_>) -> Lowered {
-    call.knows(&["axis"])?;
-    let at = call.int("axis", 1)?;
-    let (x, shape) = call.shaped(0)?;
-    let rank = shape.len() + 1;
-    if axis(at, rank)? != 1 {
-        return Err(Stop::Because(format!("axis {at} would mix images; wanted 1")));
-    }
-    to_shape(&mut call, x, vec![shape.iter().product()])
-}
-
 pub(super) fn reshape(mut call: Call<'_>) -> Lowered {
     call.knows(&["allowzero"])?;
     let allow_zero = call.int("allowzero", 0)? != 0;
-    if let Some(Value::Const(t)) = call.operand(0).cloned() {
-        let target = call.constant(1)?;
-        // The whole constant is one "image": nothing in front of it to keep apart.
-        let mut with_batch = vec![1];
-        with_batch.extend(target.int_list()?);
-        let dims = per_image(&with_batch, &t.dims, allow_zero, false)?;
-        return constant(&mut call, t.reshaped(dims)?);
-    }
-    let target = call.constant(1)?;
-    let (x, shape) = call.shaped(0)?;
-    let dims = per_image(target.int_list()?, &shape, allow_zero, true)?;
-    to_shape(&mut call, x, dims)
-}
-
-/// Extents per image of a Reshape to `target`, whose first entry is the batch. 0 copies the extent at the same place
-/// and -1 stands for what is left. Only a constant (`wire` false) may become a scalar.
-fn per_image(target: &[i64], shape: &[usize], allow_zero: bool, wire: bool) -> Result<Vec<usize>, String> {
-    let mixes = || format!("to {} would mix images of {shape:?}", show(target));
-    let Some((first, rest)) = target.split_first() else { return Err(mixes()) };
-    let copies = |v: i64| v == 0 && !allow_zero;
-    if !(matches!(*first, BATCH | -1 | 1) || copies(*first)) || wire && rest.is_empty() {
-        return Err(mixes());
-    }
-    if target.iter().filter(|&&v| v == -1).count() > 1 {
-        return Err(format!("to {} leaves more than one extent open", show(target)));
-    }
-    let all = crate::graph::elements(shape).ok_or_else(mixes)?;
-    let mut dims = Vec::new();
-    for (i, &v) in rest.iter().enumerate() {
-        dims.push(match v {
-            -1 => 1,
-            v if copies(v) => *shape.get(i).ok_or_else(mixes)?,
-            v => usize::try_from(v).ok().filter(|&d| d > 0).ok_or_else(mixes)?,
-        });
-    }
-    let known = crate::graph::elements(&dims).filter(|&n| n > 0).ok_or_else(mixes)?;
-    if let Some(open) = rest.iter().position(|&v| v == -1) {
-        dims[open] = all / known;
-    }
-    if crate::graph::elements(&dims) == Some(all) { Ok(dims) } else { Err(mixes()) }
-}
-
-fn show(target: &[i64]) -> String {
-    let one = |&v: &i64| if v == BATCH { "batch".into() } else { v.to_string() };
-    format!("[{}]", target.iter().map(one).collect::<Vec<_>>().join(", "))
+    let (t, target) = (call.constant(0)?, call.constant(1)?);
+    // The whole constant is one "image": nothing in front of it to keep apart.
+    let mut with_batch = vec![1];
+    with_batch.extend(target.int_list()?);
+    let dims = per_image(&with_batch, &t.dims, allow_zero, false)?;
+    constant(&mut call, t.reshaped(dims)?)
 }
 
 /// Squeeze and Unsqueeze; the axes are an attribute before opset 13 and an operand since.
@@ -111,28 +55,12 @@ pub(super) fn squeeze(mut call: Call<'_>, unsqueeze: bool) -> Lowered {
         (None, Some(t)) => Some(t.int_list()?.to_vec()),
         (None, None) => None,
     };
-    match call.operand(0) {
-        Some(Value::Const(t)) => {
-            let t = t.clone();
-            let dims = squeezed(&t.dims, axes, unsqueeze)?;
-            constant(&mut call, t.reshaped(dims)?)
-        }
-        _ => {
-            let (x, shape) = call.shaped(0)?;
-            // The batch counts as an axis of another extent than 1, which may not go.
-            let full = [&[usize::MAX], &shape[..]].concat();
-            match squeezed(&full, axes, unsqueeze)?.split_first() {
-                Some((&usize::MAX, dims)) => {
-                    let dims = dims.to_vec();
-                    to_shape(&mut call, x, dims)
-                }
-                _ => Err("would put an axis in front of the batch".into()),
-            }
-        }
-    }
+    let t = call.constant(0)?;
+    let dims = squeezed(&t.dims, axes, unsqueeze)?;
+    constant(&mut call, t.reshaped(dims)?)
 }
 
-fn squeezed(dims: &[usize], axes: Option<Vec<i64>>, unsqueeze: bool) -> Result<Vec<usize>, Stop> {
+pub(super) fn squeezed(dims: &[usize], axes: Option<Vec<i64>>, unsqueeze: bool) -> Result<Vec<usize>, Stop> {
     let axes = match (axes, unsqueeze) {
         (Some(axes), _) => axes,
         (None, true) => return Err("axes are missing".into()),
@@ -156,26 +84,16 @@ fn squeezed(dims: &[usize], axes: Option<Vec<i64>>, unsqueeze: bool) -> Result<V
         .ok_or_else(|| "axes stand there twice".into())
 }
 
-/// Of constants (weights stored the other way round); on a wire only if nothing moves.
+/// Weights stored the other way round.
 pub(super) fn transpose(mut call: Call<'_>) -> Lowered {
     call.knows(&["perm"])?;
-    let perm = call.ints("perm")?;
-    let order = |rank: usize| -> Vec<usize> {
-        match perm {
-            Some(p) => p.iter().map(|&a| usize::try_from(a).unwrap_or(usize::MAX)).collect(),
-            None => (0..rank).rev().collect(),
-        }
+    let t = call.constant(0)?;
+    let order: Vec<usize> = match call.ints("perm")? {
+        Some(p) => p.iter().map(|&a| usize::try_from(a).unwrap_or(usize::MAX)).collect(),
+        None => (0..t.dims.len()).rev().collect(),
     };
-    if let Some(Value::Const(t)) = call.operand(0).cloned() {
-        let moved = t.transposed(&order(t.dims.len()))?;
-        return constant(&mut call, moved);
-    }
-    let (x, shape) = call.shaped(0)?;
-    let rank = shape.len() + 1;
-    if order(rank).into_iter().eq(0..rank) {
-        return Ok(Value::Wire(x));
-    }
-    Err("of a wire; export the network with channels first (NCHW) throughout".into())
+    let moved = t.transposed(&order)?;
+    constant(&mut call, moved)
 }
 
 pub(super) fn constant_node(mut call: Call<'_>) -> Lowered {
@@ -232,19 +150,10 @@ pub(super) fn gather(mut call: Call<'_>) -> Lowered {
     constant(&mut call, Tensor { dims: indices.dims.clone(), data: Data::Int(picked) })
 }
 
-/// Of constant lists.
-/// Wires along the channels, or short constant lists of shape arithmetic.
+/// Short lists of shape arithmetic.
 pub(super) fn concat(mut call: Call<'_>) -> Lowered {
     call.knows(&["axis"])?;
     let at = call.int("axis", 0)?;
-    if call.operands.iter().flatten().any(|v| matches!(v, Value::Wire(_))) {
-        let (_, shape) = call.shaped(0)?;
-        if axis(at, shape.len() + 1)? != 1 {
-            return Err(Stop::Because(format!("of wires along axis {at}; wanted 1, the channels")));
-        }
-        let wires = (0..call.operands.len()).map(|i| call.wire(i)).collect::<Result<Vec<_>, _>>()?;
-        return call.push(Op::Concat, &wires);
-    }
     let mut all = Vec::new();
     for i in 0..call.operands.len() {
         all.extend_from_slice(call.constant(i)?.int_list()?);
@@ -268,53 +177,9 @@ pub(super) fn cast(call: Call<'_>) -> Lowered {
     }
 }
 
-pub(super) fn argmax(mut call: Call<'_>) -> Lowered {
-    call.knows(&["axis", "keepdims", "select_last_index"])?;
-    let at = call.int("axis", 0)?;
-    if call.int("select_last_index", 0)? != 0 {
-        return Err("select_last_index=1: ties go to the lower index here".into());
-    }
-    let (x, shape) = call.shaped(0)?;
-    if axis(at, shape.len() + 1)? != 1 || shape.len() != 1 {
-        return Err(Stop::Because(format!("along axis {at} of {shape:?} per image; wanted axis 1 of [k]")));
-    }
-    call.push(Op::Argmax, &[x])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reshape_targets() {
-        let shape = [4, 3, 2];
-        for (target, want) in [
-            (&[-1, 24][..], Ok(vec![24])),
-            (&[0, -1], Ok(vec![24])),
-            (&[BATCH, 12, -1], Ok(vec![12, 2])),
-            (&[1, 0, 6], Ok(vec![4, 6])),
-            (&[0, 0, 0, 0], Ok(vec![4, 3, 2])),
-            (&[-1, -1], Err("more than one")),
-            (&[-1], Err("mix")),
-            (&[], Err("mix")),
-            (&[-1, 12], Err("mix")),
-            (&[2, 24], Err("mix")),
-            (&[24, -1], Err("mix")),
-            (&[0, 5, -1], Err("mix")),
-            (&[0, -7, -1], Err("mix")),
-            (&[0, i64::MAX, i64::MAX], Err("mix")),
-            (&[0, 24, 1, 1, 0], Err("mix")),
-            (&[-1, BATCH], Err("mix")),
-        ] {
-            match (per_image(target, &shape, false, true), want) {
-                (Ok(got), Ok(want)) => assert_eq!(got, want),
-                (Err(why), Err(want)) => assert!(why.contains(want), "{why}"),
-                (got, want) => panic!("{target:?}: {got:?}, wanted {want:?}"),
-            }
-        }
-        assert!(per_image(&[0, 24], &shape, true, true).is_err());
-        assert!(per_image(&[-1, 0, 6], &shape, true, true).is_err());
-    }
 
     #[test]
     fn squeezes() {
