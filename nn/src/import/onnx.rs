@@ -3,21 +3,32 @@
 
 mod activation;
 mod affine;
+mod arithmetic;
+mod axes;
 mod beside;
 mod call;
 mod cast;
 mod constant;
+mod conv;
 mod decode;
 mod ending;
+mod extremes;
 mod inputs;
+mod join;
 mod linear;
 mod ml;
 mod obstacle;
 mod outputs;
+mod pad;
+mod pool;
 mod proto;
-mod shape;
+mod reduce;
+mod resize;
+mod select;
+mod space;
 mod tensor;
 mod types;
+mod view;
 mod walk;
 mod window;
 
@@ -193,27 +204,48 @@ fn lower(call: Call<'_>) -> Lowered {
         return Err(unsupported(&node.domain, &node.op_type).into());
     }
     match node.op_type.as_str() {
-        "Conv" => window::conv(call),
-        "MaxPool" => window::max_pool(call),
-        "AveragePool" => window::average_pool(call),
-        "GlobalAveragePool" => window::global_pool(call, true),
-        "GlobalMaxPool" => window::global_pool(call, false),
-        "ReduceMean" => window::reduce_mean(call),
+        "Conv" => conv::conv(call),
+        "ConvTranspose" => conv::conv_transpose(call),
+        "MaxPool" => pool::max_pool(call),
+        "AveragePool" => pool::average_pool(call),
+        "GlobalAveragePool" => pool::global_pool(call, true),
+        "GlobalMaxPool" => pool::global_pool(call, false),
+        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" => reduce::reduce(call),
         "Gemm" => linear::gemm(call),
         "MatMul" => linear::matmul(call),
         "BatchNormalization" => affine::batch_normalization(call),
-        "Add" | "Sub" | "Mul" | "Div" => affine::arithmetic(call),
+        "Add" | "Sub" | "Mul" | "Div" => arithmetic::arithmetic(call),
+        "Sum" => arithmetic::sum(call, false),
+        "Mean" => arithmetic::sum(call, true),
+        "Pow" => arithmetic::pow(call),
+        "Max" => extremes::extreme(call, true),
+        "Min" => extremes::extreme(call, false),
         "Relu" => activation::relu(call),
         "LeakyRelu" => activation::leaky_relu(call),
+        "PRelu" => activation::prelu(call),
         "Clip" => activation::clip(call),
-        "Pad" => window::pad(call),
+        "HardSigmoid" => activation::hard_sigmoid(call),
+        "HardSwish" => activation::hard_swish(call),
+        "Abs" => activation::abs(call),
+        "Neg" => activation::neg(call),
+        "Shrink" => activation::shrink(call),
+        "Pad" => pad::pad(call),
         "Identity" | "Dropout" => cast::identity(call),
-        "Flatten" => shape::flatten(call),
-        "Reshape" => shape::reshape(call),
-        "Squeeze" => shape::squeeze(call, false),
-        "Unsqueeze" => shape::squeeze(call, true),
-        "Transpose" => shape::transpose(call),
-        "Concat" => shape::concat(call),
+        "Flatten" => view::flatten(call),
+        "Reshape" => view::reshape(call),
+        "Squeeze" => view::squeeze(call, false),
+        "Unsqueeze" => view::squeeze(call, true),
+        "Transpose" => view::transpose(call),
+        "Concat" => join::concat(call),
+        "Slice" => select::slice(call),
+        "Split" => select::split(call),
+        "Gather" => select::gather(call),
+        "Expand" => select::expand(call),
+        "Tile" => select::tile(call),
+        "DepthToSpace" => space::depth_to_space(call),
+        "SpaceToDepth" => space::space_to_depth(call),
+        "Upsample" => resize::upsample(call),
+        "Resize" => resize::resize(call),
         "Cast" => cast::cast(call),
         "CastLike" => cast::cast_like(call),
         "ArgMax" => ending::argmax(call),

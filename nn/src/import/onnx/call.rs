@@ -132,17 +132,6 @@ impl<'a> Call<'a> {
     pub(super) fn ints(&self, name: &str) -> Result<Option<&'a [i64]>, Stop> {
         Ok(self.attribute(name, kind::INTS)?.map(|a| &a.ints[..]))
     }
-    /// A list of `N` integers that are not negative.
-    pub(super) fn extents<const N: usize>(&self, name: &str) -> Result<Option<[usize; N]>, Stop> {
-        let Some(list) = self.ints(name)? else { return Ok(None) };
-        let extents: Option<Vec<usize>> = list.iter().map(|&v| usize::try_from(v).ok()).collect();
-        match extents.and_then(|e| <[usize; N]>::try_from(e).ok()) {
-            Some(e) => Ok(Some(e)),
-            None => Err(Stop::Because(format!(
-                "attribute `{name}` is {list:?}, wanted {N} numbers, none negative"
-            ))),
-        }
-    }
 
     /// Adds a node that computes `op` on `inputs`.
     pub(super) fn push(&mut self, op: crate::graph::Op, inputs: &[Source]) -> Lowered {

@@ -1,8 +1,8 @@
 //! Operators that move the elements of constants.
 
 use super::super::call::{Call, Stop, axis};
-use super::super::shape::squeezed;
 use super::super::tensor::{Places, Tensor, steps};
+use super::super::view::squeezed;
 use super::arithmetic::broadcast;
 use super::{BATCH, Folded, extents, spend};
 use std::rc::Rc;

@@ -109,8 +109,15 @@ fn small_files_cannot_ask_for_much() {
     }
     let why = m.node("Reshape", &["x", "l60"], "y", vec![]).obstacle();
     assert!(why.contains("more computed constants"), "{why}");
+    // One factor for all places stays one.
     let m = Model::new(&[1 << 29]).floats("c", &[], &[2.0]).node("Mul", &["x", "c"], "y", vec![]);
-    assert!(m.obstacle().contains("too many per-channel factors"));
+    assert_eq!(m.import().unwrap().weights, Weights(vec![vec![2.0]]));
+    let m = Model::new(&[1 << 29]).floats("c", &[], &[2.0]).node("Add", &["x", "c"], "y", vec![]);
+    assert_eq!(m.import().unwrap().weights, Weights(vec![vec![1.0], vec![2.0]]));
+    let m = Model::new(&[1, 1 << 29]).floats("c", &[1 << 12, 1], &[2.0; 1 << 12]);
+    assert!(m.node("Mul", &["x", "c"], "y", vec![]).obstacle().contains("too many places"));
+    let m = Model::new(&[1, 2]).ints("n", &[3], &[1, 1, 1 << 40]).node("Tile", &["x", "n"], "y", vec![]);
+    assert!(m.obstacle().contains("too many places"));
     // Very many equal names stay cheap.
     let mut m = Model::new(&[4]);
     for i in 0..20_000 {

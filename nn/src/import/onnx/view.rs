@@ -1,56 +1,38 @@
-//! Operations that move values without computing, on wires and on constants, and the shape arithmetic some exporters leave
-//! in front of a Reshape.
+//! Wires under another shape, or with their axes in another order: nothing is computed.
 
+use super::axes::of_image;
 use super::call::{Call, Lowered, Stop, Value, axis};
 use super::constant::BATCH;
-use super::tensor::Tensor;
-use crate::graph::{Op, Source};
-use std::rc::Rc;
-
-/// Longest list in shape arithmetic.
-const MAX_LIST: usize = 64;
-
-/// The wire under another shape per image; the wire itself if it has it already.
-fn to_shape(call: &mut Call<'_>, x: Source, shape: Vec<usize>) -> Lowered {
-    if call.draft.shape(x) == shape { Ok(Value::Wire(x)) } else { call.push(Op::Reshape(shape), &[x]) }
-}
-
-fn constant(call: &mut Call<'_>, t: Tensor) -> Lowered {
-    call.draft.spend(crate::graph::elements(&t.dims).unwrap_or(usize::MAX))?;
-    Ok(Value::Const(Rc::new(t)))
-}
+use crate::graph::Op;
 
 pub(super) fn flatten(mut call: Call<'_>) -> Lowered {
     call.knows(&["axis"])?;
     let at = call.int("axis", 1)?;
     let (x, shape) = call.shaped(0)?;
-    let rank = shape.len() + 1;
-    if axis(at, rank)? != 1 {
+    // Behind the last axis of an image there is one more place to cut, which leaves nothing of an image together.
+    if at == shape.len() as i64 + 1 || of_image(at, &shape)? != 0 {
         return Err(Stop::Because(format!("axis {at} would mix images; wanted 1")));
     }
-    to_shape(&mut call, x, vec![shape.iter().product()])
+    call.shown(x, vec![shape.iter().product()])
 }
 
 pub(super) fn reshape(mut call: Call<'_>) -> Lowered {
     call.knows(&["allowzero"])?;
     let allow_zero = call.int("allowzero", 0)? != 0;
-    if let Some(Value::Const(t)) = call.operand(0).cloned() {
-        let target = call.constant(1)?;
-        // The whole constant is one "image": nothing in front of it to keep apart.
-        let mut with_batch = vec![1];
-        with_batch.extend(target.int_list()?);
-        let dims = per_image(&with_batch, &t.dims, allow_zero, false)?;
-        return constant(&mut call, t.reshaped(dims)?);
-    }
     let target = call.constant(1)?;
     let (x, shape) = call.shaped(0)?;
     let dims = per_image(target.int_list()?, &shape, allow_zero, true)?;
-    to_shape(&mut call, x, dims)
+    call.shown(x, dims)
 }
 
 /// Extents per image of a Reshape to `target`, whose first entry is the batch. 0 copies the extent at the same place
 /// and -1 stands for what is left. Only a constant (`wire` false) may become a scalar.
-fn per_image(target: &[i64], shape: &[usize], allow_zero: bool, wire: bool) -> Result<Vec<usize>, String> {
+pub(super) fn per_image(
+    target: &[i64],
+    shape: &[usize],
+    allow_zero: bool,
+    wire: bool,
+) -> Result<Vec<usize>, String> {
     let mixes = || format!("to {} would mix images of {shape:?}", show(target));
     let Some((first, rest)) = target.split_first() else { return Err(mixes()) };
     let copies = |v: i64| v == 0 && !allow_zero;
@@ -90,27 +72,20 @@ pub(super) fn squeeze(mut call: Call<'_>, unsqueeze: bool) -> Lowered {
         (None, Some(t)) => Some(t.int_list()?.to_vec()),
         (None, None) => None,
     };
-    match call.operand(0) {
-        Some(Value::Const(t)) => {
-            let t = t.clone();
-            let dims = squeezed(&t.dims, axes, unsqueeze)?;
-            constant(&mut call, t.reshaped(dims)?)
+    let (x, shape) = call.shaped(0)?;
+    // The batch counts as an axis of another extent than 1, which may not go.
+    let full = [&[usize::MAX], &shape[..]].concat();
+    match squeezed(&full, axes, unsqueeze)?.split_first() {
+        Some((&usize::MAX, [])) => Err("would leave no axis behind the batch".into()),
+        Some((&usize::MAX, dims)) => {
+            let dims = dims.to_vec();
+            call.shown(x, dims)
         }
-        _ => {
-            let (x, shape) = call.shaped(0)?;
-            // The batch counts as an axis of another extent than 1, which may not go.
-            let full = [&[usize::MAX], &shape[..]].concat();
-            match squeezed(&full, axes, unsqueeze)?.split_first() {
-                Some((&usize::MAX, dims)) => {
-                    let dims = dims.to_vec();
-                    to_shape(&mut call, x, dims)
-                }
-                _ => Err("would put an axis in front of the batch".into()),
-            }
-        }
+        _ => Err("would put an axis in front of the batch".into()),
     }
 }
 
+/// Extents without those axes, or with axes of extent 1 in those places.
 pub(super) fn squeezed(dims: &[usize], axes: Option<Vec<i64>>, unsqueeze: bool) -> Result<Vec<usize>, Stop> {
     let axes = match (axes, unsqueeze) {
         (Some(axes), _) => axes,
@@ -135,49 +110,22 @@ pub(super) fn squeezed(dims: &[usize], axes: Option<Vec<i64>>, unsqueeze: bool) 
         .ok_or_else(|| "axes stand there twice".into())
 }
 
-/// Of constants (weights stored the other way round); on a wire only if nothing moves.
-pub(super) fn transpose(mut call: Call<'_>) -> Lowered {
+pub(super) fn transpose(call: Call<'_>) -> Lowered {
     call.knows(&["perm"])?;
     let perm = call.ints("perm")?;
-    let order = |rank: usize| -> Vec<usize> {
-        match perm {
-            Some(p) => p.iter().map(|&a| usize::try_from(a).unwrap_or(usize::MAX)).collect(),
-            None => (0..rank).rev().collect(),
-        }
-    };
-    if let Some(Value::Const(t)) = call.operand(0).cloned() {
-        let moved = t.transposed(&order(t.dims.len()))?;
-        return constant(&mut call, moved);
-    }
     let (x, shape) = call.shaped(0)?;
     let rank = shape.len() + 1;
-    if order(rank).into_iter().eq(0..rank) {
-        return Ok(Value::Wire(x));
-    }
-    Err("of a wire; export the network with channels first (NCHW) throughout".into())
-}
-
-/// Of constant lists.
-/// Wires along the channels, or short constant lists of shape arithmetic.
-pub(super) fn concat(mut call: Call<'_>) -> Lowered {
-    call.knows(&["axis"])?;
-    let at = call.int("axis", 0)?;
-    if call.operands.iter().flatten().any(|v| matches!(v, Value::Wire(_))) {
-        let (_, shape) = call.shaped(0)?;
-        if axis(at, shape.len() + 1)? != 1 {
-            return Err(Stop::Because(format!("of wires along axis {at}; wanted 1, the channels")));
+    let order: Vec<usize> = match perm {
+        Some(p) => p.iter().map(|&a| usize::try_from(a).unwrap_or(usize::MAX)).collect(),
+        None => (0..rank).rev().collect(),
+    };
+    match order.split_first() {
+        Some((0, rest)) => {
+            let perm = rest.iter().map(|a| a.wrapping_sub(1)).collect();
+            Ok(Value::Wire(call.draft.push(&call.node.name, Op::Transpose(perm), &[x])?))
         }
-        let wires = (0..call.operands.len()).map(|i| call.wire(i)).collect::<Result<Vec<_>, _>>()?;
-        return call.push(Op::Concat, &wires);
+        _ => Err(Stop::Because(format!("{order:?} moves the batch, axis 0, away: it would mix images"))),
     }
-    let mut all = Vec::new();
-    for i in 0..call.operands.len() {
-        all.extend_from_slice(call.constant(i)?.int_list()?);
-        if all.len() > MAX_LIST || (at != 0 && at != -1) {
-            return Err("only of short lists, along their one axis".into());
-        }
-    }
-    constant(&mut call, Tensor::ints(all))
 }
 
 #[cfg(test)]
