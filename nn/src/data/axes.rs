@@ -61,7 +61,7 @@ pub(super) fn fit(images: &Images, input: &Input) -> Result<Option<Pixels>> {
         ),
         (_, [k]) if images.row() == *k => Ok(None),
         ([k], _) if input.row() == *k => Ok(None),
-        _ if images.len() * images.row() == input.row() => {
+        _ if images.len() > 1 && images.len() * images.row() == input.row() => {
             refuse("; the first axis counts images: for one image save x[None]")
         }
         ([_, h, w], [_, height, width]) if images.axes == Axes::Picture && (h, w) != (height, width) => {

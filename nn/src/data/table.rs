@@ -67,7 +67,7 @@ pub(super) fn read<T>(text: &[u8], part: Option<&str>, f: impl Fn(f64) -> Option
         }
         for &c in &columns {
             let cell = cells.cells[c].as_str();
-            match number(cell).map_or(None, &f) {
+            match number(cell).and_then(&f) {
                 Some(value) => values.push(value),
                 None => {
                     let name = names.as_ref().map_or(String::new(), |n| format!(" (`{}`)", short(&n[c])));
