@@ -153,7 +153,13 @@ class Corpus:
         entry["opset"] = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
         entry["ir"], entry["operators"] = model.ir_version, operators(model)
         entry["bytes"] = sum(os.path.getsize(file) for file in place.iterdir())
-        y = outputs(model, path, x, result(model.graph))
+        try:
+            y = outputs(model, path, x, result(model.graph))
+        except onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument as e:
+            # Read, and refused when run: what the library itself gives must do.
+            if reference is None:
+                raise
+            entry["runtime_refuses"], y = str(e)[:300], np.asarray(reference)
         if reference is not None:
             entry["runtime_differs"] = relative(y, np.asarray(reference))
         np.save(place / "x.npy", x)
