@@ -159,12 +159,13 @@ class Corpus:
             # Read, and refused when run: what the library itself gives must do.
             if reference is None:
                 raise
-            entry["runtime_refuses"], y = str(e)[:300], np.asarray(reference)
+            entry["outside"] = entry["runtime_refuses"] = "ONNX Runtime: " + str(e)[:300].rpartition("Status Message: ")[2]
+            y = np.asarray(reference)
         if reference is not None:
             entry["runtime_differs"] = relative(y, np.asarray(reference))
         np.save(place / "x.npy", x)
         np.save(place / "y.npy", y)
-        if logits := before_end(model.graph):
+        if (logits := before_end(model.graph)) and "runtime_refuses" not in entry:
             np.save(place / "before.npy", outputs(model, path, x, logits))
         return place
 

@@ -123,7 +123,6 @@ def row(e: dict) -> str:
     mark = f"  [outside: {e['outside']}]" if e.get("outside") else ""
     differs = e.get("runtime_differs", 0)
     mark += f"  [ONNX Runtime differs from the library by {differs:.1e}]" if differs > 1e-3 else ""
-    mark += "  [ONNX Runtime refuses to run it]" if "runtime_refuses" in e else ""
     return f"{e['verdict']:8} {e['name']:28} {e['exporter']:20} {e.get('opset', ''):>3}  {found}{mark}"
 
 

@@ -48,7 +48,7 @@ def models() -> Iterator[tuple[str, keras.Model, str | None]]:
     yield "conv-same-even", conv(2, padding="same"), None
     yield "conv-same-wide-stride", conv(1, 3, padding="same"), None
     yield "conv-dilated", conv(3, dilation_rate=2, padding="same"), None
-    yield "conv-groups", chain((8, 8, 4), L.Conv2D(4, 3, groups=2)), None
+    yield "conv-groups", chain((8, 8, 4), L.Conv2D(4, 3, groups=2)), "TensorFlow writes a call of another function"
     yield "conv-transpose", chain(PLANE, L.Conv2DTranspose(4, 3, 2, padding="same")), None
     yield "conv-transpose-valid", chain(PLANE, L.Conv2DTranspose(4, 2, 2)), None
     yield "conv1d-transpose", chain((16, 3), L.Conv1DTranspose(4, 3, 2, padding="same")), None

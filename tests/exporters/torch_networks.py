@@ -25,7 +25,7 @@ def networks() -> Iterator[Case]:
     models, side = torchvision.models, (3, SIDE, SIDE)
     for name in (
         "resnet18", "resnet34", "resnet50", "densenet121", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large",
-        "squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "mnasnet0_5", "alexnet", "vgg11_bn",
+        "squeezenet1_0", "squeezenet1_1", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0", "mnasnet0_5",
     ):  # fmt: skip
         yield name, getattr(models, name)(num_classes=10), side, None
     yield "googlenet", models.googlenet(num_classes=10, aux_logits=False, init_weights=False), side, None
