@@ -62,6 +62,8 @@ def imported(binary: str, model: Path, x: Path, y: Path, out: Path) -> dict:
         binary, "import", str(model), "--out", str(out), "--force", "--example", str(x), "--expect", str(y)
     )
     what = failure.get("what", "")
+    if code == 0 and result is not None and result["example"]["worst"] is None:
+        return {"verdict": "wrong", "reasons": ["the difference is no number"]}
     if code == 0 and result is not None:
         largest = float(np.abs(np.load(y).astype(np.float64)).max())
         return {"verdict": "right", "difference": result["example"]["worst"] / max(largest, 1e-3)}
