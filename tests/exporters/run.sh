@@ -37,7 +37,7 @@ for stage; do
     private) judge --private || status=1 ;;
     backend) "$python" backend.py --binary "$twoply" || status=1 ;;
     fuzz) "$python" fuzz.py --binary "$twoply" --count 3000 --seed 1 || status=1 ;;
-    readers) "$python" readers.py --binary "$twoply" || status=1 ;;
+    readers) "$python" readers.py --binary "$twoply" --tract "$work/tract" || status=1 ;;
     *) echo "no stage is called $stage" >&2; exit 2 ;;
   esac
 done

@@ -16,7 +16,7 @@ fn main() -> TractResult<()> {
     let outputs = model.into_optimized()?.into_runnable()?.run(tvec!(input.into()))?;
     for output in outputs {
         let floats = output.cast_to::<f32>()?;
-        let list: Vec<String> = floats.try_as_plain()?.as_slice::<f32>()?.iter().map(f32::to_string).collect();
+        let list: Vec<String> = floats.try_as_plain_ram()?.as_slice::<f32>()?.iter().map(f32::to_string).collect();
         println!("{:?};{}", output.shape(), list.join(","));
     }
     Ok(())
