@@ -82,7 +82,23 @@ pub fn read_plan(path: &Path) -> Result<Plan, Failure> {
 /// # Errors
 /// 15 when it is missing or breaks the rules of graphs.
 pub fn read_graph(path: &Path) -> Result<Graph, Failure> {
-    Graph::from_json(&read(path)?).map_err(|e| unusable(path, e))
+    let bytes = read(path)?;
+    Graph::from_json(&bytes).map_err(|e| match is_onnx(path, &bytes) {
+        true => {
+            let shown = path.display();
+            Failure::new(ExitCode::Model, format!("{shown} is an ONNX model, and a graph is wanted"))
+                .remedy(format!(
+                    "import it first, `twoply import {shown}`, and name the graph that this writes"
+                ))
+                .during(Phase::Import)
+        }
+        false => unusable(path, e),
+    })
+}
+
+/// Whether a file is an ONNX model, by its name or by how such files begin (the field of the format's version).
+fn is_onnx(path: &Path, bytes: &[u8]) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) || bytes.first() == Some(&8)
 }
 
 /// Reads the weights of `graph`. A file that others may read is used, with a warning in the log.

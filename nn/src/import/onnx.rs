@@ -17,6 +17,7 @@ mod inputs;
 mod join;
 mod linear;
 mod ml;
+mod needed;
 mod obstacle;
 mod outputs;
 mod pad;
@@ -45,6 +46,7 @@ use serde::Serialize;
 use walk::{Importer, Setting};
 
 pub use beside::Folder;
+pub use inputs::OPSETS;
 
 /// How a model is imported.
 #[derive(Clone, Copy, Default)]
@@ -188,9 +190,10 @@ impl Importer<'_> {
 
 /// Whether there is anything for an operator: on wires, on constants, or at the end.
 fn takes(domain: &str, op: &str) -> bool {
+    let listed = |name: &str| OPERATORS.iter().any(|o| o.name == name);
     match domain {
-        ml::DOMAIN => ml::known(op),
-        domain => is_default(domain) && (constant::known(op) || OPERATORS.iter().any(|o| o.name == op)),
+        ml::DOMAIN => listed(&format!("{domain}.{op}")),
+        domain => is_default(domain) && (constant::known(op) || listed(op)),
     }
 }
 
@@ -255,8 +258,8 @@ fn lower(call: Call<'_>) -> Lowered {
     }
 }
 
-/// An operator of the table, for whoever asks what can be imported.
-#[derive(Clone, Copy, Debug)]
+/// An operator that can be imported.
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Operator {
     /// Name in the specification.
     pub name: &'static str,
@@ -268,8 +271,53 @@ const fn operator(name: &'static str, limits: &'static str) -> Operator {
     Operator { name, limits }
 }
 
-/// The operators of [`lower`], on values that depend on the input.
-pub const OPERATORS: &[Operator] = &[operator("Conv", "")];
+/// Operators on values that depend on the input: those of [`lower`], and what may stand at the end.
+pub const OPERATORS: &[Operator] = &[
+    operator("Add", "two wires of one shape, or a constant per channel"),
+    operator("ArgMax", "last, over the classes; ties go to the lower index"),
+    operator("AveragePool", "two-dimensional"),
+    operator("BatchNormalization", "in evaluation mode"),
+    operator("Cast", "between floats"),
+    operator("CastLike", "between floats"),
+    operator("Clip", "constant limits"),
+    operator("Concat", "along the channels"),
+    operator("Conv", "two-dimensional: strides, padding, dilation, groups"),
+    operator("Div", "by a constant per channel"),
+    operator("Dropout", "in evaluation mode: nothing"),
+    operator("Flatten", "axis 1"),
+    operator("Gemm", "constant weights"),
+    operator("GlobalAveragePool", "two-dimensional"),
+    operator("GlobalMaxPool", "two-dimensional"),
+    operator("Identity", ""),
+    operator("If", "with a condition that is known at import"),
+    operator("LeakyRelu", "slopes of 0 to 1"),
+    operator("LogSoftmax", "last, over the classes: dropped, the output is the logits"),
+    operator("MatMul", "constant weights"),
+    operator("MaxPool", "two-dimensional"),
+    operator("Mul", "by a constant per channel"),
+    operator("Pad", "zeros around the planes"),
+    operator("ReduceMean", "over height and width"),
+    operator("Relu", ""),
+    operator("Reshape", "within each image"),
+    operator("Sigmoid", "last: dropped, the output is the logits"),
+    operator("Softmax", "last, over the classes: dropped, the output is the logits"),
+    operator("Squeeze", "within each image"),
+    operator("Sub", "two wires of one shape, or a constant per channel"),
+    operator("Transpose", "of constants"),
+    operator("Unsqueeze", "within each image"),
+    operator("ai.onnx.ml.ArrayFeatureExtractor", "last, of classes: dropped"),
+    operator("ai.onnx.ml.LabelEncoder", "last, of classes: dropped"),
+    operator("ai.onnx.ml.LinearClassifier", "its SOFTMAX or LOGISTIC is dropped"),
+    operator("ai.onnx.ml.LinearRegressor", ""),
+    operator("ai.onnx.ml.Normalizer", "last, L1: dropped"),
+    operator("ai.onnx.ml.Scaler", ""),
+    operator("ai.onnx.ml.ZipMap", "last: dropped, the output is a vector"),
+];
+
+/// Operators on constants and shapes, which are computed while importing.
+pub fn constant_operators() -> impl Iterator<Item = &'static str> {
+    constant::TABLE.iter().map(|(name, _)| *name)
+}
 
 #[cfg(test)]
 mod tests;

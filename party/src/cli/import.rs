@@ -1,30 +1,35 @@
 //! `twoply import`: an ONNX model, or a network of the zoo, becomes a public graph and a private weights file.
 
+mod beside;
 mod example;
+mod operators;
 
 use super::output::{Output, shell, table};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{self, Existing};
+use beside::Beside;
 use example::Compared;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use twoply_nn::data::npy;
+use twoply_nn::import::onnx::{self, Dropped, Options, Report};
 use twoply_nn::zoo::{self, Seeded, StateDict};
-use twoply_nn::{Graph, Imported, Normalise, import::onnx};
+use twoply_nn::{Graph, Imported, Normalise};
 use zeroize::Zeroizing;
 
 /// Import an ONNX model, or a network of the zoo: a public graph and a private weights file
 ///
 /// Writes NAME.graph.json, which both parties, the dealer and the data owner may read, and
 /// NAME.weights.safetensors, which stays with the model owner (mode 0600). A model that cannot be
-/// taken as it is fails with everything that stands in the way.
+/// taken as it is fails with everything that stands in the way. Weights may lie in a file beside the
+/// model. A last Softmax, LogSoftmax or Sigmoid is dropped, and said so: the output is the logits.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  twoply import examples/digits/digits.onnx --scale 1/16 --mean 0.3125 --std 0.5"
 )]
 pub struct Args {
     /// The model, as torch.onnx.export writes it
-    #[arg(value_name = "MODEL.onnx", required_unless_present = "zoo")]
+    #[arg(value_name = "MODEL.onnx", required_unless_present_any = ["zoo", "list_operators"])]
     model: Option<PathBuf>,
     /// A network of AriaNN's evaluation instead, or ResNet-20; an unknown name lists them
     #[arg(long, value_name = "NETWORK", conflicts_with_all = ["model", "scale", "mean", "std"])]
@@ -38,6 +43,15 @@ pub struct Args {
     /// Also write N images of noise, NAME.noise.npy, to plan and run with
     #[arg(long, value_name = "N", requires = "zoo", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     noise: Option<u32>,
+    /// The model's output to take [default: the only one that can be taken]
+    #[arg(long, value_name = "NAME", conflicts_with = "zoo")]
+    output: Option<String>,
+    /// Refuse the model if its last Softmax, LogSoftmax or Sigmoid would be dropped
+    #[arg(long, conflicts_with = "zoo")]
+    keep_probabilities: bool,
+    /// List the operators that can be imported, and stop
+    #[arg(long, exclusive = true)]
+    list_operators: bool,
     /// Path and name of the results, without endings [default: the model's own name, in this folder]
     #[arg(long, value_name = "NAME")]
     out: Option<PathBuf>,
@@ -76,6 +90,11 @@ struct Summary<'a> {
     digest: String,
     input: &'a [usize],
     output: &'a [usize],
+    /// The model's output that was taken, and those that were left; null and none for a network of the zoo.
+    output_name: Option<&'a str>,
+    other_outputs: &'a [String],
+    /// Functions at the model's end that the network does without.
+    dropped: &'a [Dropped],
     parameters: usize,
     layers: Vec<Layer<'a>>,
     /// How near the network came to --expect; null without an example.
@@ -95,6 +114,9 @@ struct Layer<'a> {
 /// # Errors
 /// 15 with every obstacle when the model cannot be taken, and when it gives something else for the example; 16 when a result exists or cannot be written.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    if args.list_operators {
+        return operators::list(out);
+    }
     let base = match &args.out {
         Some(base) => base.clone(),
         None => {
@@ -118,14 +140,14 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     }
 
     let during = |failure: Failure| failure.during(Phase::Import);
-    let model = load(&args, &name).map_err(during)?;
+    let (model, report) = load(&args, &name).map_err(during)?;
     let example = args.example.compare(&model).map_err(during)?;
     let Imported { graph, weights } = model;
     let bytes = Zeroizing::new(weights.to_safetensors(&graph)?);
     // The private half first: a graph without weights would look like a finished import.
     files::write_private(&weights_path, &bytes, existing)?;
     files::write_public(&graph_path, graph.to_json().as_bytes(), existing)?;
-    show(&graph, (&graph_path, &weights_path), example, out)
+    show(&graph, (&graph_path, &weights_path), &report, example, out)
 }
 
 fn noise(name: &str, count: usize, path: &Path, existing: Existing) -> Result<(), Failure> {
@@ -139,29 +161,40 @@ fn no_network(error: &twoply_nn::Error) -> Failure {
     Failure::new(ExitCode::Usage, error.to_string()).remedy("choose one of these names for --zoo")
 }
 
-fn load(args: &Args, name: &str) -> Result<Imported, Failure> {
+/// The network, and what was left of its file on the way.
+fn load(args: &Args, name: &str) -> Result<(Imported, Report), Failure> {
     let read = |path: &Path| std::fs::read(path).map_err(|e| files::refused("read", path, &e));
     if let Some(network) = &args.zoo {
         let entry = zoo::named(network).map_err(|e| no_network(&e))?;
-        return Ok(match &args.state_dict {
+        let network = match &args.state_dict {
             Some(path) => entry.build(&mut StateDict::read(&Zeroizing::new(read(path)?))?)?,
             None => entry.build(&mut Seeded(args.seed))?,
-        });
+        };
+        return Ok((network, Report::default()));
     }
     let model = args.model.as_deref().unwrap_or(Path::new(""));
     let bytes = read(model)?;
     let normalise = Normalise { scale: args.scale, mean: args.mean.clone(), std: args.std.clone() };
-    onnx::import(&bytes, Some(name), Some(normalise)).map_err(|error| {
+    let options = Options {
+        name: Some(name),
+        normalise: Some(&normalise),
+        output: args.output.as_deref(),
+        folder: Some(&Beside::of(model)),
+        keep_probabilities: args.keep_probabilities,
+    };
+    onnx::read(&bytes, &options).map_err(|error| {
         let failure = Failure::from(error);
         let content = failure.content();
         let what = format!("{}: {}", model.display(), content.what);
-        Failure::new(content.code, what).remedy(content.remedy.clone())
+        let named = Failure::new(content.code, what).remedy(content.remedy.clone());
+        named.with_obstacles(content.obstacles.clone())
     })
 }
 
 fn show(
     graph: &Graph,
     (graph_path, weights_path): (&Path, &Path),
+    report: &Report,
     example: Option<Compared>,
     out: &Output,
 ) -> Result<(), Failure> {
@@ -183,6 +216,13 @@ fn show(
     }));
     out.line(table(&rows))?;
     out.line(format_args!("{} layers, {parameters} parameters", layers.len()))?;
+    if !report.others.is_empty() {
+        out.line(format_args!("output:   {} (left: {})", report.output, report.others.join(", ")))?;
+    }
+    for Dropped { node, op, meaning, classes, .. } in &report.dropped {
+        let classes = if classes.is_empty() { String::new() } else { format!(": {}", classes.join(", ")) };
+        out.line(format_args!("dropped:  {op} `{node}`; {meaning}{classes}"))?;
+    }
     out.line(format_args!("graph:    {} (public)", graph_path.display()))?;
     out.line(format_args!("weights:  {} (private, stays here)", weights_path.display()))?;
     out.result_json(&Summary {
@@ -192,6 +232,9 @@ fn show(
         digest: graph.digest().iter().map(|byte| format!("{byte:02x}")).collect(),
         input: &graph.input.shape,
         output,
+        output_name: Some(report.output.as_str()).filter(|name| !name.is_empty()),
+        other_outputs: &report.others,
+        dropped: &report.dropped,
         parameters,
         layers: layers
             .iter()

@@ -33,40 +33,74 @@ pub(super) fn known(op: &str) -> bool {
     operator(op).is_some()
 }
 
-/// The table of operators on constants.
-fn operator(name: &str) -> Option<fn(&mut Call<'_>) -> Folded> {
-    Some(match name {
-        "Constant" => make::constant,
-        "ConstantOfShape" => make::constant_of_shape,
-        "Range" => make::range,
-        "Shape" => make::shape,
-        "Size" => make::size,
-        "Cast" => make::cast,
-        "CastLike" => make::cast_like,
-        "Reshape" => moves::reshape,
-        "Flatten" => moves::flatten,
-        "Squeeze" => |call| moves::squeeze(call, false),
-        "Unsqueeze" => |call| moves::squeeze(call, true),
-        "Transpose" => moves::transpose,
-        "Slice" => moves::slice,
-        "Gather" => moves::gather,
-        "Concat" => moves::concat,
-        "Split" => moves::split,
-        "Expand" => moves::expand,
-        "Tile" => moves::tile,
-        "Pad" => moves::pad,
-        "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Pow" | "Min" | "Max" | "Equal" | "Less" | "LessOrEqual"
-        | "Greater" | "GreaterOrEqual" | "And" | "Or" | "Xor" => arithmetic::binary,
-        "Neg" | "Abs" | "Sign" | "Sqrt" | "Reciprocal" | "Exp" | "Log" | "Sin" | "Cos" | "Floor" | "Ceil"
-        | "Round" | "Not" => arithmetic::unary,
-        "Where" => arithmetic::choose,
-        "Clip" => arithmetic::clip,
-        "MatMul" => arithmetic::matmul,
-        "ReduceSum" | "ReduceProd" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceL1" | "ReduceL2"
-        | "ReduceSumSquare" => reduce::reduce,
-        _ => return None,
-    })
+fn operator(name: &str) -> Option<Compute> {
+    TABLE.iter().find(|(known, _)| *known == name).map(|(_, compute)| *compute)
 }
+
+type Compute = fn(&mut Call<'_>) -> Folded;
+
+/// The table of operators on constants.
+pub(super) const TABLE: &[(&str, Compute)] = &[
+    ("Constant", make::constant),
+    ("ConstantOfShape", make::constant_of_shape),
+    ("Range", make::range),
+    ("Shape", make::shape),
+    ("Size", make::size),
+    ("Cast", make::cast),
+    ("CastLike", make::cast_like),
+    ("Reshape", moves::reshape),
+    ("Flatten", moves::flatten),
+    ("Squeeze", |call| moves::squeeze(call, false)),
+    ("Unsqueeze", |call| moves::squeeze(call, true)),
+    ("Transpose", moves::transpose),
+    ("Slice", moves::slice),
+    ("Gather", moves::gather),
+    ("Concat", moves::concat),
+    ("Split", moves::split),
+    ("Expand", moves::expand),
+    ("Tile", moves::tile),
+    ("Pad", moves::pad),
+    ("Add", arithmetic::binary),
+    ("Sub", arithmetic::binary),
+    ("Mul", arithmetic::binary),
+    ("Div", arithmetic::binary),
+    ("Mod", arithmetic::binary),
+    ("Pow", arithmetic::binary),
+    ("Min", arithmetic::binary),
+    ("Max", arithmetic::binary),
+    ("Equal", arithmetic::binary),
+    ("Less", arithmetic::binary),
+    ("LessOrEqual", arithmetic::binary),
+    ("Greater", arithmetic::binary),
+    ("GreaterOrEqual", arithmetic::binary),
+    ("And", arithmetic::binary),
+    ("Or", arithmetic::binary),
+    ("Xor", arithmetic::binary),
+    ("Neg", arithmetic::unary),
+    ("Abs", arithmetic::unary),
+    ("Sign", arithmetic::unary),
+    ("Sqrt", arithmetic::unary),
+    ("Reciprocal", arithmetic::unary),
+    ("Exp", arithmetic::unary),
+    ("Log", arithmetic::unary),
+    ("Sin", arithmetic::unary),
+    ("Cos", arithmetic::unary),
+    ("Floor", arithmetic::unary),
+    ("Ceil", arithmetic::unary),
+    ("Round", arithmetic::unary),
+    ("Not", arithmetic::unary),
+    ("Where", arithmetic::choose),
+    ("Clip", arithmetic::clip),
+    ("MatMul", arithmetic::matmul),
+    ("ReduceSum", reduce::reduce),
+    ("ReduceProd", reduce::reduce),
+    ("ReduceMean", reduce::reduce),
+    ("ReduceMax", reduce::reduce),
+    ("ReduceMin", reduce::reduce),
+    ("ReduceL1", reduce::reduce),
+    ("ReduceL2", reduce::reduce),
+    ("ReduceSumSquare", reduce::reduce),
+];
 
 /// Extents from a list of integers; the number of images counts as one, as for any image alone.
 fn extents(list: &[i64]) -> Result<Vec<usize>, String> {

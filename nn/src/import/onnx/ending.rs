@@ -3,8 +3,8 @@
 
 use super::beside::Beside;
 use super::call::{Call, Lowered, Stop, Value, axis};
+use super::needed::Needed;
 use super::proto::{GraphProto, NodeProto};
-use super::walk::Needed;
 use super::{Dropped, decode, ml};
 use crate::graph::Op;
 use std::collections::HashMap;

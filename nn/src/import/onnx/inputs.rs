@@ -7,7 +7,7 @@ use super::types::{self, Type};
 use crate::graph::{MAX_RANK, elements};
 
 /// Operator set versions whose meaning of the operators here is known.
-pub(super) const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
+pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 
 /// The version of the default operator set, which must be known.
 pub(super) fn opset(model: &ModelProto, obstacles: &mut Obstacles) -> i64 {

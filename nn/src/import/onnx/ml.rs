@@ -7,20 +7,6 @@ use crate::graph::{Op, Role, Source};
 
 pub(super) const DOMAIN: &str = "ai.onnx.ml";
 
-/// Whether there is anything for an operator of this domain.
-pub(super) fn known(op: &str) -> bool {
-    matches!(
-        op,
-        "LinearRegressor"
-            | "LinearClassifier"
-            | "Scaler"
-            | "ZipMap"
-            | "Normalizer"
-            | "ArrayFeatureExtractor"
-            | "LabelEncoder"
-    )
-}
-
 /// The table of this domain.
 pub(super) fn lower(call: Call<'_>) -> Lowered {
     match call.node.op_type.as_str() {

@@ -4,14 +4,14 @@ use super::types::Type;
 use crate::graph::{MAX_RANK, elements};
 
 /// A constant.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Debug)]
 pub(super) struct Tensor {
     pub(super) dims: Vec<usize>,
     pub(super) data: Data,
 }
 
 /// Values of a constant. [`Call::constant`](super::call::Call::constant) knows the first two only.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Debug)]
 pub(super) enum Data {
     Float(Vec<f32>),
     /// INT64.

@@ -1,11 +1,16 @@
 //! Small models, built message by message.
 
 use super::proto::*;
+use super::tensor::Tensor;
+use super::types::Type;
 use super::*;
 use crate::graph::{Op, Role};
 use crate::{Evaluator, Graph, Weights};
 
+mod constants;
+mod endings;
 mod refusals;
+mod walk;
 
 /// A model under construction: `[batch, shape]` in, the last node's first output out.
 struct Model(ModelProto);
@@ -73,12 +78,19 @@ impl Model {
         });
         self
     }
-    fn import(mut self) -> Result<Imported> {
+    /// Lets the last node be the output, unless there is one.
+    fn complete(&mut self) {
         if self.graph().output.is_empty() {
             let name = self.graph().node.last().map(|n| n.output[0].clone()).unwrap_or_default();
             self.graph().output.push(ValueInfo { name, kind: None });
         }
-        import(&self.0.encode_to_vec(), None, None)
+    }
+    fn bytes(&mut self) -> Vec<u8> {
+        self.complete();
+        self.0.encode_to_vec()
+    }
+    fn import(mut self) -> Result<Imported> {
+        import(&self.bytes(), None, None)
     }
     fn obstacles(self) -> Vec<String> {
         match self.import() {

@@ -4,12 +4,13 @@
 use super::beside::Beside;
 use super::call::{Call, Lowered, Stop, Value};
 use super::ending::{Ending, Role};
+use super::needed::Needed;
 use super::obstacle::{Obstacles, unsupported};
 use super::proto::{GraphProto, NodeProto, kind};
 use super::{Dropped, constant, decode, inputs, lower};
 use crate::graph::{Normalise, Source};
 use crate::import::draft::{Draft, clean};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// State of an import: what is known of each value by its name, and what stood in the way.
@@ -127,7 +128,8 @@ impl<'m> Importer<'m> {
             self.obstacles.add(&graph.name, "model", reason);
         }
         for (i, v) in chosen.into_iter().enumerate() {
-            let value = match inputs::floats(v, graph).and_then(|()| inputs::per_image(v)) {
+            let value = match inputs::per_image(v).and_then(|shape| inputs::floats(v, graph).map(|()| shape))
+            {
                 Ok(shape) if i == 0 => {
                     let room = self.draft.room();
                     self.draft = Draft::new(&v.name, shape, normalise.clone());
@@ -346,41 +348,4 @@ fn keeps_shape(op: &str) -> bool {
         "Cast",
     ];
     UNARY.contains(&op)
-}
-
-/// What some values of a graph depend on.
-pub(super) struct Needed<'m> {
-    /// By place in the graph.
-    pub(super) nodes: Vec<bool>,
-    /// Values that are read on the way, the outputs themselves included.
-    pub(super) names: HashSet<&'m str>,
-}
-
-impl<'m> Needed<'m> {
-    pub(super) fn of(graph: &'m GraphProto, outputs: &[&'m str]) -> Needed<'m> {
-        let giver = |(i, n): (usize, &'m NodeProto)| n.output.iter().map(move |o| (o.as_str(), i));
-        let givers: HashMap<&str, usize> = graph.node.iter().enumerate().flat_map(giver).collect();
-        let mut needed = Needed { nodes: vec![false; graph.node.len()], names: HashSet::new() };
-        let mut open: Vec<&'m str> = outputs.to_vec();
-        while let Some(name) = open.pop() {
-            if !needed.names.insert(name) {
-                continue;
-            }
-            if let Some(&i) = givers.get(name)
-                && !std::mem::replace(&mut needed.nodes[i], true)
-            {
-                reads(&graph.node[i], &mut open);
-            }
-        }
-        needed
-    }
-}
-
-/// All names that a node reads, those in its branches too.
-fn reads<'m>(node: &'m NodeProto, names: &mut Vec<&'m str>) {
-    names.extend(node.input.iter().filter(|n| !n.is_empty()).map(String::as_str));
-    for body in node.attribute.iter().filter_map(|a| a.g.as_deref()) {
-        names.extend(body.output.iter().map(|o| o.name.as_str()));
-        body.node.iter().for_each(|inner| reads(inner, names));
-    }
 }

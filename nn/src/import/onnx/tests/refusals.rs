@@ -65,7 +65,12 @@ fn inputs_outputs_and_constants_are_checked() {
         with(|g| g.output = vec![ValueInfo { name: "z".into(), kind: None }]).contains("no node gives it")
     );
     assert!(with(|g| g.node.push(g.node[0].clone())).contains("gives `y`, which is there already"));
-    assert!(with(|g| g.node[0].output.push("y".into())).contains("a second output is used"));
+    assert!(with(|g| g.node[0].output.push("y".into())).contains("gives `y`, which is there already"));
+    let second = |g: &mut GraphProto| {
+        g.node[0].output.push("z".into());
+        g.output = vec![ValueInfo { name: "z".into(), kind: None }];
+    };
+    assert!(with(second).contains("its output `z` is used"));
     let mut batch_one = relu();
     set(batch_one.graph(), 0, Some(Extent::Value(1)));
     assert!(batch_one.import().is_ok());
