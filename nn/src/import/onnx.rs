@@ -9,12 +9,14 @@ mod call;
 mod conv;
 mod extremes;
 mod join;
+mod layout;
 mod linear;
 mod pad;
 mod pool;
 mod proto;
 mod reduce;
 mod resize;
+mod rows;
 mod select;
 mod shape;
 mod space;
@@ -24,7 +26,7 @@ mod window;
 
 use super::Imported;
 use super::draft::{Draft, clean};
-use crate::graph::{MAX_RANK, Normalise, Source, elements};
+use crate::graph::{Layout, MAX_RANK, Normalise, Source, elements};
 use crate::{Error, Obstacle, Result};
 use call::{Call, Lowered, Stop, Value};
 use prost::Message;
@@ -43,6 +45,19 @@ const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
 /// [`Error::Onnx`] if the bytes are no ONNX model; [`Error::Import`] listing everything that cannot be taken over;
 /// [`Error::Graph`] if `normalise` does not fit the input.
 pub fn import(bytes: &[u8], name: Option<&str>, normalise: Option<Normalise>) -> Result<Imported> {
+    import_as(bytes, name, normalise, None)
+}
+
+/// The same for a file whose pictures have this layout, whatever it looks like.
+///
+/// # Errors
+/// As [`import`], and for a layout of an input that is no picture.
+pub fn import_as(
+    bytes: &[u8],
+    name: Option<&str>,
+    normalise: Option<Normalise>,
+    layout: Option<Layout>,
+) -> Result<Imported> {
     let model = ModelProto::decode(bytes).map_err(|e| Error::Onnx(e.to_string()))?;
     let Some(graph) = &model.graph else {
         return Err(Error::Onnx("it holds no graph".into()));
@@ -52,7 +67,7 @@ pub fn import(bytes: &[u8], name: Option<&str>, normalise: Option<Normalise>) ->
     }
     let mut obstacles = Vec::new();
     check_opset(&model, &mut obstacles);
-    let mut importer = Importer::new(graph, normalise.unwrap_or_default(), obstacles);
+    let mut importer = Importer::new(graph, (normalise.unwrap_or_default(), layout), obstacles);
     for (i, node) in graph.node.iter().enumerate() {
         importer.node(i, node);
     }
@@ -92,7 +107,11 @@ struct Importer<'m> {
 }
 
 impl<'m> Importer<'m> {
-    fn new(graph: &'m GraphProto, normalise: Normalise, obstacles: Vec<Obstacle>) -> Importer<'m> {
+    fn new(
+        graph: &'m GraphProto,
+        (normalise, layout): (Normalise, Option<Layout>),
+        obstacles: Vec<Obstacle>,
+    ) -> Importer<'m> {
         let reads = graph.node.iter().flat_map(|n| &n.input).map(String::as_str);
         let used: HashSet<&str> = reads.chain(graph.output.iter().map(|o| o.name.as_str())).collect();
         let stated = graph.value_info.iter().chain(&graph.output);
@@ -105,7 +124,7 @@ impl<'m> Importer<'m> {
             obstacles,
         };
         importer.constants(graph);
-        importer.input(graph, normalise);
+        importer.input(graph, normalise, layout);
         importer
     }
 
@@ -130,7 +149,7 @@ impl<'m> Importer<'m> {
         }
     }
 
-    fn input(&mut self, graph: &'m GraphProto, normalise: Normalise) {
+    fn input(&mut self, graph: &'m GraphProto, normalise: Normalise, layout: Option<Layout>) {
         // Before IR version 4 initializers are listed as inputs too.
         let inputs: Vec<&ValueInfo> =
             graph.input.iter().filter(|v| !self.values.contains_key(v.name.as_str())).collect();
@@ -142,8 +161,17 @@ impl<'m> Importer<'m> {
         for (i, v) in inputs.into_iter().enumerate() {
             let value = match input_shape(v) {
                 Ok(shape) if i == 0 => {
+                    let found = layout::of(graph, &v.name, &shape);
+                    if layout.is_some() && shape.len() != 3 {
+                        self.obstacle(
+                            &v.name,
+                            "input",
+                            "has no channels: a layout is for [h, w, c] or [c, h, w]",
+                        );
+                    }
+                    let layout = layout.filter(|_| shape.len() == 3).unwrap_or(found);
                     self.draft = Draft::new(&v.name, shape, normalise.clone());
-                    Value::Wire(Source::Input)
+                    self.draft.input_in(layout)
                 }
                 Ok(_) => Value::Lost,
                 Err(why) => {
@@ -222,6 +250,10 @@ impl<'m> Importer<'m> {
         };
         match self.values.get(output.name.as_str()) {
             Some(Value::Wire(source @ Source::Node(_))) => return Some(*source),
+            Some(Value::Rows(source)) => {
+                let rows = *source;
+                return rows::output(&mut self.draft, rows).ok();
+            }
             Some(Value::Wire(Source::Input)) => self.obstacle(&output.name, "output", "is the input itself"),
             Some(Value::Const(_)) => self.obstacle(&output.name, "output", "does not depend on the input"),
             Some(Value::Lost) if !self.obstacles.is_empty() => {}
@@ -272,7 +304,15 @@ fn lower(call: Call<'_>) -> Lowered {
     if call.operands.iter().all(|v| matches!(v, Some(Value::Const(_)) | None)) || node.op_type == "Shape" {
         return of_constants(call);
     }
-    match node.op_type.as_str() {
+    if call.operands.iter().any(|v| matches!(v, Some(Value::Rows(_)))) {
+        return rows::lower(call, on_wires);
+    }
+    on_wires(call)
+}
+
+/// Operators on wires.
+fn on_wires(call: Call<'_>) -> Lowered {
+    match call.node.op_type.as_str() {
         "Conv" => conv::conv(call),
         "ConvTranspose" => conv::conv_transpose(call),
         "MaxPool" => pool::max_pool(call),

@@ -1,6 +1,5 @@
 use super::*;
 use crate::calibrate::{calibrate, observed_limits};
-use crate::graph::Op;
 use crate::{Evaluator, Weights};
 use safetensors::tensor::{Dtype, TensorView};
 

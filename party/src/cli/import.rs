@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use twoply_nn::data::npy;
 use twoply_nn::zoo::{self, Seeded, StateDict};
-use twoply_nn::{Graph, Imported, Normalise, import::onnx};
+use twoply_nn::{Graph, Imported, Layout, Normalise, import::onnx};
 use zeroize::Zeroizing;
 
 /// Import an ONNX model, or a network of the zoo: a public graph and a private weights file
@@ -50,11 +50,32 @@ pub struct Args {
     /// Standard deviation of each channel, divided by after the mean
     #[arg(long, value_name = "S", value_parser = number, num_args = 1.., value_delimiter = ',')]
     std: Vec<f64>,
+    /// Where the model has the channels of its pictures, if that is not evident
+    #[arg(long, value_enum, conflicts_with = "zoo")]
+    layout: Option<Axes>,
     #[command(flatten)]
     example: example::Flags,
     /// Replace files that exist
     #[arg(long)]
     force: bool,
+}
+
+/// Layouts of pictures by their names.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Axes {
+    /// [c, h, w], as PyTorch has them
+    ChannelsFirst,
+    /// [h, w, c], as Keras has them
+    ChannelsLast,
+}
+
+impl From<Axes> for Layout {
+    fn from(axes: Axes) -> Layout {
+        match axes {
+            Axes::ChannelsFirst => Layout::ChannelsFirst,
+            Axes::ChannelsLast => Layout::ChannelsLast,
+        }
+    }
 }
 
 /// A finite number, or a fraction of two.
@@ -151,7 +172,7 @@ fn load(args: &Args, name: &str) -> Result<Imported, Failure> {
     let model = args.model.as_deref().unwrap_or(Path::new(""));
     let bytes = read(model)?;
     let normalise = Normalise { scale: args.scale, mean: args.mean.clone(), std: args.std.clone() };
-    onnx::import(&bytes, Some(name), Some(normalise)).map_err(|error| {
+    onnx::import_as(&bytes, Some(name), Some(normalise), args.layout.map(Layout::from)).map_err(|error| {
         let failure = Failure::from(error);
         let content = failure.content();
         let what = format!("{}: {}", model.display(), content.what);
@@ -183,6 +204,9 @@ fn show(
     }));
     out.line(table(&rows))?;
     out.line(format_args!("{} layers, {parameters} parameters", layers.len()))?;
+    if graph.input.layout == Layout::ChannelsLast {
+        out.line("input:    the model has channels last; pictures may be [n, h, w, c] or [n, c, h, w]")?;
+    }
     out.line(format_args!("graph:    {} (public)", graph_path.display()))?;
     out.line(format_args!("weights:  {} (private, stays here)", weights_path.display()))?;
     out.result_json(&Summary {

@@ -5,7 +5,12 @@ use super::*;
 use crate::graph::{Op, Role};
 use crate::{Evaluator, Graph, Weights};
 
+mod elementwise;
+mod layouts;
+mod parts;
+mod products;
 mod refusals;
+mod windows;
 
 /// A model under construction: `[batch, shape]` in, the last node's first output out.
 struct Model(ModelProto);
