@@ -47,6 +47,26 @@ pub struct Input {
     /// What the data owner does to raw pixels before encoding them.
     #[serde(default)]
     pub normalise: Normalise,
+    /// Where the imported file has the channels of its pictures; the graph has them first.
+    #[serde(default, skip_serializing_if = "Layout::is_first")]
+    pub layout: Layout,
+}
+
+/// Order of the axes of pictures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// `[c, h, w]`.
+    #[default]
+    ChannelsFirst,
+    /// `[h, w, c]`.
+    ChannelsLast,
+}
+
+impl Layout {
+    fn is_first(&self) -> bool {
+        *self == Layout::ChannelsFirst
+    }
 }
 
 /// `x = (raw * scale - mean[c]) / std[c]`, c the channel. Applied in floating point by the data owner's client before
@@ -215,6 +235,16 @@ impl Input {
     pub fn channels(&self) -> usize {
         if self.shape.len() == 3 { self.shape[0] } else { 1 }
     }
+    /// Values of whole images as the imported file has them, in the order of the graph.
+    pub fn turned<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        let (Layout::ChannelsLast, &[channels, h, w]) = (self.layout, &self.shape[..]) else {
+            return values.to_vec();
+        };
+        let plane =
+            |image: &[T], c: usize| image.iter().skip(c).step_by(channels).copied().collect::<Vec<T>>();
+        let image = |image: &[T]| (0..channels).flat_map(|c| plane(image, c)).collect::<Vec<T>>();
+        values.chunks(channels * h * w).flat_map(image).collect()
+    }
     /// Elements per image; 0 where the shape is beyond [`MAX_ELEMENTS`].
     pub fn row(&self) -> usize {
         elements(&self.shape).unwrap_or(0)
@@ -375,7 +405,19 @@ mod tests {
             name: "x".into(),
             shape: vec![2, 1, 1],
             normalise: Normalise { scale: 1.0 / 255.0, mean: vec![0.0, 0.5], std: vec![1.0, 0.25] },
+            layout: Layout::default(),
         };
         assert_eq!(input.byte_range(), [(0.0, 1.0), (-2.0, 2.0)]);
+    }
+
+    #[test]
+    fn a_layout_is_noted_where_it_is_not_the_usual_one() {
+        let mut g = small();
+        assert!(!g.to_json().contains("layout"));
+        g.input.layout = Layout::ChannelsLast;
+        assert!(g.to_json().contains("\"layout\": \"channels_last\""));
+        assert_eq!(Graph::from_json(g.to_json().as_bytes()).unwrap(), g);
+        let input = Input { shape: vec![3, 1, 2], ..g.input };
+        assert_eq!(input.turned(&[1, 2, 3, 4, 5, 6]), [1, 4, 2, 5, 3, 6]);
     }
 }

@@ -124,7 +124,12 @@ mod tests {
         let param = |i: usize| Param { name: format!("w{i}"), shape: vec![2, 2, 1, 1], role: Role::Weight };
         let graph = Graph {
             name: "g".into(),
-            input: Input { name: "x".into(), shape: vec![2, 4, 4], normalise: Normalise::default() },
+            input: Input {
+                name: "x".into(),
+                shape: vec![2, 4, 4],
+                normalise: Normalise::default(),
+                layout: Default::default(),
+            },
             params: (0..3).map(param).collect(),
             nodes: ops.into_iter().enumerate().map(node).collect(),
         };

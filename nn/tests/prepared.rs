@@ -54,7 +54,12 @@ fn network() -> (Graph, Weights) {
     ];
     let graph = Graph {
         name: "all".into(),
-        input: Input { name: "x".into(), shape: vec![1, 6, 6], normalise: Normalise::default() },
+        input: Input {
+            name: "x".into(),
+            shape: vec![1, 6, 6],
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        },
         params: shapes.iter().enumerate().map(param).collect(),
         nodes: nodes.into_iter().enumerate().map(node).collect(),
     };

@@ -15,7 +15,12 @@ fn model() -> (Graph, Weights, Vec<f32>) {
     let three = Window::square(3, 3);
     let graph = Graph {
         name: "g".into(),
-        input: Input { name: "x".into(), shape: vec![1, 6, 6], normalise: Normalise::default() },
+        input: Input {
+            name: "x".into(),
+            shape: vec![1, 6, 6],
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        },
         params: vec![
             param("w", &[2, 1, 1, 1], Role::Weight),
             param("b", &[2], Role::Bias),

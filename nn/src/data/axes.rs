@@ -109,7 +109,12 @@ mod tests {
     };
 
     fn input(shape: &[usize]) -> Input {
-        Input { name: "x".into(), shape: shape.to_vec(), normalise: Normalise::default() }
+        Input {
+            name: "x".into(),
+            shape: shape.to_vec(),
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        }
     }
 
     fn png(interleaved: &[u8], w: u32, h: u32) -> Images {

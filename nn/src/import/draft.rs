@@ -57,7 +57,7 @@ impl Draft {
     /// An empty network on this input.
     pub(crate) fn new(name: &str, shape: Vec<usize>, normalise: Normalise) -> Draft {
         Draft {
-            input: Input { name: clean(name, "input"), shape, normalise },
+            input: Input { name: clean(name, "input"), shape, normalise, layout: Default::default() },
             steps: Vec::new(),
             params: Vec::new(),
             weights: Vec::new(),

@@ -15,6 +15,7 @@ mod ending;
 mod extremes;
 mod inputs;
 mod join;
+mod layout;
 mod linear;
 mod ml;
 mod needed;
@@ -25,6 +26,7 @@ mod pool;
 mod proto;
 mod reduce;
 mod resize;
+mod rows;
 mod select;
 mod space;
 mod tensor;
@@ -35,7 +37,7 @@ mod window;
 
 use super::Imported;
 use super::draft::clean;
-use crate::graph::{Normalise, Source};
+use crate::graph::{Layout, Normalise, Source};
 use crate::{Error, Result};
 use beside::Beside;
 use call::{Call, Lowered, Stop, Value, is_default};
@@ -61,6 +63,8 @@ pub struct Options<'a> {
     pub folder: Option<&'a dyn Folder>,
     /// Refuse a model whose last function would be dropped.
     pub keep_probabilities: bool,
+    /// How pictures lie in the file's input; without it, as the file shows.
+    pub layout: Option<Layout>,
 }
 
 /// What an import did beside importing.
@@ -133,6 +137,7 @@ pub fn read(bytes: &[u8], options: &Options<'_>) -> Result<(Imported, Report)> {
             normalise: options.normalise.cloned().unwrap_or_default(),
             obstacles,
             keep_probabilities: options.keep_probabilities,
+            layout: options.layout,
         };
         let mut importer = Importer::walk(graph, output, &beside, setting);
         match importer.output(output) {
@@ -178,6 +183,10 @@ impl Importer<'_> {
     fn output(&mut self, name: &str) -> Option<Source> {
         let why = match self.value(name) {
             Some(Value::Wire(source @ Source::Node(_))) => return Some(*source),
+            Some(Value::Rows(source)) => {
+                let rows = *source;
+                return rows::output(&mut self.draft, rows).ok();
+            }
             Some(Value::Wire(Source::Input)) => "is the input itself",
             Some(Value::Const(_)) => "does not depend on the input",
             Some(Value::Several(_) | Value::Lost) if !self.obstacles.is_empty() => return None,
@@ -206,7 +215,15 @@ fn lower(call: Call<'_>) -> Lowered {
     if !is_default(&node.domain) {
         return Err(unsupported(&node.domain, &node.op_type).into());
     }
-    match node.op_type.as_str() {
+    if call.operands.iter().any(|v| matches!(v, Some(Value::Rows(_)))) {
+        return rows::lower(call, on_wires);
+    }
+    on_wires(call)
+}
+
+/// Operators on wires.
+fn on_wires(call: Call<'_>) -> Lowered {
+    match call.node.op_type.as_str() {
         "Conv" => conv::conv(call),
         "ConvTranspose" => conv::conv_transpose(call),
         "MaxPool" => pool::max_pool(call),
@@ -254,7 +271,7 @@ fn lower(call: Call<'_>) -> Lowered {
         "ArgMax" => ending::argmax(call),
         // Known, but only of constants: whether it is one is not known behind another obstacle.
         other if constant::known(other) && call.lost() => Err(Stop::Upstream),
-        other => Err(unsupported(&node.domain, other).into()),
+        other => Err(unsupported(&call.node.domain, other).into()),
     }
 }
 

@@ -9,7 +9,7 @@ const SIDE: usize = 8;
 fn graph(normalise: Normalise) -> Graph {
     Graph {
         name: "g".into(),
-        input: Input { name: "x".into(), shape: vec![3, SIDE, SIDE], normalise },
+        input: Input { name: "x".into(), shape: vec![3, SIDE, SIDE], normalise, layout: Default::default() },
         params: vec![],
         nodes: vec![Node { name: "relu".into(), op: Op::Relu, inputs: vec![Source::Input] }],
     }

@@ -16,7 +16,12 @@ fn graph(nodes: Vec<(Op, Vec<Source>)>) -> Graph {
     };
     let mut g = Graph {
         name: "g".into(),
-        input: Input { name: "x".into(), shape: vec![2, 4, 4], normalise: Normalise::default() },
+        input: Input {
+            name: "x".into(),
+            shape: vec![2, 4, 4],
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        },
         params: vec![param("k", &[2, 2, 1, 1]), param("l", &[2, 2, 1, 1]), param("w", &[3, 32])],
         nodes: nodes.into_iter().enumerate().map(node).collect(),
     };

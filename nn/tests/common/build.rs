@@ -138,7 +138,12 @@ pub struct Builder {
 
 impl Builder {
     pub fn new(name: &str, input: &[usize], seed: u64) -> Builder {
-        let input = Input { name: "x".into(), shape: input.to_vec(), normalise: Normalise::default() };
+        let input = Input {
+            name: "x".into(),
+            shape: input.to_vec(),
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        };
         let graph = Graph { name: name.into(), input, params: vec![], nodes: vec![] };
         Builder { rng: Rng(seed), graph, weights: vec![], shapes: vec![] }
     }

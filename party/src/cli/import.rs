@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use twoply_nn::data::npy;
 use twoply_nn::import::onnx::{self, Dropped, Options, Report};
 use twoply_nn::zoo::{self, Seeded, StateDict};
-use twoply_nn::{Graph, Imported, Normalise};
+use twoply_nn::{Graph, Imported, Layout, Normalise};
 use zeroize::Zeroizing;
 
 /// Import an ONNX model, or a network of the zoo: a public graph and a private weights file
@@ -64,11 +64,32 @@ pub struct Args {
     /// Standard deviation of each channel, divided by after the mean
     #[arg(long, value_name = "S", value_parser = number, num_args = 1.., value_delimiter = ',')]
     std: Vec<f64>,
+    /// Where the model has the channels of its pictures, if that is not evident
+    #[arg(long, value_enum, conflicts_with = "zoo")]
+    layout: Option<Axes>,
     #[command(flatten)]
     example: example::Flags,
     /// Replace files that exist
     #[arg(long)]
     force: bool,
+}
+
+/// Layouts of pictures by their names.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Axes {
+    /// [c, h, w], as PyTorch has them
+    ChannelsFirst,
+    /// [h, w, c], as Keras has them
+    ChannelsLast,
+}
+
+impl From<Axes> for Layout {
+    fn from(axes: Axes) -> Layout {
+        match axes {
+            Axes::ChannelsFirst => Layout::ChannelsFirst,
+            Axes::ChannelsLast => Layout::ChannelsLast,
+        }
+    }
 }
 
 /// A finite number, or a fraction of two.
@@ -181,6 +202,7 @@ fn load(args: &Args, name: &str) -> Result<(Imported, Report), Failure> {
         output: args.output.as_deref(),
         folder: Some(&Beside::of(model)),
         keep_probabilities: args.keep_probabilities,
+        layout: args.layout.map(Layout::from),
     };
     onnx::read(&bytes, &options).map_err(|error| {
         let failure = Failure::from(error);

@@ -23,7 +23,12 @@ fn mlp(lab: &Lab, name: &str, layers: &[(usize, Vec<f32>)], inputs: usize) {
         before = *outputs;
     }
     let weights = Weights(layers.iter().map(|l| l.1.clone()).collect());
-    let input = Input { name: "x".into(), shape: vec![inputs], normalise: Normalise::default() };
+    let input = Input {
+        name: "x".into(),
+        shape: vec![inputs],
+        normalise: Normalise::default(),
+        layout: Default::default(),
+    };
     write(lab, &Graph { name: name.into(), input, params, nodes }, &weights);
 }
 
@@ -216,7 +221,12 @@ fn outputs_without_labels_are_told_when_planning_and_cannot_be_compared() {
     let bill: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(bill["output"], serde_json::json!({"kind": "score"}));
 
-    let input = Input { name: "x".into(), shape: vec![1, 2, 2], normalise: Normalise::default() };
+    let input = Input {
+        name: "x".into(),
+        shape: vec![1, 2, 2],
+        normalise: Normalise::default(),
+        layout: Default::default(),
+    };
     let nodes = vec![Node { name: "relu".into(), op: Op::Relu, inputs: vec![Source::Input] }];
     write(&lab, &Graph { name: "map".into(), input, params: vec![], nodes }, &Weights(vec![]));
     array(&lab, "maps.npy", &[20, 2, 2], &numbers(80, 1.0));

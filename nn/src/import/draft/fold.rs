@@ -54,7 +54,8 @@ impl Draft {
 
 /// Whether a map costs a product, or a truncation.
 fn costs(map: &Map, public: bool) -> bool {
-    !map.only_adds() && !(public && map.scale == [-1.0])
+    let sign_only = public && map.scale == [-1.0];
+    !(map.only_adds() || sign_only)
 }
 
 /// Applies `map` behind step `target`; false if it cannot take it (nothing is changed then).

@@ -70,8 +70,11 @@ impl Call<'_> {
     pub(super) fn view(&mut self, x: Source, shape: &[usize]) -> Result<Source, Stop> {
         self.step(Op::Reshape(shape.to_vec()), &[x])
     }
-    /// The wire under another shape, as the node's result.
+    /// The wire under another shape, as the node's result. One number per image has no axis of its own.
     pub(super) fn shown(&mut self, x: Source, shape: Vec<usize>) -> Lowered {
+        if shape.is_empty() {
+            return Ok(Value::Rows(self.view(x, &[1])?));
+        }
         Ok(Value::Wire(self.draft.push(&self.node.name, Op::Reshape(shape), &[x])?))
     }
     /// The elements at these places along one axis.

@@ -14,6 +14,8 @@ pub(super) enum Value {
     Wire(Source),
     /// Known now.
     Const(Rc<Tensor>),
+    /// Rows of all images, one image's behind another's: `[rows, ..]` per image.
+    Rows(Source),
     /// What a node with several outputs gives; each goes under its own name.
     Several(Vec<Value>),
     /// Behind an obstacle that is reported elsewhere, and of unknown shape.
@@ -71,6 +73,7 @@ impl<'a> Call<'a> {
         match self.wanted(i)? {
             Value::Wire(s) => Ok(*s),
             Value::Const(_) => Err(Stop::Because(format!("operand {i} is a constant, wanted a wire"))),
+            Value::Rows(_) => Err("on an axis that images share: it would mix images".into()),
             Value::Several(_) | Value::Lost => Err(Stop::Upstream),
         }
     }
@@ -90,7 +93,7 @@ impl<'a> Call<'a> {
     pub(super) fn exact(&self, i: usize) -> Result<Rc<Tensor>, Stop> {
         match self.wanted(i)? {
             Value::Const(t) => Ok(t.clone()),
-            Value::Wire(_) => Err(Stop::Because(format!(
+            Value::Wire(_) | Value::Rows(_) => Err(Stop::Because(format!(
                 "operand {i} (`{}`) must be a constant",
                 self.node.input[i].escape_debug()
             ))),

@@ -20,11 +20,12 @@ pub(super) fn gemm(mut call: Call<'_>) -> Lowered {
     let weight =
         if transposed { scaled(&weight, alpha)? } else { scaled(&transpose(&mut call, &weight)?, alpha)? };
     let bias = call.optional(2)?;
-    let (&[_], &[outputs, _]) = (&shape[..], &weight.dims[..]) else {
+    // Rows of images that were put behind one another have more axes than one.
+    let (Some(last), &[outputs, _]) = (shape.len().checked_sub(1), &weight.dims[..]) else {
         return Err(Stop::Because(format!("a weight of shape {:?} on {shape:?} per image", weight.dims)));
     };
     let bias = bias.map(|c| bias_of(&c, beta, outputs)).transpose()?;
-    Ok(Value::Wire(along(&mut call, (x, 0), (weight, 1), bias)?))
+    Ok(Value::Wire(along(&mut call, (x, last), (weight, 1), bias)?))
 }
 
 /// C of a Gemm: one value per output, or one for all; leading axes of extent 1 do not matter.
@@ -71,10 +72,7 @@ fn from_right(mut call: Call<'_>) -> Lowered {
     if !row {
         return Ok(Value::Wire(y));
     }
-    match &shape[..last] {
-        [] => Err("leaves no axis behind the batch; give the weight two".into()),
-        rest => call.shown(y, rest.to_vec()),
-    }
+    call.shown(y, shape[..last].to_vec())
 }
 
 /// `W x` along the last axis but one.

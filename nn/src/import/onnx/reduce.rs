@@ -28,9 +28,6 @@ pub(super) fn reduce(mut call: Call<'_>) -> Lowered {
         true => (0..shape.len()).map(|a| if gone.contains(&a) { 1 } else { shape[a] }).collect(),
         false => kept.iter().map(|&a| shape[a]).collect(),
     };
-    if dims.is_empty() {
-        return Err("leaves no axis behind the batch; keep it (keepdims=1)".into());
-    }
     let x = call.step(Op::Transpose([kept.clone(), gone.clone()].concat()), &[x])?;
     let extents = |axes: &[usize]| axes.iter().map(|&a| shape[a]).collect::<Vec<_>>();
     let [h, w] = halves(&extents(&gone))?;

@@ -122,9 +122,6 @@ pub(super) fn gather(mut call: Call<'_>) -> Lowered {
     let places =
         places.map_err(|_| Stop::Because(format!("a place outside {} along axis {at}", shape[a])))?;
     let dims = [&shape[..a], &indices.dims, &shape[a + 1..]].concat();
-    if dims.is_empty() {
-        return Err("of one value, which leaves no axis behind the batch".into());
-    }
     let y = call.pick(x, a, some(places))?;
     call.shown(y, dims)
 }

@@ -8,9 +8,14 @@ use crate::graph::{Op, Role};
 use crate::{Evaluator, Graph, Weights};
 
 mod constants;
+mod elementwise;
 mod endings;
+mod layouts;
+mod parts;
+mod products;
 mod refusals;
 mod walk;
+mod windows;
 
 /// A model under construction: `[batch, shape]` in, the last node's first output out.
 struct Model(ModelProto);

@@ -3,6 +3,7 @@
 use super::axes::of_image;
 use super::call::{Call, Lowered, Stop, Value, axis};
 use super::constant::BATCH;
+use super::rows;
 use crate::graph::Op;
 
 pub(super) fn flatten(mut call: Call<'_>) -> Lowered {
@@ -21,8 +22,12 @@ pub(super) fn reshape(mut call: Call<'_>) -> Lowered {
     let allow_zero = call.int("allowzero", 0)? != 0;
     let target = call.constant(1)?;
     let (x, shape) = call.shaped(0)?;
-    let dims = per_image(target.int_list()?, &shape, allow_zero, true)?;
-    call.shown(x, dims)
+    let target = target.int_list()?;
+    match (per_image(target, &shape, allow_zero, true), rows::of(target, &shape)) {
+        (Ok(dims), _) => call.shown(x, dims),
+        (Err(_), Some(dims)) => Ok(Value::Rows(call.view(x, &dims)?)),
+        (Err(why), None) => Err(why.into()),
+    }
 }
 
 /// Extents per image of a Reshape to `target`, whose first entry is the batch. 0 copies the extent at the same place
@@ -76,7 +81,6 @@ pub(super) fn squeeze(mut call: Call<'_>, unsqueeze: bool) -> Lowered {
     // The batch counts as an axis of another extent than 1, which may not go.
     let full = [&[usize::MAX], &shape[..]].concat();
     match squeezed(&full, axes, unsqueeze)?.split_first() {
-        Some((&usize::MAX, [])) => Err("would leave no axis behind the batch".into()),
         Some((&usize::MAX, dims)) => {
             let dims = dims.to_vec();
             call.shown(x, dims)

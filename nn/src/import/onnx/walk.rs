@@ -7,8 +7,8 @@ use super::ending::{Ending, Role};
 use super::needed::Needed;
 use super::obstacle::{Obstacles, unsupported};
 use super::proto::{GraphProto, NodeProto, kind};
-use super::{Dropped, constant, decode, inputs, lower};
-use crate::graph::{Normalise, Source};
+use super::{Dropped, constant, decode, inputs, layout, lower};
+use crate::graph::{Layout, Normalise};
 use crate::import::draft::{Draft, clean};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -26,6 +26,7 @@ pub(super) struct Importer<'m> {
     ending: Ending,
     opset: i64,
     keep_probabilities: bool,
+    layout: Option<Layout>,
 }
 
 /// What is known before the walk.
@@ -34,6 +35,7 @@ pub(super) struct Setting {
     pub(super) normalise: Normalise,
     pub(super) obstacles: Obstacles,
     pub(super) keep_probabilities: bool,
+    pub(super) layout: Option<Layout>,
 }
 
 impl<'m> Importer<'m> {
@@ -44,7 +46,7 @@ impl<'m> Importer<'m> {
         beside: &'m Beside<'m>,
         setting: Setting,
     ) -> Importer<'m> {
-        let Setting { opset, normalise, obstacles, keep_probabilities } = setting;
+        let Setting { opset, normalise, obstacles, keep_probabilities, layout } = setting;
         let stated = graph.value_info.iter().chain(&graph.output);
         let stated = stated.filter_map(|v| inputs::per_image(v).ok().map(|s| (v.name.as_str(), s))).collect();
         let needed = Needed::of(graph, &[output]);
@@ -58,6 +60,7 @@ impl<'m> Importer<'m> {
             ending: Ending::find(graph, &needed, output),
             opset,
             keep_probabilities,
+            layout,
         };
         importer.constants(graph, &needed);
         importer.input(graph, &needed, normalise);
@@ -132,9 +135,16 @@ impl<'m> Importer<'m> {
             {
                 Ok(shape) if i == 0 => {
                     let room = self.draft.room();
+                    if self.layout.is_some() && shape.len() != 3 {
+                        let why =
+                            "has no channels; a layout is for [h, w, c] or [c, h, w]: leave --layout out";
+                        self.obstacles.add(&v.name, "input", why);
+                    }
+                    let given = self.layout.filter(|_| shape.len() == 3);
+                    let layout = given.unwrap_or_else(|| layout::of(graph, &v.name, &shape));
                     self.draft = Draft::new(&v.name, shape, normalise.clone());
                     self.draft.make_room(room.saturating_sub(self.draft.room()));
-                    Value::Wire(Source::Input)
+                    self.draft.input_in(layout)
                 }
                 Ok(_) => Value::Lost,
                 Err(why) => {

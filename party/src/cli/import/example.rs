@@ -44,7 +44,7 @@ impl Flags {
             let what = format!("{} holds {images} images, and {} {count}", x.display(), y.display());
             return Err(Failure::new(ExitCode::Model, what).remedy("give one output for every input"));
         }
-        let narrow: Vec<f32> = inputs.iter().map(|v| *v as f32).collect();
+        let narrow: Vec<f32> = graph.input.turned(&inputs).iter().map(|v| *v as f32).collect();
         let found = Evaluator::new(graph, &model.weights)?.run(&narrow)?.concat();
         compared(images, &found, &wanted).map(Some)
     }

@@ -3,7 +3,12 @@ use std::fs;
 use twoply_nn::Normalise;
 
 fn input() -> Input {
-    Input { name: "x".into(), shape: vec![1, 1, 2], normalise: Normalise::default() }
+    Input {
+        name: "x".into(),
+        shape: vec![1, 1, 2],
+        normalise: Normalise::default(),
+        layout: Default::default(),
+    }
 }
 
 fn idx(values: &[u8]) -> Vec<u8> {
