@@ -100,9 +100,9 @@ pub struct Param {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Multiplied with a wire.
+    /// Multiplied with a wire, or added to every image element by element; f fraction bits.
     Weight,
-    /// Added to a wire, one value per output channel.
+    /// Added to a product, one value per output channel; 2f fraction bits.
     Bias,
 }
 

@@ -186,6 +186,31 @@ fn residual() -> Model {
     b.finish(3)
 }
 
+/// Inverted residual block with hard swish, a depthwise convolution, squeeze and excitation and a skip, behind private addends;
+/// then a shuffle of channels, a plane mirrored and padded by its own edge, sums of windows.
+fn inverted_residual() -> Model {
+    let mut b = Builder::new("inverted-residual", &[3, 8, 8], 16);
+    let x = b.offset(twoply_nn::Source::Input);
+    let x = b.conv(x, 4, Window::square(3, 2).padded(1), 1);
+    let x = b.hard_swish(x);
+    let y = b.conv(x, 8, Window::square(1, 1), 1);
+    let y = b.hard_swish(y);
+    let y = b.conv(y, 8, Window::square(3, 1).padded(1), 8);
+    let y = b.squeeze(y, 3);
+    let y = b.conv(y, 4, Window::square(1, 1), 1);
+    let x = b.add(x, y);
+    let y = b.reshape(x, &[2, 2, 4, 4]);
+    let y = b.transpose(y, &[1, 0, 2, 3]);
+    let y = b.reshape(y, &[4, 4, 4]);
+    let mirrored = (0..4).rev().map(Some).collect();
+    let edges = [0, 0, 1, 2, 3, 3].map(Some).to_vec();
+    let y = b.take(y, vec![None, Some(mirrored), Some(edges)]);
+    let y = b.sum_pool(y, Window::square(2, 2));
+    let y = b.mul(y, y);
+    b.linear(y, 10);
+    b.finish(3)
+}
+
 /// 784-128-128-10, a ReLU on the logits too.
 fn network_1() -> Model {
     let mut b = Builder::new("network-1", &[1, 28, 28], 12);
@@ -214,7 +239,7 @@ fn lenet() -> Model {
 
 #[test]
 fn named_networks_in_every_variant() {
-    for model in [residual(), network_1()] {
+    for model in [residual(), inverted_residual(), network_1()] {
         let model = model.scale_to(10.0);
         for options in variants() {
             check(&model, &options, &Shift { dealt: 3, segment: 2, runs: &[1, 2] });
