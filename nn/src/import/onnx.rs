@@ -8,6 +8,7 @@ mod call;
 mod cast;
 mod constant;
 mod decode;
+mod dropped;
 mod ending;
 mod inputs;
 mod linear;
@@ -35,6 +36,7 @@ use serde::Serialize;
 use walk::{Importer, Setting};
 
 pub use beside::Folder;
+use dropped::Function;
 pub use inputs::OPSETS;
 
 /// How a model is imported.
@@ -74,9 +76,9 @@ pub struct Dropped {
     pub meaning: String,
     /// Names of the classes, where the file has them here.
     pub classes: Vec<String>,
-    /// Whether the output has other numbers without it.
+    /// What it computes; `None` for what only names the output's parts.
     #[serde(skip)]
-    computes: bool,
+    function: Option<Function>,
 }
 
 /// Reads an ONNX model that lies in one file, as [`read`] does.

@@ -141,7 +141,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
 
     let during = |failure: Failure| failure.during(Phase::Import);
     let (model, report) = load(&args, &name).map_err(during)?;
-    let example = args.example.compare(&model).map_err(during)?;
+    let example = args.example.compare(&model, &report).map_err(during)?;
     let Imported { graph, weights } = model;
     let bytes = Zeroizing::new(weights.to_safetensors(&graph)?);
     // The private half first: a graph without weights would look like a finished import.
@@ -263,5 +263,23 @@ mod tests {
         for bad in ["", "x", "1/0", "inf", "1/2/3", "NaN"] {
             assert!(number(bad).is_err(), "{bad}");
         }
+    }
+
+    /// With `--format json` a failed import is one object with a list.
+    #[test]
+    fn obstacles_are_a_list() {
+        let obstacle = |op: &str| twoply_nn::Obstacle {
+            node: "n".into(),
+            op: op.into(),
+            times: 2,
+            reason: "not supported".into(),
+            remedy: "train without it".into(),
+        };
+        let error = twoply_nn::Error::Import { obstacles: vec![obstacle("Gelu"), obstacle("LSTM")] };
+        let json = serde_json::to_value(Failure::from(error)).unwrap();
+        assert_eq!(json["obstacles"][1]["op"], "LSTM");
+        assert_eq!((&json["code"], &json["obstacles"][0]["times"]), (&15.into(), &2.into()));
+        let plain = serde_json::to_value(Failure::new(ExitCode::Model, "x")).unwrap();
+        assert!(plain.get("obstacles").is_none());
     }
 }

@@ -3,6 +3,7 @@
 
 use super::beside::Beside;
 use super::call::{Call, Lowered, Stop, Value, axis};
+use super::dropped::Function;
 use super::needed::Needed;
 use super::proto::{GraphProto, NodeProto};
 use super::{Dropped, decode, ml};
@@ -108,11 +109,13 @@ impl Ending {
         label: &str,
     ) -> Result<(Value, Option<Dropped>), Stop> {
         let op = call.node.op_type.clone();
-        let (value, meaning) = match op.as_str() {
+        let (value, function, meaning): (_, _, String) = match op.as_str() {
             "ArgMax" => return argmax(call).map(|value| (value, None)),
             "Softmax" | "LogSoftmax" => {
                 over_classes(&call, opset)?;
-                (call.wire(0)?, "the output is the logits: the largest one is the label, and its softmax the probabilities".into())
+                let function = if op == "Softmax" { Function::Softmax } else { Function::LogSoftmax };
+                let meaning = "the output is the logits: the largest one is the label, and their softmax the probabilities";
+                (call.wire(0)?, function, meaning.into())
             }
             "Sigmoid" => {
                 call.knows(&[])?;
@@ -127,13 +130,13 @@ impl Ending {
                         "the outputs are logits: each is above 0 where its probability is above 1/2, and the largest stays it"
                     }
                 };
-                (x, meaning.into())
+                (x, if self.pair { Function::Pair } else { Function::Sigmoid }, meaning.into())
             }
             _ => return ml::last(call, label),
         };
         Ok((
             Value::Wire(value),
-            Some(Dropped { node: label.into(), op, meaning, classes: Vec::new(), computes: true }),
+            Some(Dropped { node: label.into(), op, meaning, classes: Vec::new(), function: Some(function) }),
         ))
     }
 }

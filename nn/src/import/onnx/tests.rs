@@ -9,6 +9,7 @@ use crate::{Evaluator, Graph, Weights};
 
 mod constants;
 mod endings;
+mod mutations;
 mod refusals;
 mod walk;
 

@@ -81,7 +81,7 @@ impl<'m> Importer<'m> {
             graph.sparse_initializer.iter().map(|t| (t.values.as_ref().map_or("", |v| &v.name), Err(t)));
         for (name, tensor) in dense.chain(sparse) {
             if self.scopes.last().is_some_and(|scope| scope.contains_key(name)) {
-                self.obstacles.add(name, "initializer", "stands there twice");
+                self.obstacles.add(name, "initializer", "stands there twice; export again");
             }
             // What no one reads need not be understood, nor be there.
             let value = match tensor {
@@ -193,7 +193,7 @@ impl<'m> Importer<'m> {
                 self.obstacles.add(&label, &node.op_type, why);
             }
             if !self.learn(name, value.unwrap_or(Value::Lost)) {
-                let why = format!("gives `{}`, which is there already", clean(name, "?"));
+                let why = format!("gives `{}`, which is there already; export again", clean(name, "?"));
                 self.obstacles.add(&label, &node.op_type, why);
             }
         }
@@ -205,7 +205,8 @@ impl<'m> Importer<'m> {
         for name in &node.input {
             let value = self.value(name).cloned();
             if value.is_none() && !name.is_empty() {
-                let why = format!("reads `{}`, which nothing before it gives", clean(name, "?"));
+                let why =
+                    format!("reads `{}`, which nothing before it gives; export again", clean(name, "?"));
                 self.obstacles.add(label, &node.op_type, why);
             }
             operands.push(if name.is_empty() { None } else { Some(value.unwrap_or(Value::Lost)) });
@@ -228,7 +229,7 @@ impl<'m> Importer<'m> {
     fn last(&mut self, label: &str, node: &NodeProto, operands: Vec<Option<Value>>) -> Lowered {
         let call = Call { node, operands, draft: &mut self.draft, beside: self.beside };
         let (value, dropped) = self.ending.without(call, self.opset, label)?;
-        if let Some(dropped) = dropped.as_ref().filter(|d| self.keep_probabilities && d.computes) {
+        if let Some(dropped) = dropped.as_ref().filter(|d| self.keep_probabilities && d.function.is_some()) {
             return Err(Stop::Because(format!(
                 "there is no gate for {} yet, so probabilities cannot be kept; import without --keep-probabilities, and compute \
                  them from the logits",
