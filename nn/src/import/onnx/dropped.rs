@@ -69,7 +69,6 @@ mod tests {
             node: "n".into(),
             op: "f".into(),
             meaning: String::new(),
-            classes: vec![],
             function: Some(function),
         };
         let report = Report { dropped: functions.iter().map(dropped).collect(), ..Report::default() };
