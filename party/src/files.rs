@@ -307,6 +307,14 @@ mod tests {
             assert_eq!(failure.code(), ExitCode::Model);
             assert!(failure.content().what.contains("bad.json"), "{failure}");
         }
+        let model = folder.path().join("net.ONNX");
+        fs::write(&model, b"anything").unwrap();
+        let by_name = read_graph(&model).unwrap_err();
+        fs::write(&bad, b"\x08\x0a\x12").unwrap();
+        for failure in [by_name, read_graph(&bad).unwrap_err()] {
+            assert!(failure.content().what.contains("is an ONNX model"), "{failure}");
+            assert!(failure.content().remedy.contains("import it first, `twoply import "), "{failure}");
+        }
         assert_eq!(read_plan(folder.path()).unwrap_err().code(), ExitCode::Model);
     }
 

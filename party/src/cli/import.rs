@@ -116,6 +116,8 @@ struct Summary<'a> {
     other_outputs: &'a [String],
     /// Functions at the model's end that the network does without.
     dropped: &'a [Dropped],
+    /// Names of the classes, in the order of the logits, where the file has them.
+    classes: &'a [String],
     parameters: usize,
     layers: Vec<Layer<'a>>,
     /// How near the network came to --expect; null without an example.
@@ -162,7 +164,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
 
     let during = |failure: Failure| failure.during(Phase::Import);
     let (model, report) = load(&args, &name).map_err(during)?;
-    let example = args.example.compare(&model).map_err(during)?;
+    let example = args.example.compare(&model, &report).map_err(during)?;
     let Imported { graph, weights } = model;
     let bytes = Zeroizing::new(weights.to_safetensors(&graph)?);
     // The private half first: a graph without weights would look like a finished import.
@@ -241,9 +243,11 @@ fn show(
     if !report.others.is_empty() {
         out.line(format_args!("output:   {} (left: {})", report.output, report.others.join(", ")))?;
     }
-    for Dropped { node, op, meaning, classes, .. } in &report.dropped {
-        let classes = if classes.is_empty() { String::new() } else { format!(": {}", classes.join(", ")) };
-        out.line(format_args!("dropped:  {op} `{node}`; {meaning}{classes}"))?;
+    for Dropped { node, op, meaning, .. } in &report.dropped {
+        out.line(format_args!("dropped:  {op} `{node}`; {meaning}"))?;
+    }
+    if !report.classes.is_empty() {
+        out.line(format_args!("classes:  {}", report.classes.join(", ")))?;
     }
     out.line(format_args!("graph:    {} (public)", graph_path.display()))?;
     out.line(format_args!("weights:  {} (private, stays here)", weights_path.display()))?;
@@ -257,6 +261,7 @@ fn show(
         output_name: Some(report.output.as_str()).filter(|name| !name.is_empty()),
         other_outputs: &report.others,
         dropped: &report.dropped,
+        classes: &report.classes,
         parameters,
         layers: layers
             .iter()
@@ -285,5 +290,23 @@ mod tests {
         for bad in ["", "x", "1/0", "inf", "1/2/3", "NaN"] {
             assert!(number(bad).is_err(), "{bad}");
         }
+    }
+
+    /// With `--format json` a failed import is one object with a list.
+    #[test]
+    fn obstacles_are_a_list() {
+        let obstacle = |op: &str| twoply_nn::Obstacle {
+            node: "n".into(),
+            op: op.into(),
+            times: 2,
+            reason: "not supported".into(),
+            remedy: "train without it".into(),
+        };
+        let error = twoply_nn::Error::Import { obstacles: vec![obstacle("Gelu"), obstacle("LSTM")] };
+        let json = serde_json::to_value(Failure::from(error)).unwrap();
+        assert_eq!(json["obstacles"][1]["op"], "LSTM");
+        assert_eq!((&json["code"], &json["obstacles"][0]["times"]), (&15.into(), &2.into()));
+        let plain = serde_json::to_value(Failure::new(ExitCode::Model, "x")).unwrap();
+        assert!(plain.get("obstacles").is_none());
     }
 }

@@ -3,6 +3,7 @@
 
 use super::beside::Beside;
 use super::call::{Call, Lowered, Stop, Value, axis};
+use super::dropped::Function;
 use super::needed::Needed;
 use super::proto::{GraphProto, NodeProto};
 use super::{Dropped, decode, ml};
@@ -27,12 +28,14 @@ pub(super) struct Ending {
     roles: HashMap<usize, Role>,
     /// `[1 - p, p]` of one Sigmoid is the output: both classes of a network with one logit.
     pair: bool,
+    /// The list that a label is looked up in.
+    classes: Option<String>,
 }
 
 impl Ending {
     /// Goes back from the output as long as nothing else reads the value.
     pub(super) fn find(graph: &GraphProto, needed: &Needed<'_>, output: &str) -> Ending {
-        let mut ending = Ending { roles: HashMap::new(), pair: false };
+        let mut ending = Ending { roles: HashMap::new(), pair: false, classes: None };
         let live = || graph.node.iter().enumerate().filter(|(i, _)| needed.nodes[*i]);
         let mut readers: HashMap<&str, usize> = HashMap::new();
         let mut givers: HashMap<&str, (usize, &NodeProto)> = HashMap::new();
@@ -58,6 +61,7 @@ impl Ending {
                 "LabelEncoder" => behind.push((i, Role::Passed(0))),
                 "ArrayFeatureExtractor" => {
                     behind.push((i, Role::Passed(1)));
+                    ending.classes = node.input.first().cloned();
                     next = 1;
                 }
                 "ArgMax" => {
@@ -78,7 +82,9 @@ impl Ending {
                         break;
                     };
                     let of_one = minus.input.first().is_some_and(|one| is_one(graph, one));
-                    if !of_one || minus.input.get(1) != Some(yes) {
+                    let along = node.attribute.iter().find(|a| a.name == "axis").map(|a| a.i);
+                    let once = readers(yes) == 2 && matches!(along, Some(1 | -1));
+                    if !of_one || !once || minus.input.get(1) != Some(yes) {
                         break;
                     }
                     if givers.get(yes.as_str()).is_none_or(|(_, n)| n.op_type != "Sigmoid") {
@@ -96,6 +102,11 @@ impl Ending {
         ending
     }
 
+    /// Whether an initializer only names the classes.
+    pub(super) fn names_classes(&self, initializer: &str) -> bool {
+        self.classes.as_deref() == Some(initializer)
+    }
+
     pub(super) fn role(&self, index: usize) -> Role {
         self.roles.get(&index).copied().unwrap_or(Role::Inner)
     }
@@ -108,11 +119,13 @@ impl Ending {
         label: &str,
     ) -> Result<(Value, Option<Dropped>), Stop> {
         let op = call.node.op_type.clone();
-        let (value, meaning) = match op.as_str() {
+        let (value, function, meaning): (_, _, String) = match op.as_str() {
             "ArgMax" => return argmax(call).map(|value| (value, None)),
             "Softmax" | "LogSoftmax" => {
                 over_classes(&call, opset)?;
-                (call.wire(0)?, "the output is the logits: the largest one is the label, and its softmax the probabilities".into())
+                let function = if op == "Softmax" { Function::Softmax } else { Function::LogSoftmax };
+                let meaning = "the output is the logits: the largest one is the label, and their softmax the probabilities";
+                (call.wire(0)?, function, meaning.into())
             }
             "Sigmoid" => {
                 call.knows(&[])?;
@@ -127,14 +140,11 @@ impl Ending {
                         "the outputs are logits: each is above 0 where its probability is above 1/2, and the largest stays it"
                     }
                 };
-                (x, meaning.into())
+                (x, if self.pair { Function::Pair } else { Function::Sigmoid }, meaning.into())
             }
             _ => return ml::last(call, label),
         };
-        Ok((
-            Value::Wire(value),
-            Some(Dropped { node: label.into(), op, meaning, classes: Vec::new(), computes: true }),
-        ))
+        Ok((Value::Wire(value), Some(Dropped { node: label.into(), op, meaning, function: Some(function) })))
     }
 }
 

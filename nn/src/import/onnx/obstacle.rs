@@ -98,9 +98,6 @@ fn way_out(op: &str) -> &'static str {
         "NonMaxSuppression" | "TopK" | "NonZero" | "Unique" | "RoiAlign" => {
             "export the network up to its raw scores, and do the rest where the result is known"
         }
-        "Gather" | "GatherND" | "GatherElements" | "ScatterND" | "ScatterElements" | "Scatter" | "OneHot" => {
-            "places that depend on private data cannot be looked up; take the lookup out of the network"
-        }
         "SequenceAt" | "SequenceConstruct" | "SplitToSequence" | "ConcatFromSequence" | "SequenceEmpty" => {
             "export with opset 18 or newer, which needs no sequences here"
         }

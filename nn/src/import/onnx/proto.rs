@@ -104,6 +104,8 @@ pub(crate) struct TensorProto {
     pub(crate) int32_data: Vec<i32>,
     #[prost(int64, repeated, tag = "7")]
     pub(crate) int64_data: Vec<i64>,
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub(crate) string_data: Vec<Vec<u8>>,
     #[prost(string, tag = "8")]
     pub(crate) name: String,
     /// Little-endian; absent (not empty) where one of the typed fields is used.

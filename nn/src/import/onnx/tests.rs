@@ -11,6 +11,7 @@ mod constants;
 mod elementwise;
 mod endings;
 mod layouts;
+mod mutations;
 mod parts;
 mod products;
 mod refusals;

@@ -7,8 +7,8 @@ use super::ending::{Ending, Role};
 use super::needed::Needed;
 use super::obstacle::{Obstacles, unsupported};
 use super::proto::{GraphProto, NodeProto, kind};
-use super::{Dropped, constant, decode, inputs, layout, lower};
-use crate::graph::{Layout, Normalise};
+use super::{Dropped, classes, constant, decode, inputs, layout, lower};
+use crate::graph::{Layout, Normalise, Source};
 use crate::import::draft::{Draft, clean};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -84,11 +84,12 @@ impl<'m> Importer<'m> {
             graph.sparse_initializer.iter().map(|t| (t.values.as_ref().map_or("", |v| &v.name), Err(t)));
         for (name, tensor) in dense.chain(sparse) {
             if self.scopes.last().is_some_and(|scope| scope.contains_key(name)) {
-                self.obstacles.add(name, "initializer", "stands there twice");
+                self.obstacles.add(name, "initializer", "stands there twice; export again");
             }
             // What no one reads need not be understood, nor be there.
             let value = match tensor {
                 _ if !needed.names.contains(name) => Value::Lost,
+                Ok(t) if classes::is_words(t) && self.ending.names_classes(name) => Value::Lost,
                 Ok(t) => self.decoded(name, decode::tensor(t, self.beside)),
                 Err(t) => {
                     let decoded = decode::sparse(t, self.beside, self.draft.room());
@@ -103,8 +104,7 @@ impl<'m> Importer<'m> {
     fn decoded(&mut self, name: &str, tensor: Result<super::tensor::Tensor, String>) -> Value {
         match tensor {
             Ok(t) => {
-                // What is computed may be some times what the file holds.
-                self.draft.make_room(4 * t.len());
+                self.draft.make_room(constant::AGAIN * t.len());
                 Value::Const(Rc::new(t))
             }
             Err(why) => {
@@ -203,7 +203,7 @@ impl<'m> Importer<'m> {
                 self.obstacles.add(&label, &node.op_type, why);
             }
             if !self.learn(name, value.unwrap_or(Value::Lost)) {
-                let why = format!("gives `{}`, which is there already", clean(name, "?"));
+                let why = format!("gives `{}`, which is there already; export again", clean(name, "?"));
                 self.obstacles.add(&label, &node.op_type, why);
             }
         }
@@ -215,7 +215,8 @@ impl<'m> Importer<'m> {
         for name in &node.input {
             let value = self.value(name).cloned();
             if value.is_none() && !name.is_empty() {
-                let why = format!("reads `{}`, which nothing before it gives", clean(name, "?"));
+                let why =
+                    format!("reads `{}`, which nothing before it gives; export again", clean(name, "?"));
                 self.obstacles.add(label, &node.op_type, why);
             }
             operands.push(if name.is_empty() { None } else { Some(value.unwrap_or(Value::Lost)) });
@@ -238,7 +239,7 @@ impl<'m> Importer<'m> {
     fn last(&mut self, label: &str, node: &NodeProto, operands: Vec<Option<Value>>) -> Lowered {
         let call = Call { node, operands, draft: &mut self.draft, beside: self.beside };
         let (value, dropped) = self.ending.without(call, self.opset, label)?;
-        if let Some(dropped) = dropped.as_ref().filter(|d| self.keep_probabilities && d.computes) {
+        if let Some(dropped) = dropped.as_ref().filter(|d| self.keep_probabilities && d.function.is_some()) {
             return Err(Stop::Because(format!(
                 "there is no gate for {} yet, so probabilities cannot be kept; import without --keep-probabilities, and compute \
                  them from the logits",
