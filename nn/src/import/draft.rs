@@ -168,6 +168,13 @@ impl Draft {
         Ok(())
     }
 
+    /// Accounts for the elements of a computed matrix, and says how many they are.
+    pub(crate) fn matrix(&mut self, rows: usize, columns: usize) -> std::result::Result<usize, String> {
+        let n = rows.saturating_mul(columns);
+        self.count_coefficients(n)?;
+        Ok(n)
+    }
+
     /// Accounts for `n` coefficients of affine maps.
     fn count_coefficients(&mut self, n: usize) -> std::result::Result<(), String> {
         self.coefficients = self.coefficients.saturating_add(n);

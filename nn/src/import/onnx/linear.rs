@@ -25,7 +25,8 @@ pub(super) fn gemm(mut call: Call<'_>) -> Lowered {
         return Err(Stop::Because(format!("a weight of shape {:?} on {shape:?} per image", weight.dims)));
     };
     let bias = bias.map(|c| bias_of(&c, beta, outputs)).transpose()?;
-    Ok(Value::Wire(along(&mut call, (x, last), (weight, 1), bias)?))
+    let named = &call.node.input[1];
+    Ok(Value::Wire(along(&mut call, (x, last), (named, weight), bias)?))
 }
 
 /// C of a Gemm: one value per output, or one for all; leading axes of extent 1 do not matter.
@@ -60,12 +61,13 @@ fn from_right(mut call: Call<'_>) -> Lowered {
         return Err(Stop::Because(format!("a weight of shape {:?} on {shape:?} per image", weight.dims)));
     }
     let (row, last) = (weight.dims.len() == 1, shape.len() - 1);
+    let named = &call.node.input[1];
     let y = match weight.dims.len() - inner {
         1 | 2 => {
             let dims = if row { vec![weight.dims[0], 1] } else { weight.dims[inner..].to_vec() };
             let weight = weight.reshaped(dims)?;
             let weight = transpose(&mut call, &weight)?;
-            along(&mut call, (x, last), (weight, 1), None)?
+            along(&mut call, (x, last), (named, weight), None)?
         }
         _ => grouped(&mut call, x, &shape, &weight)?,
     };
@@ -88,8 +90,9 @@ fn from_left(mut call: Call<'_>) -> Lowered {
         return Err(Stop::Because(format!("a weight of shape {:?} before {shape:?} per image", weight.dims)));
     }
     let row = inner.len() == 1;
+    let named = &call.node.input[0];
     let dims = if row { vec![1, inner[0]] } else { inner.to_vec() };
-    let y = along(&mut call, (x, shape.len() - 2), (weight.reshaped(dims)?, 0), None)?;
+    let y = along(&mut call, (x, shape.len() - 2), (named, weight.reshaped(dims)?), None)?;
     match row {
         false => Ok(Value::Wire(y)),
         true => {
@@ -99,11 +102,11 @@ fn from_left(mut call: Call<'_>) -> Lowered {
     }
 }
 
-/// A weight `[out, in]`, operand `named` of the node, times the wire along one axis.
-fn along(
+/// A weight `[out, in]` times the wire along one axis.
+pub(super) fn along(
     call: &mut Call<'_>,
     (x, axis): (Source, usize),
-    (weight, named): (Tensor, usize),
+    (named, weight): (&str, Tensor),
     bias: Option<Vec<f32>>,
 ) -> Result<Source, Stop> {
     let shape = call.draft.shape(x).to_vec();
@@ -119,7 +122,7 @@ fn along(
     let alone = shape.iter().product::<usize>() == inputs;
     let dims = if alone { vec![outputs, inputs] } else { vec![outputs, inputs, 1, 1] };
     let values = weight.floats()?.to_vec();
-    let weight = call.draft.param(&call.node.input[named], &dims, Role::Weight, values)?;
+    let weight = call.draft.param(named, &dims, Role::Weight, values)?;
     let bias = match bias {
         Some(values) => {
             let name = call.node.input.get(2).cloned().unwrap_or_default();

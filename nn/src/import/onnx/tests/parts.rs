@@ -149,6 +149,13 @@ fn blocks_and_nearest_elements() {
         [0.0, 0.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0]
     );
     assert!(resize(2.0, vec![text("mode", "cubic")]).obstacle().contains("mode cubic"));
+    // Between two elements, as far as it is from each.
+    let linear = resize(2.0, vec![text("mode", "linear")]).import().unwrap();
+    close(&run(&linear, &counted(4)), &[0.0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.0]);
+    let corners = vec![text("mode", "linear"), text("coordinate_transformation_mode", "align_corners")];
+    close(&run(&resize(1.75, corners).import().unwrap(), &counted(4)), &[0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]);
+    let smooth = resize(0.5, vec![text("mode", "linear"), int("antialias", 1)]);
+    assert!(smooth.obstacle().contains("antialias"));
     let m = Model::new(&[1, 2]).node(
         "Upsample",
         &["x"],
