@@ -50,7 +50,7 @@ impl Folder for Case {
 /// Values of a file, as the input takes them.
 fn inputs(case: &Case, input: &Input) -> Vec<f32> {
     let bytes = fs::read(case.0.join("x.npy")).unwrap();
-    Images::read(&bytes).unwrap().inputs(input, Floats::Raw).unwrap()
+    Images::read(&bytes).unwrap().0.inputs(input, Floats::Raw).unwrap()
 }
 
 fn wanted(case: &Case) -> Vec<f32> {

@@ -74,7 +74,12 @@ mod tests {
     use crate::graph::Normalise;
 
     fn input(shape: &[usize]) -> Input {
-        Input { name: "x".into(), shape: shape.to_vec(), normalise: Normalise::default() }
+        Input {
+            name: "x".into(),
+            shape: shape.to_vec(),
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        }
     }
 
     #[test]

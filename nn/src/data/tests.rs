@@ -3,7 +3,7 @@ use crate::graph::Normalise;
 
 fn input(shape: &[usize]) -> Input {
     let normalise = Normalise { scale: 0.5, mean: vec![1.0, 0.0], std: vec![] };
-    Input { name: "x".into(), shape: shape.to_vec(), normalise }
+    Input { name: "x".into(), shape: shape.to_vec(), normalise, layout: Default::default() }
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod linear;
 mod ml;
 mod needed;
 mod obstacle;
+mod operators;
 mod outputs;
 mod pad;
 mod pool;
@@ -52,6 +53,7 @@ use walk::{Importer, Setting};
 pub use beside::Folder;
 use dropped::Function;
 pub use inputs::OPSETS;
+pub use operators::{OPERATORS, Operator};
 
 /// How a model is imported.
 #[derive(Clone, Copy, Default)]
@@ -219,12 +221,12 @@ fn takes(domain: &str, op: &str) -> bool {
 
 /// The one table of operators.
 fn lower(call: Call<'_>) -> Lowered {
-    let node = call.node;
-    if node.domain == ml::DOMAIN {
+    let (domain, op) = (&call.node.domain, &call.node.op_type);
+    if domain == ml::DOMAIN {
         return ml::lower(call);
     }
-    if !is_default(&node.domain) {
-        return Err(unsupported(&node.domain, &node.op_type).into());
+    if !is_default(domain) {
+        return Err(unsupported(domain, op).into());
     }
     if call.operands.iter().any(|v| matches!(v, Some(Value::Rows(_)))) {
         return rows::lower(call, on_wires);
@@ -285,62 +287,6 @@ fn on_wires(call: Call<'_>) -> Lowered {
         other => Err(unsupported(&call.node.domain, other).into()),
     }
 }
-
-/// An operator that can be imported.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Operator {
-    /// Name in the specification.
-    pub name: &'static str,
-    /// What of it is taken.
-    pub limits: &'static str,
-}
-
-const fn operator(name: &'static str, limits: &'static str) -> Operator {
-    Operator { name, limits }
-}
-
-/// Operators on values that depend on the input: those of [`lower`], and what may stand at the end.
-pub const OPERATORS: &[Operator] = &[
-    operator("Add", "two wires of one shape, or a constant per channel"),
-    operator("ArgMax", "last, over the classes; ties go to the lower index"),
-    operator("AveragePool", "two-dimensional"),
-    operator("BatchNormalization", "in evaluation mode"),
-    operator("Cast", "between floats"),
-    operator("CastLike", "between floats"),
-    operator("Clip", "constant limits"),
-    operator("Concat", "along the channels"),
-    operator("Conv", "two-dimensional: strides, padding, dilation, groups"),
-    operator("Div", "by a constant per channel"),
-    operator("Dropout", "in evaluation mode: nothing"),
-    operator("Flatten", "axis 1"),
-    operator("Gemm", "constant weights"),
-    operator("GlobalAveragePool", "two-dimensional"),
-    operator("GlobalMaxPool", "two-dimensional"),
-    operator("Identity", ""),
-    operator("If", "with a condition that is known at import"),
-    operator("LeakyRelu", "slopes of 0 to 1"),
-    operator("LogSoftmax", "last, over the classes: dropped, the output is the logits"),
-    operator("MatMul", "constant weights"),
-    operator("MaxPool", "two-dimensional"),
-    operator("Mul", "by a constant per channel"),
-    operator("Pad", "zeros around the planes"),
-    operator("ReduceMean", "over height and width"),
-    operator("Relu", ""),
-    operator("Reshape", "within each image"),
-    operator("Sigmoid", "last: dropped, the output is the logits"),
-    operator("Softmax", "last, over the classes: dropped, the output is the logits"),
-    operator("Squeeze", "within each image"),
-    operator("Sub", "two wires of one shape, or a constant per channel"),
-    operator("Transpose", "of constants"),
-    operator("Unsqueeze", "within each image"),
-    operator("ai.onnx.ml.ArrayFeatureExtractor", "last, of classes: dropped"),
-    operator("ai.onnx.ml.LabelEncoder", "last, of classes: dropped"),
-    operator("ai.onnx.ml.LinearClassifier", "its SOFTMAX or LOGISTIC is dropped"),
-    operator("ai.onnx.ml.LinearRegressor", ""),
-    operator("ai.onnx.ml.Normalizer", "last, L1: dropped"),
-    operator("ai.onnx.ml.Scaler", ""),
-    operator("ai.onnx.ml.ZipMap", "last: dropped, the output is a vector"),
-];
 
 /// Operators on constants and shapes, which are computed while importing.
 pub fn constant_operators() -> impl Iterator<Item = &'static str> {

@@ -88,7 +88,6 @@ pub(crate) mod kind {
     pub(crate) const GRAPH: i32 = 5;
     pub(crate) const FLOATS: i32 = 6;
     pub(crate) const INTS: i32 = 7;
-    pub(crate) const STRINGS: i32 = 8;
     pub(crate) const SPARSE: i32 = 11;
 }
 

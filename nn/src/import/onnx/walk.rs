@@ -8,7 +8,7 @@ use super::needed::Needed;
 use super::obstacle::{Obstacles, unsupported};
 use super::proto::{GraphProto, NodeProto, kind};
 use super::{Dropped, classes, constant, decode, inputs, layout, lower};
-use crate::graph::{Layout, Normalise, Source};
+use crate::graph::{Layout, Normalise};
 use crate::import::draft::{Draft, clean};
 use std::collections::HashMap;
 use std::rc::Rc;

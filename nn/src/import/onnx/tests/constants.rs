@@ -32,6 +32,7 @@ fn outputs(
         normalise: Normalise::default(),
         obstacles: Obstacles::default(),
         keep_probabilities: false,
+        layout: None,
     };
     let graph = m.graph().clone();
     let walked = Importer::walk(&graph, "all", &beside, setting);

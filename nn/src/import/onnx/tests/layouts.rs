@@ -74,11 +74,12 @@ fn pictures_have_a_layout() {
     assert_eq!(run(&m, &m.graph.input.turned(&x)), x);
     let mut forced = flat(&[8, 8, 2]);
     forced.graph().output.push(ValueInfo { name: "y".into(), kind: None });
-    let forced = import_as(&forced.0.encode_to_vec(), None, None, Some(Layout::ChannelsLast)).unwrap();
+    let channels_last = Options { layout: Some(Layout::ChannelsLast), ..Options::default() };
+    let forced = read(&forced.0.encode_to_vec(), &channels_last).unwrap().0;
     assert_eq!(forced.graph.input.shape, [2, 8, 8]);
     let mut row = Model::new(&[8]).node("Relu", &["x"], "y", vec![]);
     row.graph().output.push(ValueInfo { name: "y".into(), kind: None });
-    let why = import_as(&row.0.encode_to_vec(), None, None, Some(Layout::ChannelsLast)).unwrap_err();
+    let why = read(&row.0.encode_to_vec(), &channels_last).unwrap_err();
     assert!(why.to_string().contains("has no channels"), "{why}");
 }
 
