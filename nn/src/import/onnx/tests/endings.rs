@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// The kind of an attribute that holds strings.
+const STRINGS: i32 = 8;
+
 fn read(m: &mut Model, options: &Options<'_>) -> Result<(Imported, Report)> {
     super::super::read(&m.bytes(), options)
 }
@@ -133,7 +136,7 @@ fn numbers(name: &str, floats: &[f32]) -> Attribute {
 }
 fn words(name: &str, words: &[&str]) -> Attribute {
     let strings = words.iter().map(|w| w.as_bytes().to_vec()).collect();
-    Attribute { name: name.into(), kind: kind::STRINGS, strings, ..Default::default() }
+    Attribute { name: name.into(), kind: STRINGS, strings, ..Default::default() }
 }
 fn stated(name: &str, elem_type: i32) -> ValueInfo {
     let kind = TypeProto { tensor: Some(TensorType { elem_type, shape: None }) };
