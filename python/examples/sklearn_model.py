@@ -33,7 +33,9 @@ def main() -> None:
     # One array of probabilities beside the labels; the default is a list of maps.
     exported = to_onnx(network, x[:1], options={"zipmap": False})
     (args.out / "tumour.onnx").write_bytes(exported.SerializeToString())
-    example = x[:8], network.predict_proba(x[:8]).astype(np.float32)
+    # What the import keeps is the score that the probabilities of both classes are made of, its sign the label.
+    probabilities = network.predict_proba(x[:8])
+    example = x[:8], np.log(probabilities[:, 1:] / probabilities[:, :1]).astype(np.float32)
     imported = twoply.from_onnx(args.out / "tumour.onnx", folder=args.out, force=True, example=example)
     report = imported.check(x[:100], samples_normalised=True)
     print(f"labels that agree with float32, of {report['images']}: {report['labels']['float_private']}")

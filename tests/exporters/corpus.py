@@ -123,10 +123,12 @@ class Corpus:
         x: np.ndarray,
         reference: np.ndarray | None = None,
         outside: str | None = None,
+        before: np.ndarray | None = None,
     ) -> Path | None:
         """Has `write` export a model, and notes it with what ONNX Runtime gives for `x`.
 
-        `reference` is what the library itself gives; `outside` says why the model is not for twoply, if it is not.
+        `reference` is what the library itself gives, `before` the same before its last function where that is inside an
+        operator; `outside` says why the model is not for twoply, if it is not.
         """
         place = self.folder / name / exporter
         shutil.rmtree(place, ignore_errors=True)
@@ -138,6 +140,8 @@ class Corpus:
             try:
                 write(path)
                 found = self.note(entry, path, place, x, reference)
+                if before is not None:
+                    np.save(place / "before.npy", before)
             except Exception as e:  # noqa: BLE001: whatever an exporter throws is a line of the table
                 entry["failed"] = f"{type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else ''}"[:300]
                 found = None
@@ -161,6 +165,9 @@ class Corpus:
                 raise
             entry["outside"] = entry["runtime_refuses"] = "ONNX Runtime: " + str(e)[:300].rpartition("Status Message: ")[2]
             y = np.asarray(reference)
+        if reference is not None and len(y) != len(x):
+            # The file mixes rows up; what counts is what the library means.
+            entry["mixed"], y = True, np.asarray(reference)
         if reference is not None:
             entry["runtime_differs"] = relative(y, np.asarray(reference))
         np.save(place / "x.npy", x)

@@ -111,7 +111,7 @@ def chosen(entry: dict) -> bool:
 
 def kind(reason: str) -> str:
     """A reason without the names and numbers of this model."""
-    found = re.match(r"(\S+) `[^`]*`: (.*)", reason, re.DOTALL)
+    found = re.match(r"(\w+)(?: `[^`]*`|, \d+ times, first at `[^`]*`): (.*)", reason, re.DOTALL)
     op, why = found.groups() if found else ("", reason)
     why = re.sub(r"`[^`]*`", "`..`", re.sub(r"-?\d+(\.\d+)?", "N", why))
     return f"{op}: {re.sub(r'N(, N)+', 'N..', why)}"

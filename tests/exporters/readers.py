@@ -91,6 +91,8 @@ def rows() -> Iterator[tuple[str, str, onnx.ModelProto, np.ndarray]]:
     corners = {"coordinate_transformation_mode": "align_corners", "nearest_mode": "round_prefer_ceil"}
     yield "Resize nearest, align_corners, 3 by 1.7", "refuse", resize(three, none, floats(1, 1, 1, 1.7), **corners), three
     yield "Resize nearest, half_pixel, 3 by 1.3: 3 again", "refuse", resize(three, none, floats(1, 1, 1, 1.3)), three
+    down = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    yield "Resize nearest, asymmetric, floor, 3 by 1.5", "runtime", resize(three, none, floats(1, 1, 1, 1.5), **down), three
     yield "Resize nearest, half_pixel, 3 by 2", "runtime", resize(three, none, floats(1, 1, 1, 2)), three
     yield "Resize nearest of opset 10, 8 by 0.4", "refuse", model("Resize", wide, floats(1, 1, 1, 0.4), opset=10, mode="nearest"), wide
     for opset in (10, 13):

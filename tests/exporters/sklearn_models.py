@@ -39,7 +39,7 @@ def models() -> Iterator[tuple[str, object, str | None]]:
     yield "mlp-classifier-logistic", MLPClassifier(**small, activation="logistic").fit(x, four), "activation"
     yield "mlp-classifier-labels-many", MLPClassifier(**small).fit(x, (linear[:, :3] > 0).astype(int)), None
     yield "mlp-regressor-1", MLPRegressor(**small).fit(x, rows[:, 0]), None
-    yield "mlp-regressor-2", MLPRegressor(**small).fit(x, rows), "written with a last Reshape to one column"
+    yield "mlp-regressor-2", MLPRegressor(**small).fit(x, rows), None
     yield "logistic-2", LogisticRegression().fit(x, two), None
     yield "logistic-4", LogisticRegression().fit(x, four), None
     yield "linear-regression", LinearRegression().fit(x, rows), None
@@ -64,6 +64,21 @@ def export(model: object, variant: str) -> Callable[[str], None]:
     return write
 
 
+def given(model: object, x: np.ndarray, variant: str) -> np.ndarray | None:
+    """What scikit-learn gives, where the file gives one thing."""
+    if variant == "raw":
+        return None
+    return model.predict_proba(x) if hasattr(model, "predict_proba") else model.predict(x).reshape(len(x), -1)
+
+
+def scores(model: object, x: np.ndarray) -> np.ndarray | None:
+    """Scores of a logistic regression, which its operator makes probabilities of; of two classes one for each."""
+    if not isinstance(model, LogisticRegression):
+        return None
+    found = model.decision_function(x)
+    return (np.stack([-found, found], 1) if found.ndim == 1 else found).astype(np.float32)
+
+
 def main() -> None:
     args = arguments(__doc__).parse_args()
     warnings.simplefilter("ignore")
@@ -75,7 +90,7 @@ def main() -> None:
         variants += ["raw"] if isinstance(model, LogisticRegression) else []
         for variant in [*variants, *map(str, OPSETS)]:
             if args.only in name:
-                corpus.add(name, variant, export(model, variant), x, None, outside)
+                corpus.add(name, variant, export(model, variant), x, given(model, x, variant), outside, scores(model, x))
     corpus.close()
 
 
