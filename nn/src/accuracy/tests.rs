@@ -160,7 +160,7 @@ fn a_product_of_wires_that_does_not_fit_is_named() {
         matches!(&why, Error::Ranges { faults, .. } if faults.len() == 1 && faults[0].contains("`square`")),
         "{why}"
     );
-    let fit = fit::fit(&graph, &weights, &ranges, &Options::default()).unwrap();
+    let fit = fit(&graph, &weights, &ranges, &Options::default()).unwrap();
     assert_eq!((fit.bottleneck.as_str(), fit.fraction), ("square", 11));
 }
 
