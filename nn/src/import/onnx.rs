@@ -6,6 +6,7 @@ mod affine;
 mod beside;
 mod call;
 mod cast;
+mod classes;
 mod constant;
 mod decode;
 mod dropped;
@@ -24,8 +25,8 @@ mod walk;
 mod window;
 
 use super::Imported;
-use super::draft::clean;
-use crate::graph::{Normalise, Source};
+use super::draft::{Kind, clean};
+use crate::graph::{Normalise, Op, Source};
 use crate::{Error, Result};
 use beside::Beside;
 use call::{Call, Lowered, Stop, Value, is_default};
@@ -63,6 +64,8 @@ pub struct Report {
     pub others: Vec<String>,
     /// Functions at the end that the network does without.
     pub dropped: Vec<Dropped>,
+    /// Names of the classes, in the order of the scores, where the file has them.
+    pub classes: Vec<String>,
 }
 
 /// A function at the end of a network that does not decide which class it is.
@@ -74,8 +77,6 @@ pub struct Dropped {
     pub op: String,
     /// What the output is now.
     pub meaning: String,
-    /// Names of the classes, where the file has them here.
-    pub classes: Vec<String>,
     /// What it computes; `None` for what only names the output's parts.
     #[serde(skip)]
     function: Option<Function>,
@@ -115,56 +116,64 @@ pub fn read(bytes: &[u8], options: &Options<'_>) -> Result<(Imported, Report)> {
         Err(why) => return refused(obstacles, &graph.name, "model", why),
     };
     let beside = Beside::new(options.folder);
-    let mut taken = Vec::new();
+    let mut taken = None;
     let mut last = None;
     for &output in candidates.iter().take(outputs::TRIED) {
-        let obstacles = obstacles.clone();
         let setting = Setting {
             opset,
             normalise: options.normalise.cloned().unwrap_or_default(),
-            obstacles,
+            obstacles: obstacles.clone(),
             keep_probabilities: options.keep_probabilities,
         };
         let mut importer = Importer::walk(graph, output, &beside, setting);
         match importer.output(output) {
-            Some(source) if importer.obstacles.is_empty() => taken.push((output, importer, source)),
+            Some(source) if importer.obstacles.is_empty() => {
+                if taken.replace((output, importer, source)).is_some() {
+                    let why = format!(
+                        "{} outputs, wanted one; choose with --output NAME: {}",
+                        graph.output.len(),
+                        outputs::listed(graph)
+                    );
+                    return refused(obstacles, &graph.name, "model", why);
+                }
+            }
             _ => last = Some(importer.obstacles),
         }
     }
-    match (taken.pop(), taken.is_empty()) {
-        (Some((output, importer, source)), true) => {
-            let name = options.name.unwrap_or(&graph.name);
-            let others =
-                graph.output.iter().filter(|o| o.name != output).map(|o| clean(&o.name, "?")).collect();
-            let report = Report { output: clean(output, "?"), others, dropped: importer.dropped };
-            Ok((importer.draft.finish(name, source)?, report))
-        }
-        (Some(_), false) => {
-            let why = format!(
-                "{} outputs, wanted one; choose with --output NAME: {}",
-                graph.output.len(),
-                outputs::listed(graph)
-            );
-            refused(obstacles, &graph.name, "model", why)
-        }
-        (None, _) if candidates.len() == 1 => {
-            Err(Error::Import { obstacles: last.unwrap_or_default().into_list() })
-        }
-        (None, _) => {
-            let why = format!(
-                "{} outputs, none of which can be taken (below is what stands in the way of the last one); choose with --output \
-                 NAME: {}",
-                graph.output.len(),
-                outputs::listed(graph)
-            );
-            obstacles.add(&graph.name, "model", why);
-            obstacles.append(last.unwrap_or_default());
-            Err(Error::Import { obstacles: obstacles.into_list() })
-        }
+    if let Some((output, importer, source)) = taken {
+        let others = graph.output.iter().filter(|o| o.name != output).map(|o| clean(&o.name, "?")).collect();
+        let classes = classes::names(graph, importer.classes(source));
+        let report = Report { output: clean(output, "?"), others, dropped: importer.dropped, classes };
+        let name = options.name.unwrap_or(&graph.name);
+        return Ok((importer.draft.finish(name, source)?, report));
     }
+    if candidates.len() != 1 {
+        let why = format!(
+            "{} outputs, none of which can be taken (below is what stands in the way of the last one); choose with --output \
+             NAME: {}",
+            graph.output.len(),
+            outputs::listed(graph)
+        );
+        obstacles.add(&graph.name, "model", why);
+    }
+    obstacles.append(last.unwrap_or_default());
+    Err(Error::Import { obstacles: obstacles.into_list() })
 }
 
 impl Importer<'_> {
+    /// How many classes the output tells apart.
+    fn classes(&self, output: Source) -> usize {
+        let of = |source: Source| self.draft.shape(source).iter().product();
+        match output {
+            // A label is the index of one of its operand's elements.
+            Source::Node(i) if matches!(self.draft.steps[i].kind, Kind::Op(Op::Argmax)) => {
+                of(self.draft.steps[i].inputs[0])
+            }
+            // One logit is of two classes.
+            output => std::cmp::max(of(output), 2),
+        }
+    }
+
     /// The wire of the output, if there is one.
     fn output(&mut self, name: &str) -> Option<Source> {
         let why = match self.value(name) {

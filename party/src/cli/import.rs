@@ -95,6 +95,8 @@ struct Summary<'a> {
     other_outputs: &'a [String],
     /// Functions at the model's end that the network does without.
     dropped: &'a [Dropped],
+    /// Names of the classes, in the order of the logits, where the file has them.
+    classes: &'a [String],
     parameters: usize,
     layers: Vec<Layer<'a>>,
     /// How near the network came to --expect; null without an example.
@@ -219,9 +221,11 @@ fn show(
     if !report.others.is_empty() {
         out.line(format_args!("output:   {} (left: {})", report.output, report.others.join(", ")))?;
     }
-    for Dropped { node, op, meaning, classes, .. } in &report.dropped {
-        let classes = if classes.is_empty() { String::new() } else { format!(": {}", classes.join(", ")) };
-        out.line(format_args!("dropped:  {op} `{node}`; {meaning}{classes}"))?;
+    for Dropped { node, op, meaning, .. } in &report.dropped {
+        out.line(format_args!("dropped:  {op} `{node}`; {meaning}"))?;
+    }
+    if !report.classes.is_empty() {
+        out.line(format_args!("classes:  {}", report.classes.join(", ")))?;
     }
     out.line(format_args!("graph:    {} (public)", graph_path.display()))?;
     out.line(format_args!("weights:  {} (private, stays here)", weights_path.display()))?;
@@ -235,6 +239,7 @@ fn show(
         output_name: Some(report.output.as_str()).filter(|name| !name.is_empty()),
         other_outputs: &report.others,
         dropped: &report.dropped,
+        classes: &report.classes,
         parameters,
         layers: layers
             .iter()

@@ -124,7 +124,7 @@ impl<'a> Call<'a> {
     }
     pub(super) fn float(&self, name: &str, default: f32) -> Result<f32, Stop> {
         let v = self.attribute(name, kind::FLOAT)?.map_or(default, |a| a.f);
-        if v.is_finite() { Ok(v) } else { Err(Stop::Because(format!("attribute `{name}` is not finite"))) }
+        if v.is_nan() { Err(Stop::Because(format!("attribute `{name}` is no number"))) } else { Ok(v) }
     }
     pub(super) fn text(&self, name: &str) -> Result<Option<String>, Stop> {
         Ok(self.attribute(name, kind::STRING)?.map(|a| String::from_utf8_lossy(&a.s).into_owned()))

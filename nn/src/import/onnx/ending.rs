@@ -8,7 +8,7 @@ use super::needed::Needed;
 use super::proto::{GraphProto, NodeProto};
 use super::{Dropped, decode, ml};
 use crate::graph::Op;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What a node does for the network's end.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,12 +28,14 @@ pub(super) struct Ending {
     roles: HashMap<usize, Role>,
     /// `[1 - p, p]` of one Sigmoid is the output: both classes of a network with one logit.
     pair: bool,
+    /// The list that a label is looked up in.
+    classes: Option<String>,
 }
 
 impl Ending {
     /// Goes back from the output as long as nothing else reads the value.
     pub(super) fn find(graph: &GraphProto, needed: &Needed<'_>, output: &str) -> Ending {
-        let mut ending = Ending { roles: HashMap::new(), pair: false };
+        let mut ending = Ending { roles: HashMap::new(), pair: false, classes: None };
         let live = || graph.node.iter().enumerate().filter(|(i, _)| needed.nodes[*i]);
         let mut readers: HashMap<&str, usize> = HashMap::new();
         let mut givers: HashMap<&str, (usize, &NodeProto)> = HashMap::new();
@@ -44,10 +46,12 @@ impl Ending {
         let readers = |name: &str| readers.get(name).copied().unwrap_or(0);
         // What may stand behind an index, and says no more than it.
         let mut behind = Vec::new();
+        let mut seen = HashSet::new();
         let (mut name, mut wanted) = (output, 0);
         while let Some(&(i, node)) = givers.get(name)
             && readers(name) == wanted
-            && !ending.roles.contains_key(&i)
+            // A damaged file may read in a circle.
+            && seen.insert(i)
         {
             let mut next = 0;
             wanted = 1;
@@ -59,6 +63,7 @@ impl Ending {
                 "LabelEncoder" => behind.push((i, Role::Passed(0))),
                 "ArrayFeatureExtractor" => {
                     behind.push((i, Role::Passed(1)));
+                    ending.classes = node.input.first().cloned();
                     next = 1;
                 }
                 "ArgMax" => {
@@ -79,7 +84,9 @@ impl Ending {
                         break;
                     };
                     let of_one = minus.input.first().is_some_and(|one| is_one(graph, one));
-                    if !of_one || minus.input.get(1) != Some(yes) {
+                    let along = node.attribute.iter().find(|a| a.name == "axis").map(|a| a.i);
+                    let once = readers(yes) == 2 && matches!(along, Some(1 | -1));
+                    if !of_one || !once || minus.input.get(1) != Some(yes) {
                         break;
                     }
                     if givers.get(yes.as_str()).is_none_or(|(_, n)| n.op_type != "Sigmoid") {
@@ -95,6 +102,11 @@ impl Ending {
             name = before;
         }
         ending
+    }
+
+    /// Whether an initializer only names the classes.
+    pub(super) fn names_classes(&self, initializer: &str) -> bool {
+        self.classes.as_deref() == Some(initializer)
     }
 
     pub(super) fn role(&self, index: usize) -> Role {
@@ -134,10 +146,7 @@ impl Ending {
             }
             _ => return ml::last(call, label),
         };
-        Ok((
-            Value::Wire(value),
-            Some(Dropped { node: label.into(), op, meaning, classes: Vec::new(), function: Some(function) }),
-        ))
+        Ok((Value::Wire(value), Some(Dropped { node: label.into(), op, meaning, function: Some(function) })))
     }
 }
 

@@ -29,34 +29,26 @@ pub(super) fn lower(call: Call<'_>) -> Lowered {
 /// What a last node of this domain stands for.
 pub(super) fn last(call: Call<'_>, label: &str) -> Result<(Value, Option<Dropped>), Stop> {
     let op = call.node.op_type.clone();
-    let dropped = |function: Option<Function>, meaning: &str, classes: Vec<String>| {
-        Some(Dropped { node: label.into(), op: op.clone(), meaning: meaning.into(), classes, function })
+    let dropped = |function: Option<Function>, meaning: &str| {
+        Some(Dropped { node: label.into(), op: op.clone(), meaning: meaning.into(), function })
     };
     match op.as_str() {
-        "ZipMap" => {
-            let classes = classes(&call, "classlabels_strings", "classlabels_int64s")?;
-            Ok((
-                Value::Wire(call.wire(0)?),
-                dropped(None, "the output is a vector, in the order of these classes", classes),
-            ))
-        }
+        "ZipMap" => Ok((
+            Value::Wire(call.wire(0)?),
+            dropped(None, "the output is a vector, in the order of the classes"),
+        )),
         "Normalizer" => {
             call.knows(&["norm"])?;
             // Of numbers that are not negative, as the probabilities in front of it are.
             match call.text("norm")?.as_deref() {
                 Some("L1") => Ok((
                     Value::Wire(call.wire(0)?),
-                    dropped(
-                        Some(Function::Normalise),
-                        "which score is the largest is the same without it",
-                        vec![],
-                    ),
+                    dropped(Some(Function::Normalise), "which score is the largest is the same without it"),
                 )),
                 _ => Err("another norm than L1; export the network up to its scores".into()),
             }
         }
         _ => {
-            let classes = classes(&call, "classlabels_strings", "classlabels_ints")?;
             let transform = call.text("post_transform")?.unwrap_or_default();
             let function = match transform.as_str() {
                 "" | "NONE" => None,
@@ -69,23 +61,14 @@ pub(super) fn last(call: Call<'_>, label: &str) -> Result<(Value, Option<Dropped
                     )));
                 }
             };
-            let order = "in the order of these classes: the largest one is the label";
+            let order = "in the order of the classes: the largest one is the label";
             let meaning = match function {
                 None => format!("the output is the scores, {order}"),
                 Some(_) => format!("its {transform} is dropped; the output is the logits, {order}"),
             };
-            Ok((classifier(call)?, dropped(function, &meaning, classes)))
+            Ok((classifier(call)?, dropped(function, &meaning)))
         }
     }
-}
-
-fn classes(call: &Call<'_>, strings: &str, ints: &str) -> Result<Vec<String>, Stop> {
-    let words = call.attribute(strings, kind::STRINGS)?.map(|a| &a.strings[..]).unwrap_or_default();
-    let clean = |word: &Vec<u8>| crate::import::draft::clean(&String::from_utf8_lossy(word), "?");
-    Ok(match (words, call.ints(ints)?) {
-        ([], numbers) => numbers.unwrap_or_default().iter().map(i64::to_string).collect(),
-        (words, _) => words.iter().map(clean).collect(),
-    })
 }
 
 /// `coefficients` row by row, one for each target, and `intercepts`.

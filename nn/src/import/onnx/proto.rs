@@ -88,7 +88,6 @@ pub(crate) mod kind {
     pub(crate) const GRAPH: i32 = 5;
     pub(crate) const FLOATS: i32 = 6;
     pub(crate) const INTS: i32 = 7;
-    pub(crate) const STRINGS: i32 = 8;
     pub(crate) const SPARSE: i32 = 11;
 }
 
@@ -104,6 +103,8 @@ pub(crate) struct TensorProto {
     pub(crate) int32_data: Vec<i32>,
     #[prost(int64, repeated, tag = "7")]
     pub(crate) int64_data: Vec<i64>,
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub(crate) string_data: Vec<Vec<u8>>,
     #[prost(string, tag = "8")]
     pub(crate) name: String,
     /// Little-endian; absent (not empty) where one of the typed fields is used.

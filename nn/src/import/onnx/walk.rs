@@ -7,7 +7,7 @@ use super::ending::{Ending, Role};
 use super::needed::Needed;
 use super::obstacle::{Obstacles, unsupported};
 use super::proto::{GraphProto, NodeProto, kind};
-use super::{Dropped, constant, decode, inputs, lower};
+use super::{Dropped, classes, constant, decode, inputs, lower};
 use crate::graph::{Normalise, Source};
 use crate::import::draft::{Draft, clean};
 use std::collections::HashMap;
@@ -86,6 +86,7 @@ impl<'m> Importer<'m> {
             // What no one reads need not be understood, nor be there.
             let value = match tensor {
                 _ if !needed.names.contains(name) => Value::Lost,
+                Ok(t) if classes::is_words(t) && self.ending.names_classes(name) => Value::Lost,
                 Ok(t) => self.decoded(name, decode::tensor(t, self.beside)),
                 Err(t) => {
                     let decoded = decode::sparse(t, self.beside, self.draft.room());
@@ -100,8 +101,7 @@ impl<'m> Importer<'m> {
     fn decoded(&mut self, name: &str, tensor: Result<super::tensor::Tensor, String>) -> Value {
         match tensor {
             Ok(t) => {
-                // What is computed may be some times what the file holds.
-                self.draft.make_room(4 * t.len());
+                self.draft.make_room(constant::AGAIN * t.len());
                 Value::Const(Rc::new(t))
             }
             Err(why) => {

@@ -38,7 +38,9 @@ pub(super) fn binary(call: &mut Call<'_>) -> Folded {
         return Err(Stop::Because(format!("{} operands", call.operands.len())));
     }
     let truncates = call.int("fmod", 0)? != 0;
-    let mut result = Tensor::clone(&*call.exact(0)?);
+    let first = call.exact(0)?;
+    spend(call, &first.dims)?;
+    let mut result = Tensor::clone(&first);
     for i in 1..call.operands.len() {
         result = pair(call, op, truncates, (&result, &*call.exact(i)?))?;
     }
@@ -240,7 +242,9 @@ pub(super) fn choose(call: &mut Call<'_>) -> Folded {
 /// The limits are attributes before opset 11, operands since.
 pub(super) fn clip(call: &mut Call<'_>) -> Folded {
     call.knows(&["min", "max"])?;
-    let mut result = Tensor::clone(&*call.exact(0)?);
+    let first = call.exact(0)?;
+    spend(call, &first.dims)?;
+    let mut result = Tensor::clone(&first);
     for (i, op, name) in [(1, "Max", "min"), (2, "Min", "max")] {
         let limit = match (call.operand(i), call.attribute(name, super::super::proto::kind::FLOAT)?) {
             (Some(_), _) => Tensor::clone(&*call.exact(i)?),

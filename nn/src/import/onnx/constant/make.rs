@@ -26,6 +26,7 @@ pub(super) fn constant(call: &mut Call<'_>) -> Folded {
     } else {
         return Err("attribute `value` is missing".into());
     };
+    call.draft.make_room(super::AGAIN * t.len());
     Ok(vec![t])
 }
 
@@ -114,10 +115,10 @@ pub(super) fn cast_like(call: &mut Call<'_>) -> Folded {
 
 fn converted(call: &mut Call<'_>, kind: Type) -> Folded {
     let t = call.exact(0)?;
+    spend(call, &t.dims)?;
     if t.kind() == kind {
         return Ok(vec![Tensor::clone(&t)]);
     }
-    spend(call, &t.dims)?;
     let dims = t.dims.clone();
     Ok(vec![match (t.integers(), kind) {
         (Ok(v), kind) if kind.is_float() => {

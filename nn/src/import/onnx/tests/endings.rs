@@ -131,10 +131,6 @@ fn ml(m: Model, op: &str, inputs: &[&str], outputs: &[&str], attribute: Vec<Attr
 fn numbers(name: &str, floats: &[f32]) -> Attribute {
     Attribute { name: name.into(), kind: kind::FLOATS, floats: floats.to_vec(), ..Default::default() }
 }
-fn words(name: &str, words: &[&str]) -> Attribute {
-    let strings = words.iter().map(|w| w.as_bytes().to_vec()).collect();
-    Attribute { name: name.into(), kind: kind::STRINGS, strings, ..Default::default() }
-}
 fn stated(name: &str, elem_type: i32) -> ValueInfo {
     let kind = TypeProto { tensor: Some(TensorType { elem_type, shape: None }) };
     ValueInfo { name: name.into(), kind: Some(kind) }
@@ -155,15 +151,33 @@ fn a_binary_perceptron_of_scikit_learn() {
         .node("ArgMax", &["probabilities"], "a", vec![int("axis", 1)]);
     m = ml(m, "ArrayFeatureExtractor", &["classes", "a"], &["f"], vec![]);
     m = m.node("Reshape", &["f", "shape"], "r", vec![]).node("Cast", &["r"], "label", vec![int("to", 7)]);
-    m = ml(m, "ZipMap", &["probabilities"], &["table"], vec![words("classlabels_strings", &["no", "yes"])]);
+    m = ml(m, "ZipMap", &["probabilities"], &["table"], vec![ints("classlabels_int64s", &[0, 1])]);
     m.graph().output = vec![stated("label", 7), ValueInfo { name: "table".into(), kind: None }];
     let (model, report) = read(&mut m, &Options::default()).unwrap();
     assert_eq!(report.output, "table");
     close(&run(&model, &[-3.0]), &[-6.0]);
     let ops: Vec<_> = report.dropped.iter().map(|d| d.op.as_str()).collect();
     assert_eq!(ops, ["Sigmoid", "ZipMap"]);
-    assert_eq!(report.dropped[1].classes, ["no", "yes"]);
+    assert_eq!(report.classes, ["0", "1"]);
     assert!(report.dropped[0].meaning.contains("above 0 is class 1"));
+    // The label itself, of classes with names.
+    let names = TensorProto {
+        name: "classes".into(),
+        dims: vec![2],
+        data_type: 8,
+        string_data: vec![b"no".to_vec(), b"yes".to_vec()],
+        ..Default::default()
+    };
+    let mut three =
+        Model::new(&[2]).ints("shape", &[1], &[-1]).node("ArgMax", &["x"], "a", vec![int("axis", 1)]);
+    three.graph().initializer.push(names);
+    let three = ml(three, "ArrayFeatureExtractor", &["classes", "a"], &["f"], vec![]);
+    let mut three = three.node("Reshape", &["f", "shape"], "label", vec![]);
+    let (model, report) = read(&mut three, &Options::default()).unwrap();
+    assert_eq!(
+        (run(&model, &[1.0, 2.0]), &report.classes[..]),
+        (vec![1.0], &["no".to_owned(), "yes".to_owned()][..])
+    );
     // Anything but one takes the pair apart.
     m.graph().initializer[1].float_data = vec![2.0];
     assert!(refused(&mut m, &Options::default()).contains("Sigmoid"));
@@ -188,13 +202,13 @@ fn linear_models_of_scikit_learn() {
     for transform in ["SOFTMAX", "LOGISTIC"] {
         let (model, report) = read(&mut classifier(transform), &Options::default()).unwrap();
         close(&run(&model, &[1.0, 2.0]), &[1.0, 5.0, 1.0]);
-        assert_eq!(report.dropped[0].classes, ["3", "5", "9"]);
+        assert_eq!(report.classes, ["3", "5", "9"]);
         assert!(report.dropped[0].meaning.contains(transform));
     }
     assert!(refused(&mut classifier("PROBIT"), &Options::default()).contains("post_transform PROBIT"));
     let label = Options { output: Some("label"), ..Options::default() };
-    let (model, _) = read(&mut classifier("SOFTMAX"), &label).unwrap();
-    assert_eq!(run(&model, &[1.0, 2.0]), [1.0]);
+    let (model, report) = read(&mut classifier("SOFTMAX"), &label).unwrap();
+    assert_eq!((run(&model, &[1.0, 2.0]), report.classes.len()), (vec![1.0], 3));
 
     let scaled = || {
         ml(
