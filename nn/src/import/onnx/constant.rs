@@ -10,7 +10,10 @@ use super::call::{Call, Stop, Value, axis};
 use super::tensor::Tensor;
 
 /// Stands for the number of images in a computed shape. Nothing else has a use for this number.
-pub(super) const BATCH: i64 = i64::MIN + 0x6261_7463_68;
+pub(super) const BATCH: i64 = i64::MIN + 0x0062_6174_6368;
+
+/// How many elements may be computed for each that the file holds.
+pub(super) const AGAIN: usize = 4;
 
 /// How many elements may be computed for each that the file holds.
 pub(super) const AGAIN: usize = 4;

@@ -148,7 +148,7 @@ mod tests {
         tensor(t, &Beside::new(None))
     }
     fn refused(t: &TensorProto) -> String {
-        decoded(t).err().expect("refused")
+        decoded(t).expect_err("refused")
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
             (&[("location", "w.data"), ("offset", "-1")], "offset is no number"),
             (&[("location", "w.data"), ("length", "8")], "8 bytes in `w.data` for shape [1]"),
         ] {
-            let why = tensor(&t(entries), &beside).err().expect("refused");
+            let why = tensor(&t(entries), &beside).expect_err("refused");
             assert!(why.contains(want), "{why}");
         }
         let again = (0..9).find_map(|_| tensor(&t(&[("location", "w.data")]), &beside).err());

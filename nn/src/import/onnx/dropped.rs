@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(restored(&[Softmax], &[1000.0, 1000.0], &[2, 1, 1]), [0.5, 0.5]);
         // Two classes at each of two places.
         assert_eq!(restored(&[Softmax], &[0.0, ln(1.0), 0.0, ln(3.0)], &[2, 1, 2]), [0.5, 0.25, 0.5, 0.75]);
-        assert_eq!(restored(&[LogSoftmax], &[0.0, 0.0], &[2]), [-0.693147, -0.693147]);
+        assert_eq!(restored(&[LogSoftmax], &[ln(1.0), ln(4.0)], &[2]), [-1.609438, -0.223144]);
         assert_eq!(restored(&[Pair], &[ln(3.0)], &[1]), [0.25, 0.75]);
         assert_eq!(restored(&[Sigmoid, Normalise], &[0.0, 0.0, 0.0], &[3]), [0.333333; 3]);
         assert_eq!(restored(&[], &[-1.5], &[1]), [-1.5]);

@@ -8,7 +8,7 @@ use super::needed::Needed;
 use super::proto::{GraphProto, NodeProto};
 use super::{Dropped, decode, ml};
 use crate::graph::Op;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What a node does for the network's end.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,10 +46,12 @@ impl Ending {
         let readers = |name: &str| readers.get(name).copied().unwrap_or(0);
         // What may stand behind an index, and says no more than it.
         let mut behind = Vec::new();
+        let mut seen = HashSet::new();
         let (mut name, mut wanted) = (output, 0);
         while let Some(&(i, node)) = givers.get(name)
             && readers(name) == wanted
-            && !ending.roles.contains_key(&i)
+            // A damaged file may read in a circle.
+            && seen.insert(i)
         {
             let mut next = 0;
             wanted = 1;

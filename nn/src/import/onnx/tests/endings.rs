@@ -2,9 +2,6 @@
 
 use super::*;
 
-/// The kind of an attribute that holds strings.
-const STRINGS: i32 = 8;
-
 fn read(m: &mut Model, options: &Options<'_>) -> Result<(Imported, Report)> {
     super::super::read(&m.bytes(), options)
 }
@@ -134,10 +131,6 @@ fn ml(m: Model, op: &str, inputs: &[&str], outputs: &[&str], attribute: Vec<Attr
 fn numbers(name: &str, floats: &[f32]) -> Attribute {
     Attribute { name: name.into(), kind: kind::FLOATS, floats: floats.to_vec(), ..Default::default() }
 }
-fn words(name: &str, words: &[&str]) -> Attribute {
-    let strings = words.iter().map(|w| w.as_bytes().to_vec()).collect();
-    Attribute { name: name.into(), kind: STRINGS, strings, ..Default::default() }
-}
 fn stated(name: &str, elem_type: i32) -> ValueInfo {
     let kind = TypeProto { tensor: Some(TensorType { elem_type, shape: None }) };
     ValueInfo { name: name.into(), kind: Some(kind) }
@@ -158,14 +151,14 @@ fn a_binary_perceptron_of_scikit_learn() {
         .node("ArgMax", &["probabilities"], "a", vec![int("axis", 1)]);
     m = ml(m, "ArrayFeatureExtractor", &["classes", "a"], &["f"], vec![]);
     m = m.node("Reshape", &["f", "shape"], "r", vec![]).node("Cast", &["r"], "label", vec![int("to", 7)]);
-    m = ml(m, "ZipMap", &["probabilities"], &["table"], vec![words("classlabels_strings", &["no", "yes"])]);
+    m = ml(m, "ZipMap", &["probabilities"], &["table"], vec![ints("classlabels_int64s", &[0, 1])]);
     m.graph().output = vec![stated("label", 7), ValueInfo { name: "table".into(), kind: None }];
     let (model, report) = read(&mut m, &Options::default()).unwrap();
     assert_eq!(report.output, "table");
     close(&run(&model, &[-3.0]), &[-6.0]);
     let ops: Vec<_> = report.dropped.iter().map(|d| d.op.as_str()).collect();
     assert_eq!(ops, ["Sigmoid", "ZipMap"]);
-    assert_eq!(report.classes, ["no", "yes"]);
+    assert_eq!(report.classes, ["0", "1"]);
     assert!(report.dropped[0].meaning.contains("above 0 is class 1"));
     // The label itself, of classes with names.
     let names = TensorProto {
