@@ -15,9 +15,6 @@ pub(super) const BATCH: i64 = i64::MIN + 0x0062_6174_6368;
 /// How many elements may be computed for each that the file holds.
 pub(super) const AGAIN: usize = 4;
 
-/// How many elements may be computed for each that the file holds.
-pub(super) const AGAIN: usize = 4;
-
 /// The outputs of a node.
 type Folded = Result<Vec<Tensor>, Stop>;
 

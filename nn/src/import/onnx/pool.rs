@@ -49,6 +49,17 @@ fn windows(call: &mut Call<'_>, geometry: &Geometry) -> Result<(Plane, Window, [
     let kernel =
         plane.two(kernel, 1).ok_or_else(|| super::window::wrong("kernel_shape", kernel, plane.axes))?;
     let window = geometry.window(kernel, &plane)?;
+    if ceil && geometry.auto == Auto::Valid {
+        return Err("auto_pad VALID with ceil_mode, of which readers of ONNX files follow one or the other; leave one out".into());
+    }
+    let short = |a: usize| {
+        (plane.size[a].div_ceil(window.stride[a]) - 1) * window.stride[a] + kernel[a] < plane.size[a]
+    };
+    if matches!(geometry.auto, Auto::Same(_)) && (short(0) || short(1)) {
+        return Err("auto_pad SAME with a stride beyond the kernel, which some readers of ONNX files refuse and others begin at \
+                    different places; export explicit pads"
+            .into());
+    }
     let overhang = if ceil && geometry.auto == Auto::Given { overhang(&window, plane.size) } else { [0; 2] };
     Ok((plane, window, overhang))
 }

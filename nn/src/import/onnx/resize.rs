@@ -120,11 +120,27 @@ fn changes(
     Ok(changed)
 }
 
+/// Nearest elements on which readers agree. A factor that gives no whole extent is another one to those who go by extents;
+/// towards fewer places operator set 10 was never clear.
+fn one_sided(axis: &Axis, rule: &Rule) -> Result<(), Stop> {
+    let extent = axis.from as f32 * axis.scale;
+    let uneven = (extent - extent.round()).abs() > 1e-3;
+    let by_factor = rule.transform == "asymmetric" && matches!(rule.rounding.as_str(), "floor" | "simple");
+    if uneven && !by_factor || axis.scale < 1.0 && rule.rounding == "simple" {
+        return Err(Stop::Because(format!(
+            "by {} from {} places, which readers of ONNX files understand differently; resize to sizes, or by whole factors",
+            axis.scale, axis.from
+        )));
+    }
+    Ok(())
+}
+
 fn resized(mut call: Call<'_>, x: Source, axes: &[Axis], rule: &Rule) -> Lowered {
     let mut y = x;
     for axis in axes {
         call.draft.count_places(axis.to)?;
         if !rule.linear {
+            one_sided(axis, rule)?;
             let places: Result<Vec<_>, Stop> = (0..axis.to).map(|to| rule.nearest(to, axis)).collect();
             y = call.pick(y, axis.at, places?)?;
             continue;
