@@ -284,7 +284,7 @@ pub const OPERATORS: &[Operator] = &[
     operator("Sub", "two wires of one shape, or a constant per channel"),
     operator("Transpose", "of constants"),
     operator("Unsqueeze", "within each image"),
-    operator("ai.onnx.ml.ArrayFeatureExtractor", "last, of classes: dropped"),
+    operator("ai.onnx.ml.ArrayFeatureExtractor", "constant places of a vector; last, of classes: dropped"),
     operator("ai.onnx.ml.LabelEncoder", "last, of classes: dropped"),
     operator("ai.onnx.ml.LinearClassifier", "its SOFTMAX or LOGISTIC is dropped"),
     operator("ai.onnx.ml.LinearRegressor", ""),
