@@ -1,7 +1,7 @@
 //! Operators of the domain `ai.onnx.ml`, as skl2onnx writes them for linear models and scalers.
 
 use super::Dropped;
-use super::call::{Call, Lowered, Stop, Value};
+use super::call::{Call, Lowered, Stop, Value, axis};
 use super::dropped::Function;
 use super::proto::kind;
 use crate::graph::{Op, Role, Source};
@@ -19,7 +19,8 @@ pub(super) fn lower(call: Call<'_>) -> Lowered {
             ))),
         },
         "Scaler" => scaler(call),
-        "ZipMap" | "Normalizer" | "ArrayFeatureExtractor" | "LabelEncoder" => {
+        "ArrayFeatureExtractor" => extract(call),
+        "ZipMap" | "Normalizer" | "LabelEncoder" => {
             Err("only at the end of a network, behind its scores; export it up to these".into())
         }
         other => Err(super::obstacle::unsupported(DOMAIN, other).into()),
@@ -130,6 +131,19 @@ fn classifier(mut call: Call<'_>) -> Lowered {
     }
     let label = call.draft.push("", Op::Argmax, &[scores])?;
     Ok(Value::Several(vec![Value::Wire(label), Value::Wire(scores)]))
+}
+
+/// Elements at constant places of a vector: of two scores, that of class 1.
+fn extract(mut call: Call<'_>) -> Lowered {
+    call.knows(&[])?;
+    let (x, shape) = call.shaped(0)?;
+    let places = call.constant(1)?;
+    let &[extent] = &shape[..] else {
+        return Err(Stop::Because(format!("of {shape:?} per image, wanted one axis")));
+    };
+    let at = |&place: &i64| axis(place, extent).map(Some);
+    let places = places.integers()?.iter().map(at).collect::<Result<Vec<_>, _>>()?;
+    call.push(Op::Take(vec![Some(places)]), &[x])
 }
 
 /// `(x - offset) * scale`, each one number or one per feature.

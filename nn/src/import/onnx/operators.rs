@@ -73,7 +73,7 @@ pub const OPERATORS: &[Operator] = &[
     operator("Transpose", "any axes behind the batch"),
     operator("Unsqueeze", "within each image"),
     operator("Upsample", "nearest and linear"),
-    operator("ai.onnx.ml.ArrayFeatureExtractor", "last, of classes: dropped"),
+    operator("ai.onnx.ml.ArrayFeatureExtractor", "constant places of a vector; last, of classes: dropped"),
     operator("ai.onnx.ml.LabelEncoder", "last, of classes: dropped"),
     operator("ai.onnx.ml.LinearClassifier", "its SOFTMAX or LOGISTIC is dropped"),
     operator("ai.onnx.ml.LinearRegressor", ""),

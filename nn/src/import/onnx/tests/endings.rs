@@ -210,6 +210,13 @@ fn linear_models_of_scikit_learn() {
     let (model, report) = read(&mut classifier("SOFTMAX"), &label).unwrap();
     assert_eq!((run(&model, &[1.0, 2.0]), report.classes.len()), (vec![1.0], 3));
 
+    // One of two scores, as LinearSVC gives it.
+    let one = vec![numbers("coefficients", &[-1.0, 2.0, 1.0, -2.0]), ints("classlabels_ints", &[0, 1])];
+    let one =
+        ml(Model::new(&[2]).ints("i", &[], &[1]), "LinearClassifier", &["x"], &["label", "scores"], one);
+    let one = ml(one, "ArrayFeatureExtractor", &["scores", "i"], &["y"], vec![]).import().unwrap();
+    close(&run(&one, &[3.0, 1.0]), &[1.0]);
+
     let scaled = || {
         ml(
             Model::new(&[2]),
