@@ -60,6 +60,10 @@ pub(super) fn unsupported(domain: &str, op: &str) -> String {
             "a smooth function, for which there is no gate yet"
         }
         "Softmax" | "LogSoftmax" | "Hardmax" => "inside the network it needs a gate that does not exist yet",
+        "ThresholdedRelu" | "Sign" | "Where" | "Floor" | "Ceil" | "Round" | "Equal" | "Less"
+        | "LessOrEqual" | "Greater" | "GreaterOrEqual" => {
+            "it jumps, and fixed-point values fall on either side of a jump"
+        }
         _ => "not supported",
     };
     format!("{why}; {}", way_out(op))

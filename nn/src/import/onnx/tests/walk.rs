@@ -277,7 +277,7 @@ fn infinite_numbers_are_limits_and_never_weights() {
 fn the_list_of_operators_is_the_table() {
     let source = include_str!("../../onnx.rs");
     let body = source
-        .split("match node.op_type.as_str() {")
+        .split("match call.node.op_type.as_str() {")
         .nth(1)
         .and_then(|s| s.split("other if").next())
         .unwrap();
