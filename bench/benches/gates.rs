@@ -13,7 +13,7 @@ use twoply_bench::memory::in_memory;
 use twoply_bench::{cpu, values};
 use twoply_primitives::backend::Packed;
 use twoply_primitives::compare::{Scheme, Widths};
-use twoply_primitives::gate::{Conv2d, Linear, MaxPool, Relu, ReluFloor};
+use twoply_primitives::gate::{Conv2d, Linear, MaxPool, Mul, Relu, ReluFloor};
 use twoply_primitives::{Backend, Form, Gate, PartyId, Ring, TILE, Window};
 
 fn wire(shape: &[usize], bits: u32) -> Operand {
@@ -46,12 +46,11 @@ fn alone<R: Ring, G: Gate + Clone>(
     c: &mut Criterion<CpuTime>,
     name: &str,
     gate: &G,
-    operand: Operand,
+    operands: &[Operand],
     count: usize,
 ) {
     let dealt = LazyLock::new(|| {
-        Dealt::new(cpu::<R>(), gate.clone(), std::slice::from_ref(&operand), &in_memory)
-            .expect("a gate that can be dealt")
+        Dealt::new(cpu::<R>(), gate.clone(), operands, &in_memory).expect("a gate that can be dealt")
     });
     let mut group = c.benchmark_group(format!("{} u{} alone", G::NAME, R::BITS));
     group.throughput(Throughput::Elements(count as u64));
@@ -84,7 +83,7 @@ fn rectifiers<R: Ring>(c: &mut Criterion, (n, m): (u32, u32)) {
     }
 }
 
-/// The two largest products of LeNet; elements are multiplications.
+/// The two largest products of LeNet, and one of two wires; elements are multiplications.
 fn products<R: Ring>(c: &mut Criterion, (n, m): (u32, u32)) {
     let (batch, cut) = (16, n - m);
     let fc = [wire(&[batch, 800], n), weight(&[500, 800], n), weight(&[500], n)];
@@ -92,6 +91,8 @@ fn products<R: Ring>(c: &mut Criterion, (n, m): (u32, u32)) {
     let conv = Conv2d { window: Window::square(5, 1), groups: 1, cut };
     let operands = [wire(&[batch, 20, 12, 12], n), weight(&[50, 20, 5, 5], n), weight(&[50], n)];
     both::<R, _>(c, "20-50 5x5", &conv, &operands, batch * 50 * 64 * 500);
+    let operands = [wire(&[batch, 4096], n), wire(&[batch, 4096], n)];
+    both::<R, _>(c, "two wires", &Mul { cut }, &operands, batch * 4096);
 }
 
 /// Runs `f` on a pool of one thread, so that what is timed is one core's work and no hand-over.
@@ -146,18 +147,20 @@ fn words<R: Ring>(c: &mut Criterion<CpuTime>, widths: &[u32]) {
     group.finish();
 }
 
-/// ReLU of each width, and with exact rounding, for one party.
+/// ReLU of each width, and with exact rounding, and products of two wires, for one party.
 fn one_party<R: Ring>(c: &mut Criterion<CpuTime>, (n, m): (u32, u32)) {
     let (batch, row) = (16, 4096);
     for scheme in [Scheme::Dpf, Scheme::Digits] {
         let count = batch * row;
         for bits in [m, n] {
             let (relu, name) = (Relu { scheme, shift: 0, out: n }, format!("{scheme} w={}", bits - 1));
-            alone::<R, _>(c, &name, &relu, wire(&[batch, row], bits), count);
+            alone::<R, _>(c, &name, &relu, &[wire(&[batch, row], bits)], count);
         }
         let floor = ReluFloor { scheme, cut: n - m };
-        alone::<R, _>(c, &scheme.to_string(), &floor, wire(&[batch, row], n), count);
+        alone::<R, _>(c, &scheme.to_string(), &floor, &[wire(&[batch, row], n)], count);
     }
+    let (cut, operands) = (n - m, [wire(&[batch, row], n), wire(&[batch, row], n)]);
+    alone::<R, _>(c, "two wires", &Mul { cut }, &operands, batch * row);
 }
 
 fn parts(c: &mut Criterion<CpuTime>) {

@@ -133,5 +133,7 @@ pub fn products() {
     let forms = [Form::new([2, 5], 32), Form::new([3, 5], 32), Form::new([3], 32)];
     run::<u32, _>(&Linear { cut: 0 }, &forms, &[values(10, 32), values(15, 32), values(3, 32)]);
     let forms = [Form::new([2, 5], 32), Form::new([2, 5], 32)];
-    run::<u32, _>(&Mul { cut: 0 }, &forms, &[values(10, 32), values(10, 32)]);
+    run::<u32, _>(&Mul { cut: 12 }, &forms, &[values(10, 32), values(10, 32)]);
+    let forms = [Form::new([2, 70], 64), Form::new([2, 70], 64)];
+    run::<u64, _>(&Mul { cut: 0 }, &forms, &[values(140, 64), values(140, 64)]);
 }

@@ -259,7 +259,12 @@ mod tests {
         let two = Window::square(2, 2);
         let graph = Graph {
             name: "g".into(),
-            input: Input { name: "x".into(), shape: vec![2, 2, 4], normalise: Normalise::default() },
+            input: Input {
+                name: "x".into(),
+                shape: vec![2, 2, 4],
+                normalise: Normalise::default(),
+                layout: Default::default(),
+            },
             params: vec![
                 param("w", &[1, 2, 1, 1], Role::Weight),
                 param("b", &[1], Role::Bias),

@@ -1,25 +1,36 @@
-//! Images and labels from bytes: IDX, NPY, PNG and CIFAR-10 binary, each also gzipped. No file system here.
+//! Images, rows of tables and labels from bytes: see [`FORMATS`], each also gzipped. No file system here.
 
+mod array;
 mod axes;
 mod cifar;
+mod formats;
 mod idx;
+mod jpeg;
 pub mod npy;
+mod npz;
+mod picture;
 mod png;
+mod table;
 
+pub use array::{Array, Type};
 pub use axes::Axes;
+pub use formats::FORMATS;
 
 use crate::graph::Input;
 use crate::{Error, Result};
+use formats::{Format, format};
 use std::borrow::Cow;
 use std::io::Read;
 
-/// Most bytes of one data set, after unpacking.
+/// Most bytes of one data set, before and after unpacking.
 pub const MAX_BYTES: usize = 1 << 31;
+/// Most values of one data set that are no bytes.
+const MAX_VALUES: usize = MAX_BYTES / size_of::<f32>();
 
-/// Images of one shape, in order.
+/// Images of one shape, in order. A record of a table is an image of one axis.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Images {
-    /// Extents of one image: `[c, h, w]` for pictures; flat rows of a two-axis NPY file are `[n]`.
+    /// Extents of one image: `[c, h, w]` for pictures; flat rows of tables and two-axis arrays are `[n]`.
     pub shape: Vec<usize>,
     /// The values, image after image, row-major.
     pub pixels: Pixels,
@@ -30,13 +41,27 @@ pub struct Images {
 /// Values of images.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Pixels {
-    /// Bytes as cameras and data sets deliver them.
+    /// Bytes as cameras and data sets deliver them, and bools as 0 and 1. Always raw.
     Raw(Vec<u8>),
-    /// Finite floats; what they mean is for the caller to say ([`Floats`]).
+    /// Whole numbers of other integer types, rounded to float32 beyond 2^24. Raw as bytes are, on whatever scale: 16-bit
+    /// pictures lie in 0..65535.
+    Whole(Vec<f32>),
+    /// Finite floats, and numbers of text; what they mean is for the caller to say ([`Floats`]).
     Float(Vec<f32>),
 }
 
-/// What float images hold. Bytes are always raw.
+/// The kind of [`Pixels`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Bytes and bools: every value lies in [`Input::byte_range`] when normalised.
+    Bytes,
+    /// Other integers.
+    Whole,
+    /// Floats.
+    Floats,
+}
+
+/// What float images hold. Bytes and other integers are always raw.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Floats {
     /// Raw values, which the graph's normalisation still has to be applied to.
@@ -49,14 +74,41 @@ pub enum Floats {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Labels(pub Vec<u32>);
 
+impl Pixels {
+    /// Which kind they are.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Pixels::Raw(_) => Kind::Bytes,
+            Pixels::Whole(_) => Kind::Whole,
+            Pixels::Float(_) => Kind::Floats,
+        }
+    }
+    fn len(&self) -> usize {
+        match self {
+            Pixels::Raw(v) => v.len(),
+            Pixels::Whole(v) | Pixels::Float(v) => v.len(),
+        }
+    }
+    fn value(&self, i: usize) -> f64 {
+        match self {
+            Pixels::Raw(v) => f64::from(v[i]),
+            Pixels::Whole(v) | Pixels::Float(v) => f64::from(v[i]),
+        }
+    }
+    /// The values at these places.
+    fn gather(&self, places: impl Iterator<Item = usize>) -> Pixels {
+        match self {
+            Pixels::Raw(v) => Pixels::Raw(places.map(|i| v[i]).collect()),
+            Pixels::Whole(v) => Pixels::Whole(places.map(|i| v[i]).collect()),
+            Pixels::Float(v) => Pixels::Float(places.map(|i| v[i]).collect()),
+        }
+    }
+}
+
 impl Images {
     /// Number of images.
     pub fn len(&self) -> usize {
-        let values = match &self.pixels {
-            Pixels::Raw(v) => v.len(),
-            Pixels::Float(v) => v.len(),
-        };
-        values / self.row().max(1)
+        self.pixels.len() / self.row().max(1)
     }
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
@@ -67,110 +119,121 @@ impl Images {
         self.shape.iter().product()
     }
 
-    /// Reads whatever format the first bytes show; labels where the format carries them (CIFAR-10).
+    /// Reads whatever format the first bytes show; labels where the format carries them (CIFAR).
     ///
     /// # Errors
     /// [`Error::Data`] naming the format and what is wrong with it.
     pub fn read(bytes: &[u8]) -> Result<(Images, Option<Labels>)> {
-        let bytes = unpack(bytes)?;
-        match &bytes[..] {
-            [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Ok((Images::from_npy(&bytes)?, None)),
-            [0x89, b'P', b'N', b'G', ..] => Ok((Images::from_png(&bytes)?, None)),
-            [0, 0, 8, 3, ..] => Ok((Images::from_idx(&bytes)?, None)),
-            b if !b.is_empty() && b.len() % cifar::RECORD == 0 => {
-                cifar::read(&bytes).map(|(images, labels)| (images, Some(labels)))
-            }
-            b => Err(Error::data(
-                "images",
-                format!(
-                    "{} bytes starting with {:02x?} are neither IDX, NPY, PNG nor CIFAR-10",
-                    b.len(),
-                    &b[..b.len().min(8)]
-                ),
-            )),
-        }
+        Images::read_part(bytes, None)
     }
 
-    /// IDX images: bytes, `[n, h, w]`.
+    /// The same of a part of a file: an array of an NPZ file by its name, or columns of a table by names and numbers, from
+    /// 1 on (`label`, `2-785`, `age,3-7`).
+    ///
+    /// # Errors
+    /// As [`Images::read`], and where there is no such part.
+    pub fn read_part(bytes: &[u8], part: Option<&str>) -> Result<(Images, Option<Labels>)> {
+        let bytes = unpack(bytes)?;
+        let images = match whole(format(&bytes)?, part)? {
+            Format::Npy => npy::read(&bytes)?.images()?,
+            Format::Npz => npy::read(&npz::read(&bytes, part)?)?.images()?,
+            Format::Idx => idx::read(&bytes)?.images()?,
+            Format::Png => png::image(&bytes)?,
+            Format::Jpeg => jpeg::image(&bytes)?,
+            Format::Csv => {
+                let float = |v: f64| Some(v as f32).filter(|v| v.is_finite());
+                let table = table::read(&bytes, part, float)?;
+                Images { shape: vec![table.columns], pixels: Pixels::Float(table.values), axes: Axes::Said }
+            }
+            Format::Cifar => {
+                let (images, labels) = cifar::read(&bytes)?;
+                return Ok((images, Some(labels)));
+            }
+        };
+        Ok((images, None))
+    }
+
+    /// Reads an IDX file and nothing else.
     ///
     /// # Errors
     /// [`Error::Data`] on a wrong magic number, type, number of axes or length.
     pub fn from_idx(bytes: &[u8]) -> Result<Images> {
-        idx::images(&unpack(bytes)?)
-    }
-    /// NPY images: u8, f32 or f64; `[n, h, w]` (one channel), `[n, c, h, w]` (or `[n, h, w, c]`, see
-    /// [`Images::inputs`]), or flat rows `[n, k]`.
-    ///
-    /// # Errors
-    /// [`Error::Data`] on another type, order or number of axes, a wrong length, and values that are not finite.
-    pub fn from_npy(bytes: &[u8]) -> Result<Images> {
-        npy::images(&unpack(bytes)?)
-    }
-    /// One PNG picture: 8 bits, grey or RGB.
-    ///
-    /// # Errors
-    /// [`Error::Data`] on damage and on other colour types and depths.
-    pub fn from_png(bytes: &[u8]) -> Result<Images> {
-        png::image(bytes)
-    }
-    /// CIFAR-10 binary: records of a label byte and 3x32x32 pixels, plane by plane.
-    ///
-    /// # Errors
-    /// [`Error::Data`] on a wrong length or label.
-    pub fn from_cifar(bytes: &[u8]) -> Result<(Images, Labels)> {
-        cifar::read(&unpack(bytes)?)
+        idx::read(&unpack(bytes)?)?.images()
     }
 
     /// Several sets in one, in order.
     ///
     /// # Errors
-    /// [`Error::Data`] if there is none, or shapes or kinds of values differ.
+    /// [`Error::Data`] if there is none, or as [`Images::append`].
     pub fn concat(sets: Vec<Images>) -> Result<Images> {
         let mut sets = sets.into_iter();
         let mut all = sets.next().ok_or_else(|| Error::data("images", "none given"))?;
-        for set in sets {
-            if set.shape != all.shape {
-                return Err(Error::data(
-                    "images",
-                    format!("shapes {:?} and {:?} do not mix", all.shape, set.shape),
-                ));
-            }
-            if set.axes == Axes::Unsaid {
-                all.axes = Axes::Unsaid;
-            }
-            match (&mut all.pixels, set.pixels) {
-                (Pixels::Raw(a), Pixels::Raw(b)) => a.extend(b),
-                (Pixels::Float(a), Pixels::Float(b)) => a.extend(b),
-                _ => return Err(Error::data("images", "bytes and floats do not mix")),
-            }
-        }
+        sets.try_for_each(|set| all.append(set))?;
         Ok(all)
     }
 
-    /// What the network takes: whole images one after another, normalised. Bytes always go through the graph's
-    /// normalisation; floats as `floats` says.
-    ///
-    /// Values stand channel by channel, whatever the format: a picture with channels last is turned round where the input
-    /// is `[c, h, w]`, and refused where the input is flat and its own order could be meant just as well. Flat rows fit an
-    /// input of one axis as they are; pictures fit a flat input of as many values.
+    /// Puts another set behind this one.
     ///
     /// # Errors
-    /// [`Error::Data`] if the shape is not the input's, its axes could be meant in two ways, or a value is not finite.
+    /// [`Error::Data`] if shapes or kinds of values differ, or both together are too many.
+    pub fn append(&mut self, set: Images) -> Result<()> {
+        if set.shape != self.shape {
+            let what = format!("shapes {:?} and {:?} do not mix", self.shape, set.shape);
+            return Err(Error::data("images", what));
+        }
+        self.axes = match (self.axes, set.axes) {
+            (a, b) if a == b => a,
+            (Axes::Unsaid, _) | (_, Axes::Unsaid) => Axes::Unsaid,
+            _ => Axes::Said,
+        };
+        match (&mut self.pixels, set.pixels) {
+            (Pixels::Raw(a), Pixels::Raw(b)) if a.len() + b.len() <= MAX_BYTES => a.extend(b),
+            (Pixels::Whole(a), Pixels::Whole(b)) | (Pixels::Float(a), Pixels::Float(b))
+                if a.len() + b.len() <= MAX_VALUES =>
+            {
+                a.extend(b);
+            }
+            (a, b) if a.kind() == b.kind() => {
+                return Err(Error::data("images", "too many at once; split them"));
+            }
+            _ => return Err(Error::data("images", "bytes, other integers and floats do not mix")),
+        }
+        Ok(())
+    }
+
+    /// The images in the shape of `input`, their values in its order: channel by channel, whatever the format. A picture with
+    /// channels last is turned round where the input is `[c, h, w]`, and refused where the input is flat and its own order
+    /// could be meant just as well. Flat rows fit an input of one axis as they are, and one of several where it has one
+    /// channel; pictures fit a flat input of as many values. In picture formats, grey fits three channels, and colour without
+    /// colour fits one.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the shape is not the input's, or its axes could be meant in two ways.
+    pub fn fitted(self, input: &Input) -> Result<Images> {
+        let turned = axes::fit(&self, input)?;
+        Ok(Images { shape: input.shape.clone(), pixels: turned.unwrap_or(self.pixels), axes: Axes::Said })
+    }
+
+    /// What the network takes: whole images one after another, [`Images::fitted`] and normalised. Integers always go through
+    /// the graph's normalisation; floats as `floats` says.
+    ///
+    /// # Errors
+    /// As [`Images::fitted`], and if a value is not finite.
     pub fn inputs(&self, input: &Input, floats: Floats) -> Result<Vec<f32>> {
-        let turned = axes::channels_first(self, input)?;
+        let turned = axes::fit(self, input)?;
         let plane = (input.row() / input.channels().max(1)).max(1);
         let apply =
             |i: usize, raw: f64| input.normalise.apply(raw, i / plane % input.channels().max(1)) as f32;
         let values: Vec<f32> = match turned.as_ref().unwrap_or(&self.pixels) {
-            Pixels::Raw(v) => v.iter().enumerate().map(|(i, &b)| apply(i, b as f64)).collect(),
-            Pixels::Float(v) if floats == Floats::Raw => {
-                v.iter().enumerate().map(|(i, &x)| apply(i, x as f64)).collect()
+            Pixels::Float(v) if floats == Floats::Normalised => v.clone(),
+            Pixels::Raw(v) => v.iter().enumerate().map(|(i, &b)| apply(i, f64::from(b))).collect(),
+            Pixels::Whole(v) | Pixels::Float(v) => {
+                v.iter().enumerate().map(|(i, &x)| apply(i, f64::from(x))).collect()
             }
-            Pixels::Float(v) => v.clone(),
         };
         match values.iter().position(|v| !v.is_finite()) {
             Some(i) => {
-                Err(Error::data("images", format!("image {}: a value is not finite", i / self.row().max(1))))
+                Err(Error::data("images", format!("image {}: a value is not finite", i / input.row().max(1))))
             }
             None => Ok(values),
         }
@@ -178,27 +241,47 @@ impl Images {
 }
 
 impl Labels {
-    /// IDX labels: bytes, `[n]`.
+    /// Labels in whatever format the first bytes show: integers `[n]` or `[n, 1]` of NPY, NPZ and IDX files, one whole number
+    /// per line of text, and CIFAR's own. `part` as in [`Images::read_part`].
     ///
     /// # Errors
-    /// [`Error::Data`] on a wrong magic number, type, number of axes or length.
-    pub fn from_idx(bytes: &[u8]) -> Result<Labels> {
-        idx::labels(&unpack(bytes)?)
-    }
-    /// NPY labels: u8 or i64, `[n]`.
-    ///
-    /// # Errors
-    /// [`Error::Data`] on another type, order or number of axes, a wrong length, and labels outside 0..2^32.
-    pub fn from_npy(bytes: &[u8]) -> Result<Labels> {
-        npy::labels(&unpack(bytes)?)
-    }
-    /// IDX or NPY, whichever the first bytes show.
-    ///
-    /// # Errors
-    /// As the reader of that format.
-    pub fn read(bytes: &[u8]) -> Result<Labels> {
+    /// [`Error::Data`] naming the format and what is wrong, and on labels outside 0..2^32.
+    pub fn read_part(bytes: &[u8], part: Option<&str>) -> Result<Labels> {
         let bytes = unpack(bytes)?;
-        if bytes.starts_with(b"\x93NUMPY") { npy::labels(&bytes) } else { idx::labels(&bytes) }
+        match whole(format(&bytes)?, part)? {
+            Format::Npy => npy::read(&bytes)?.labels(),
+            Format::Npz => npy::read(&npz::read(&bytes, part)?)?.labels(),
+            Format::Idx => idx::read(&bytes)?.labels(),
+            Format::Cifar => cifar::read(&bytes).map(|(_, labels)| labels),
+            Format::Csv => {
+                let table = table::read(&bytes, part, Some)?;
+                if table.columns > 1 {
+                    let why = format!("{} columns; name that of the labels, file.csv:label", table.columns);
+                    return Err(Error::data("CSV", why));
+                }
+                table.values.into_iter().map(|v| array::label(v, "CSV")).collect::<Result<_>>().map(Labels)
+            }
+            Format::Png | Format::Jpeg => Err(Error::data("labels", "this is a picture, and has none")),
+        }
+    }
+
+    /// [`Labels::read_part`] of the whole file.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read(bytes: &[u8]) -> Result<Labels> {
+        Labels::read_part(bytes, None)
+    }
+}
+
+/// The format, if a part may be named where one is.
+fn whole(format: Format, part: Option<&str>) -> Result<Format> {
+    match (format, part) {
+        (Format::Npz | Format::Csv, _) | (_, None) => Ok(format),
+        (_, Some(part)) => {
+            let why = format!("only NPZ files and tables have parts; leave out `:{part}`");
+            Err(Error::data("images", why))
+        }
     }
 }
 
@@ -217,64 +300,5 @@ fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     Ok(Cow::Owned(out))
 }
 
-/// The product of extents from a file, if memory can hold as many bytes.
-fn count(dims: &[usize]) -> Option<usize> {
-    dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_BYTES)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::Normalise;
-
-    fn input(shape: &[usize]) -> Input {
-        let normalise = Normalise { scale: 0.5, mean: vec![1.0, 0.0], std: vec![] };
-        Input { name: "x".into(), shape: shape.to_vec(), normalise }
-    }
-
-    #[test]
-    fn bytes_are_normalised_and_floats_as_told() {
-        let raw = Images { shape: vec![2, 1, 1], pixels: Pixels::Raw(vec![2, 4, 6, 8]), axes: Axes::Said };
-        assert_eq!(raw.inputs(&input(&[2, 1, 1]), Floats::Normalised).unwrap(), [0.0, 2.0, 2.0, 4.0]);
-        let float = Images { shape: vec![2, 1, 1], pixels: Pixels::Float(vec![2.0, 4.0]), axes: Axes::Said };
-        assert_eq!(float.inputs(&input(&[2, 1, 1]), Floats::Raw).unwrap(), [0.0, 2.0]);
-        assert_eq!(float.inputs(&input(&[2, 1, 1]), Floats::Normalised).unwrap(), [2.0, 4.0]);
-        assert_eq!((raw.len(), float.len()), (2, 1));
-    }
-
-    #[test]
-    fn shapes_must_fit_the_input() {
-        let image = Images { shape: vec![4, 4, 3], pixels: Pixels::Raw(vec![0; 48]), axes: Axes::Said };
-        let why = image.inputs(&input(&[3, 2, 8]), Floats::Raw).unwrap_err().to_string();
-        assert!(why.contains("[4, 4, 3]") && why.contains("[3, 2, 8]"), "{why}");
-        assert_eq!(image.inputs(&input(&[48]), Floats::Raw).unwrap().len(), 48);
-        assert!(image.inputs(&input(&[49]), Floats::Raw).is_err());
-        let wide = Images { shape: vec![1], pixels: Pixels::Float(vec![f32::MAX]), axes: Axes::Said };
-        let mut steep = input(&[1]);
-        steep.normalise = Normalise { scale: 1e30, ..Normalise::default() };
-        assert!(wide.inputs(&steep, Floats::Raw).unwrap_err().to_string().contains("image 0"));
-    }
-
-    #[test]
-    fn sets_join_only_when_alike() {
-        let raw = |n| Images { shape: vec![1, 1, n], pixels: Pixels::Raw(vec![7; n]), axes: Axes::Said };
-        assert_eq!(Images::concat(vec![raw(2), raw(2)]).unwrap().len(), 2);
-        assert!(Images::concat(vec![raw(2), raw(3)]).is_err());
-        let float = Images { shape: vec![1, 1, 2], pixels: Pixels::Float(vec![0.0; 2]), axes: Axes::Said };
-        assert!(Images::concat(vec![raw(2), float]).is_err());
-        assert!(Images::concat(vec![]).is_err());
-    }
-
-    #[test]
-    fn unknown_and_damaged_bytes_are_named() {
-        for (bytes, want) in [
-            (&b""[..], "neither IDX"),
-            (b"GIF89a....", "neither IDX"),
-            (&[0x1f, 0x8b, 8, 0, 0], "gzip: damaged"),
-            (&[0, 0, 8, 3, 0], "IDX"),
-        ] {
-            let why = Images::read(bytes).unwrap_err().to_string();
-            assert!(why.contains(want), "{why}");
-        }
-    }
-}
+mod tests;

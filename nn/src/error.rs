@@ -1,5 +1,6 @@
 //! What makes a model or its data unusable. Each message lists everything that is wrong, not only the first thing.
 
+use serde::Serialize;
 use std::fmt;
 
 /// Result of this crate.
@@ -76,20 +77,28 @@ impl Error {
     }
 }
 
-/// One thing in a foreign model file that this crate cannot take.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// One kind of thing in a foreign model file that this crate cannot take.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Obstacle {
-    /// Node (or initializer, input, output) by its name in the file; its place (`#3`) where it has none.
+    /// The first node (or initializer, input, output) by its name in the file; its place (`#3`) where it has none.
     pub node: String,
     /// Operator type, or `initializer`, `input`, `output`, `model`.
     pub op: String,
-    /// Why, and what to do where a remedy is known.
+    /// How often it stands there.
+    pub times: usize,
+    /// Why.
     pub reason: String,
+    /// What to do.
+    pub remedy: String,
 }
 
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} `{}`: {}", self.op, self.node, self.reason)
+        let Obstacle { node, op, times, reason, remedy } = self;
+        match times {
+            1 => write!(f, "{op} `{node}`: {reason}; {remedy}"),
+            _ => write!(f, "{op}, {times} times, first at `{node}`: {reason}; {remedy}"),
+        }
     }
 }
 

@@ -209,7 +209,12 @@ mod tests {
     fn a_residual_network_by_hand() {
         let graph = Graph {
             name: "g".into(),
-            input: Input { name: "x".into(), shape: vec![1, 2, 2], normalise: Normalise::default() },
+            input: Input {
+                name: "x".into(),
+                shape: vec![1, 2, 2],
+                normalise: Normalise::default(),
+                layout: Default::default(),
+            },
             params: vec![
                 Param { name: "w".into(), shape: vec![1, 1, 1, 1], role: Role::Weight },
                 Param { name: "b".into(), shape: vec![1], role: Role::Bias },
@@ -242,7 +247,12 @@ mod tests {
     fn a_final_argmax_gives_the_label() {
         let graph = Graph {
             name: "g".into(),
-            input: Input { name: "x".into(), shape: vec![3], normalise: Normalise::default() },
+            input: Input {
+                name: "x".into(),
+                shape: vec![3],
+                normalise: Normalise::default(),
+                layout: Default::default(),
+            },
             params: vec![],
             nodes: vec![node("a", Op::Argmax, &[Source::Input])],
         };

@@ -1,9 +1,11 @@
 //! A network as data: public, readable JSON, without any weight. Nodes stand in the order they run; the last one is the output.
 
 mod check;
+mod input;
 mod moves;
 
 use crate::{Error, Result};
+pub use input::{Input, Layout, Normalise};
 use serde::{Deserialize, Serialize};
 use twoply_primitives::tensor::Window;
 
@@ -36,34 +38,6 @@ pub struct Graph {
     pub nodes: Vec<Node>,
 }
 
-/// The input of a network.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Input {
-    /// Name, from the imported file.
-    pub name: String,
-    /// Shape of one image, without the batch axis; `[c, h, w]` for pictures.
-    pub shape: Vec<usize>,
-    /// What the data owner does to raw pixels before encoding them.
-    #[serde(default)]
-    pub normalise: Normalise,
-}
-
-/// `x = (raw * scale - mean[c]) / std[c]`, c the channel. Applied in floating point by the data owner's client before
-/// encoding. An empty `mean` means 0 everywhere, an empty `std` means 1.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Normalise {
-    /// Factor on the raw value: 1/255 brings bytes to 0..=1.
-    pub scale: f64,
-    /// Mean per channel, after scaling.
-    #[serde(default)]
-    pub mean: Vec<f64>,
-    /// Standard deviation per channel, after scaling.
-    #[serde(default)]
-    pub std: Vec<f64>,
-}
-
 /// One weight or bias tensor: its form, not its values.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,9 +54,9 @@ pub struct Param {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Multiplied with a wire.
+    /// Multiplied with a wire, or added to every image element by element; f fraction bits.
     Weight,
-    /// Added to a wire, one value per output channel.
+    /// Added to a product, one value per output channel; 2f fraction bits.
     Bias,
 }
 
@@ -187,43 +161,6 @@ pub enum Op {
     Reshape(Vec<usize>),
     /// Index of the largest element of `[k]`, ties to the lower index; result `[1]`. Only as the last node.
     Argmax,
-}
-
-impl Default for Normalise {
-    fn default() -> Self {
-        Normalise { scale: 1.0, mean: Vec::new(), std: Vec::new() }
-    }
-}
-
-impl Normalise {
-    /// The normalised value of one raw value of `channel`.
-    pub fn apply(&self, raw: f64, channel: usize) -> f64 {
-        let mean = self.mean.get(channel).copied().unwrap_or(0.0);
-        let std = self.std.get(channel).copied().unwrap_or(1.0);
-        (raw * self.scale - mean) / std
-    }
-    /// The raw value that [`Normalise::apply`] makes `value` of.
-    pub fn invert(&self, value: f64, channel: usize) -> f64 {
-        let mean = self.mean.get(channel).copied().unwrap_or(0.0);
-        let std = self.std.get(channel).copied().unwrap_or(1.0);
-        (value * std + mean) / self.scale
-    }
-}
-
-impl Input {
-    /// Channels that [`Normalise`] tells apart: the first extent of `[c, h, w]`, otherwise 1.
-    pub fn channels(&self) -> usize {
-        if self.shape.len() == 3 { self.shape[0] } else { 1 }
-    }
-    /// Elements per image; 0 where the shape is beyond [`MAX_ELEMENTS`].
-    pub fn row(&self) -> usize {
-        elements(&self.shape).unwrap_or(0)
-    }
-    /// Smallest and largest normalised value a byte pixel of each channel can take.
-    pub fn byte_range(&self) -> Vec<(f32, f32)> {
-        let ends = |c| (self.normalise.apply(0.0, c) as f32, self.normalise.apply(255.0, c) as f32);
-        (0..self.channels()).map(ends).map(|(a, b)| (a.min(b), a.max(b))).collect()
-    }
 }
 
 impl Op {
@@ -367,15 +304,5 @@ mod tests {
         for c in changed {
             assert_ne!(c.digest(), g.digest());
         }
-    }
-
-    #[test]
-    fn normalise_uses_its_channel() {
-        let input = Input {
-            name: "x".into(),
-            shape: vec![2, 1, 1],
-            normalise: Normalise { scale: 1.0 / 255.0, mean: vec![0.0, 0.5], std: vec![1.0, 0.25] },
-        };
-        assert_eq!(input.byte_range(), [(0.0, 1.0), (-2.0, 2.0)]);
     }
 }

@@ -25,7 +25,7 @@ pub use data::{Floats, Images, Labels};
 pub use error::{Error, Obstacle, Result};
 pub use fit::{Fit, fit};
 pub use float::Evaluator;
-pub use graph::{Graph, Input, Node, Normalise, Op, Param, Role, Source};
+pub use graph::{Graph, Input, Layout, Node, Normalise, Op, Param, Role, Source};
 pub use import::Imported;
 pub use meaning::Meaning;
 pub use plan::{Options, Plan, Reveal, Totals};

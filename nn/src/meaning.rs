@@ -129,7 +129,12 @@ mod tests {
             nodes.push(node("top".into(), Op::Argmax, shapes.len()));
         }
         let size = shapes[0].iter().product();
-        let input = Input { name: "x".into(), shape: vec![size], normalise: Normalise::default() };
+        let input = Input {
+            name: "x".into(),
+            shape: vec![size],
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        };
         Graph { name: "g".into(), input, params: vec![], nodes }
     }
 

@@ -6,8 +6,30 @@ use crate::weights::Weights;
 /// All passes that import applies, in their order.
 pub fn all(graph: &mut Graph, weights: &mut Weights) {
     drop_dead(graph, weights);
+    join_moves(graph, weights);
     drop_identities(graph);
     relu_behind_max_pool(graph);
+}
+
+/// A reshape of a reshape, and a transpose of a transpose, read what the first of them reads. An invalid graph is left as it is.
+pub fn join_moves(graph: &mut Graph, weights: &mut Weights) {
+    let Ok(shapes) = graph.shapes() else { return };
+    for (i, shape) in shapes.iter().enumerate() {
+        while let [Source::Node(before)] = graph.nodes[i].inputs[..] {
+            let first = &graph.nodes[before];
+            let op = match (&first.op, &graph.nodes[i].op) {
+                (Op::Reshape(_), Op::Reshape(to)) => Op::Reshape(to.clone()),
+                (Op::Transpose(first), Op::Transpose(perm)) => {
+                    let perm: Vec<usize> = perm.iter().map(|&a| first[a]).collect();
+                    if perm.is_sorted() { Op::Reshape(shape.clone()) } else { Op::Transpose(perm) }
+                }
+                _ => break,
+            };
+            let inputs = first.inputs.clone();
+            (graph.nodes[i].op, graph.nodes[i].inputs) = (op, inputs);
+        }
+    }
+    drop_dead(graph, weights);
 }
 
 /// Removes reshapes that keep the shape (what is left of Identity and Dropout); their readers read their operand.
@@ -124,7 +146,12 @@ mod tests {
         let param = |i: usize| Param { name: format!("w{i}"), shape: vec![2, 2, 1, 1], role: Role::Weight };
         let graph = Graph {
             name: "g".into(),
-            input: Input { name: "x".into(), shape: vec![2, 4, 4], normalise: Normalise::default() },
+            input: Input {
+                name: "x".into(),
+                shape: vec![2, 4, 4],
+                normalise: Normalise::default(),
+                layout: Default::default(),
+            },
             params: (0..3).map(param).collect(),
             nodes: ops.into_iter().enumerate().map(node).collect(),
         };
@@ -201,12 +228,34 @@ mod tests {
         g.params.truncate(1);
         let before = run(&g, &w);
         all(&mut g, &mut w);
-        assert_eq!(names(&g), "n2 n4 n5");
+        assert_eq!(names(&g), "n2 n4 n6");
         assert_eq!(g.nodes[1].inputs, [Source::Node(0), Source::Input]);
         assert_eq!(run(&g, &w), before);
         let (mut g, mut w) = graph(vec![(same(), vec![]), (same(), vec![])]);
         all(&mut g, &mut w);
         assert_eq!((names(&g).as_str(), &g.nodes[0].inputs[..]), ("n1", &[Source::Input][..]));
         g.validate().unwrap();
+    }
+
+    #[test]
+    fn moves_are_joined() {
+        let turn = |perm: [usize; 3]| Op::Transpose(perm.to_vec());
+        let (mut g, mut w) = graph(vec![
+            (conv(0), vec![]),
+            (turn([1, 2, 0]), vec![]),
+            (turn([2, 0, 1]), vec![]),
+            (Op::Relu, vec![]),
+            (Op::Reshape(vec![32]), vec![]),
+            (Op::Reshape(vec![4, 8]), vec![]),
+            (Op::Reshape(vec![8, 4]), vec![Source::Node(4)]),
+            (Op::Reshape(vec![4, 8]), vec![]),
+            (Op::Add, vec![Source::Node(5), Source::Node(7)]),
+        ]);
+        w.0.truncate(1);
+        g.params.truncate(1);
+        let before = run(&g, &w);
+        all(&mut g, &mut w);
+        assert_eq!(names(&g), "n0 n3 n5 n7 n8");
+        assert_eq!(run(&g, &w), before);
     }
 }

@@ -7,6 +7,7 @@
 mod activation;
 mod arrange;
 mod audit;
+mod elementwise;
 mod pool;
 mod size;
 
@@ -17,12 +18,12 @@ use crate::engine::Engine;
 use crate::graph::{Graph, Op, Source};
 use crate::plan::{Options, Reveal};
 use crate::{Error, Meaning, Result, Weights};
+use arrange::Moves;
 use pool::Mean;
 pub(crate) use size::check_bill;
-use std::sync::Arc;
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::{Argmax, Conv2d, Lift, Linear, MaxPool, Mode, Rounding, Truncate};
-use twoply_primitives::{Form, Local, Ring, Shape, Window};
+use twoply_primitives::{Form, Local, Ring, Shape};
 
 /// A graph with everything decided that the gates need.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct Program {
     options: Options,
     /// Shape of every node, without the batch.
     shapes: Vec<Vec<usize>>,
+    /// Where operations that only move elements take them from, by node.
+    moves: Vec<Option<Moves>>,
     /// How each average pool computes its means, by node.
     means: Vec<Option<Mean>>,
     /// Largest magnitude, in real terms, that each node's result may have by what is known; empty if nothing is.
@@ -63,10 +66,11 @@ impl Program {
             (Reveal::Label, _) => Meaning::of(graph)?.revealed()?,
             _ => {}
         }
+        elementwise::check(graph, fixed)?;
         let means = pool::means(graph, &shapes, options, ranges)?;
-        let raw = raw_products(graph);
+        let (moves, raw) = (arrange::moves(graph, &shapes), raw_products(graph));
         let (graph, options, ranges) = (graph.clone(), options.clone(), ranges.to_vec());
-        Ok(Program { graph, options, shapes, means, ranges, raw })
+        Ok(Program { graph, options, shapes, moves, means, ranges, raw })
     }
     /// The graph.
     pub fn graph(&self) -> &Graph {
@@ -186,7 +190,7 @@ fn raw_products(graph: &Graph) -> Vec<bool> {
         let passes = |j: &usize| matches!(nodes[*j].op, Op::Reshape(_) | Op::Argmax) && only_output[*j];
         only_output[i] = readers[i].iter().all(passes);
     }
-    let product = |i: usize| matches!(nodes[i].op, Op::Linear { .. } | Op::Conv2d { .. });
+    let product = |i: usize| matches!(nodes[i].op, Op::Linear { .. } | Op::Conv2d { .. } | Op::Mul);
     (0..nodes.len()).map(|i| product(i) && only_output[i]).collect()
 }
 
@@ -306,12 +310,7 @@ impl<E: Engine> Run<'_, '_, E> {
                 let y = self.clip(x, *low, *high)?;
                 self.local(y, last)
             }
-            Op::MaxPool(window) if window.kernel == [1, 1] && window.pad == [0; 4] => {
-                let shape = self.e.form(&x.v).shape.clone();
-                let v = self.e.local(&subsample(&shape, window), &[&x.v])?;
-                let v = self.e.local(&Local::Reshape(program.shapes[i].clone()), &[&v])?;
-                self.local(Wire { v, frac: x.frac }, last)
-            }
+            Op::MaxPool(_) if program.moves[i].is_some() => self.moved(i, x, last),
             Op::MaxPool(window) => self.emit(&MaxPool { scheme, window: *window }, &[&x.v], x.frac, last),
             Op::AvgPool { window, count_include_pad } => {
                 let x = self.full(x)?;
@@ -323,21 +322,20 @@ impl<E: Engine> Run<'_, '_, E> {
                 let sum = self.combine(&map, vec![x, y])?;
                 self.local(sum, last)
             }
-            Op::Mul | Op::Offset { .. } | Op::Affine { .. } | Op::SumPool(_) => {
-                Err(Error::data("plan", format!("`{}` has no gate yet", op.kind())))
+            Op::Mul => self.times(i, x, last),
+            Op::Offset { weight } => {
+                let sum = self.offset(x, *weight)?;
+                self.local(sum, last)
             }
-            Op::Concat => {
-                let mut all = vec![x];
-                for k in 1..program.graph.nodes[i].inputs.len() {
-                    all.push(self.operand(i, k)?);
-                }
-                let joined = self.concat(all)?;
-                self.local(joined, last)
-            }
-            Op::Pad(_) | Op::Transpose(_) | Op::Take(_) => {
-                let y = self.moved(x, op, program.shapes[i].clone())?;
+            Op::Affine { scale, shift } => {
+                let y = self.affine(x, *scale, *shift)?;
                 self.local(y, last)
             }
+            Op::SumPool(window) => {
+                let v = self.e.local(&Local::SumPool(*window), &[&x.v])?;
+                self.local(Wire { v, frac: x.frac }, last)
+            }
+            Op::Concat | Op::Pad(_) | Op::Transpose(_) | Op::Take(_) => self.moved(i, x, last),
             Op::Reshape(row) => {
                 let v = self.e.local(&Local::Reshape(row.clone()), &[&x.v])?;
                 self.local(Wire { v, frac: x.frac }, last)
@@ -378,17 +376,6 @@ impl<E: Engine> Run<'_, '_, E> {
         operands.extend(bias.map(|b| &params[b]));
         self.emit(gate, &operands, frac, last)
     }
-}
-
-/// The elements that windows of one tap read.
-fn subsample(shape: &Shape, window: &Window) -> Local {
-    let (&[_, c, h, w], stride) = (&shape.0[..], window.stride) else { return Local::Gather(Arc::new([])) };
-    let plane = |p: usize| {
-        (0..h)
-            .step_by(stride[0])
-            .flat_map(move |y| (0..w).step_by(stride[1]).map(move |x| (p * h + y) * w + x))
-    };
-    Local::Gather((0..c).flat_map(plane).collect())
 }
 
 #[cfg(test)]

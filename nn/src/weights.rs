@@ -131,7 +131,12 @@ mod tests {
             |name: &str, shape: &[usize], role| Param { name: name.into(), shape: shape.to_vec(), role };
         Graph {
             name: "fc".into(),
-            input: Input { name: "x".into(), shape: vec![2], normalise: Normalise::default() },
+            input: Input {
+                name: "x".into(),
+                shape: vec![2],
+                normalise: Normalise::default(),
+                layout: Default::default(),
+            },
             params: vec![param("w", &[3, 2], Role::Weight), param("b", &[3], Role::Bias)],
             nodes: vec![Node {
                 name: "fc".into(),

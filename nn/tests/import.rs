@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use twoply_nn::data::npy::{self, Values};
+use twoply_nn::data::npy;
 use twoply_nn::{
     Error, Evaluator, Floats, Graph, Images, Imported, Labels, Normalise, Weights, calibrate, import::onnx,
 };
@@ -42,8 +42,9 @@ fn logits_agree_with_pytorch() {
         let Some(Imported { graph, weights }) = model(file) else { return };
         let Some(inputs) = digits(&graph, 256) else { return };
         let logits = shared(&format!("models/{}.logits.npy", file.trim_end_matches(".dynamo"))).unwrap();
-        let npy::Array { shape, values: Values::F32(want) } = npy::read(&logits).unwrap() else { panic!() };
-        assert_eq!(shape, [256, 10]);
+        let logits = npy::read(&logits).unwrap();
+        assert_eq!(logits.shape, [256, 10]);
+        let want = logits.values(|v| v as f32);
         let got = Evaluator::new(&graph, &weights).unwrap().run(&inputs).unwrap().concat();
         assert_eq!(got.len(), want.len());
         let worst = got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0.0, f32::max);
@@ -57,7 +58,7 @@ fn accuracy_is_what_pytorch_measured() {
     for (file, percent) in [("mlp_mnist", 98.36), ("lenet_mnist", 99.27)] {
         let Some(Imported { graph, weights }) = model(file) else { return };
         let Some(inputs) = digits(&graph, DIGITS) else { return };
-        let labels = Labels::from_idx(&shared("data/mnist/t10k-labels-idx1-ubyte.gz").unwrap()).unwrap().0;
+        let labels = Labels::read(&shared("data/mnist/t10k-labels-idx1-ubyte.gz").unwrap()).unwrap().0;
         let found = Evaluator::new(&graph, &weights).unwrap().labels(&inputs).unwrap();
         let right = found.iter().zip(&labels).filter(|(f, l)| **f == **l as usize).count();
         let accuracy = 100.0 * right as f64 / DIGITS as f64;

@@ -18,7 +18,7 @@ fn plan(model: &[u8], normalise: Normalise, samples: &Images) -> Plan {
 fn raw(images: &Images) -> &[u8] {
     match &images.pixels {
         Pixels::Raw(bytes) => bytes,
-        Pixels::Float(_) => panic!("wanted bytes"),
+        other => panic!("wanted bytes, found {:?}", other.kind()),
     }
 }
 

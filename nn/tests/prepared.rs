@@ -15,15 +15,17 @@ use twoply_primitives::channel::{Loopback, pair};
 use twoply_primitives::session::{Own, Prepared, Setup};
 use twoply_primitives::{Channel, Cpu, Masked, NoClock, PartyId, Ring, Session, Window};
 
-/// A convolution, a pool, a residual sum, two linear layers: every kind of gate before a product.
+/// A convolution, a pool, a residual sum, addends, a product of two wires, two linear layers: every kind of gate before a
+/// product.
 fn network() -> (Graph, Weights) {
-    let shapes: [(&[usize], Role); 6] = [
+    let shapes: [(&[usize], Role); 7] = [
         (&[4, 1, 3, 3], Role::Weight),
         (&[4], Role::Bias),
         (&[4, 2, 3, 3], Role::Weight),
         (&[10, 16], Role::Weight),
         (&[10], Role::Bias),
         (&[5, 10], Role::Weight),
+        (&[4, 6, 6], Role::Weight),
     ];
     let param = |(i, (shape, role)): (usize, &(&[usize], Role))| Param {
         name: format!("p{i}"),
@@ -33,24 +35,31 @@ fn network() -> (Graph, Weights) {
     let node = |(i, (op, inputs)): (usize, (Op, Vec<usize>))| Node {
         name: format!("n{i}"),
         op,
-        inputs: inputs.into_iter().map(|j| if j == 9 { Source::Input } else { Source::Node(j) }).collect(),
+        inputs: inputs.into_iter().map(|j| if j == 99 { Source::Input } else { Source::Node(j) }).collect(),
     };
     let conv =
         |weight, bias, groups| Op::Conv2d { weight, bias, window: Window::square(3, 1).padded(1), groups };
     let nodes = [
-        (conv(0, Some(1), 1), vec![9]),
+        (conv(0, Some(1), 1), vec![99]),
         (Op::Relu, vec![0]),
         (conv(2, None, 2), vec![1]),
         (Op::Add, vec![1, 2]),
-        (Op::MaxPool(Window::square(3, 3)), vec![3]),
-        (Op::Reshape(vec![16]), vec![4]),
-        (Op::Linear { weight: 3, bias: Some(4) }, vec![5]),
-        (Op::Relu, vec![6]),
-        (Op::Linear { weight: 5, bias: None }, vec![7]),
+        (Op::Offset { weight: 6 }, vec![3]),
+        (Op::Mul, vec![4, 1]),
+        (Op::MaxPool(Window::square(3, 3)), vec![5]),
+        (Op::Reshape(vec![16]), vec![6]),
+        (Op::Linear { weight: 3, bias: Some(4) }, vec![7]),
+        (Op::Relu, vec![8]),
+        (Op::Linear { weight: 5, bias: None }, vec![9]),
     ];
     let graph = Graph {
         name: "all".into(),
-        input: Input { name: "x".into(), shape: vec![1, 6, 6], normalise: Normalise::default() },
+        input: Input {
+            name: "x".into(),
+            shape: vec![1, 6, 6],
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        },
         params: shapes.iter().enumerate().map(param).collect(),
         nodes: nodes.into_iter().enumerate().map(node).collect(),
     };

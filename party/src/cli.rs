@@ -98,8 +98,10 @@ pub fn main() -> ExitCode {
     };
     let out = Output::new(&cli.flags);
     log_to_stderr(&out);
+    // Who imports reads one JSON object; the texts of the other verbs stand below theirs.
+    let alone = matches!(cli.verb, Verb::Import(_));
     let run = || never_dumped().and_then(|()| rung()).and_then(|()| cli.run(&out));
-    run_guarded(|| run().inspect_err(|failure| out.failure(failure)))
+    run_guarded(run, |failure| out.failure(failure, alone))
 }
 
 /// `TWOPLY_CPU`, if it is set, names a rung.

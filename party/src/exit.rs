@@ -11,6 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
+use twoply_nn::Obstacle;
 
 pub use code::ExitCode;
 pub use guard::{guard, run_guarded};
@@ -85,6 +86,9 @@ pub struct Content {
     pub peer: Option<String>,
     /// Seconds since the peer was last heard.
     pub last_heard: Option<f64>,
+    /// What stands in the way of importing a model, one by one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub obstacles: Vec<Obstacle>,
     /// What the peer is told, when it differs from the code.
     #[serde(skip)]
     told: Option<Reason>,
@@ -104,6 +108,7 @@ impl Failure {
             layer: None,
             peer: None,
             last_heard: None,
+            obstacles: Vec::new(),
             told: None,
             detail: Detail::None,
         }))
@@ -118,6 +123,13 @@ impl Failure {
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.0.remedy = remedy.into();
+        self
+    }
+
+    /// With the obstacles that `what` lists.
+    #[must_use]
+    pub fn with_obstacles(mut self, obstacles: Vec<Obstacle>) -> Self {
+        self.0.obstacles = obstacles;
         self
     }
 

@@ -60,7 +60,8 @@ impl From<Network> for Failure {
             Network::Gate(inner) => gate(inner),
             Network::Answers => worded(ExitCode::PeerFailed, &error.to_string()),
             Network::Ranges { n, f, faults } => ranges(n, f, &faults),
-            Network::Import { .. } => Failure::new(ExitCode::Model, error.to_string())
+            Network::Import { ref obstacles } => Failure::new(ExitCode::Model, error.to_string())
+                .with_obstacles(obstacles.clone())
                 .remedy("change the model where the list says so, and export it again"),
             Network::Onnx(_) => Failure::new(ExitCode::Model, error.to_string())
                 .remedy("export the model again (torch.onnx.export) and name that file"),

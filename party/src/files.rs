@@ -5,58 +5,17 @@
 
 use crate::exit::{ExitCode, Failure, Phase};
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use twoply_nn::data::Pixels;
-use twoply_nn::{Floats, Graph, Images, Input, Labels, Plan, Weights};
+use twoply_nn::data::MAX_BYTES;
+use twoply_nn::{Graph, Plan, Weights};
 use zeroize::Zeroizing;
 
-/// Images as the network takes them.
-#[derive(Clone, Debug)]
-pub struct Inputs {
-    /// Normalised values, image after image, row-major.
-    pub values: Vec<f32>,
-    /// Number of images.
-    pub images: usize,
-    /// Whether the file held bytes: then every value lies in [`Input::byte_range`].
-    pub bytes: bool,
-    /// Labels, where the format carries them (CIFAR-10).
-    pub labels: Option<Labels>,
-}
+mod images;
 
-impl Inputs {
-    /// All but the first `skipped` images.
-    ///
-    /// # Errors
-    /// 15 when there are no more than that.
-    pub fn from(mut self, skipped: usize) -> Result<Self, Failure> {
-        if skipped >= self.images {
-            let what =
-                format!("there are {} images, numbered from 0; none is left from {skipped} on", self.images);
-            return Err(Failure::new(ExitCode::Model, what).during(Phase::Import));
-        }
-        self.values.drain(..self.values.len() / self.images * skipped);
-        self.images -= skipped;
-        if let Some(Labels(labels)) = &mut self.labels {
-            labels.drain(..skipped.min(labels.len()));
-        }
-        Ok(self)
-    }
-    /// The first `limit` images.
-    #[must_use]
-    pub fn first(mut self, limit: usize) -> Self {
-        if limit < self.images {
-            self.values.truncate(self.values.len() / self.images * limit);
-            self.images = limit;
-            if let Some(Labels(labels)) = &mut self.labels {
-                labels.truncate(limit);
-            }
-        }
-        self
-    }
-}
+pub use images::{Inputs, read_images, read_labels};
 
 /// The failure of a file operation: missing files are unusable data, anything else is the system's refusal.
 pub fn refused(what: &str, path: &Path, error: &io::Error) -> Failure {
@@ -77,6 +36,23 @@ pub fn refused(what: &str, path: &Path, error: &io::Error) -> Failure {
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|e| refused("read", path, &e).during(Phase::Import))
+}
+
+/// Reads a data set, of no more bytes than one may have.
+fn read_bounded(path: &Path) -> Result<Vec<u8>, Failure> {
+    let run = || -> io::Result<Vec<u8>> {
+        let mut bytes = vec![];
+        let file = File::open(path)?;
+        // Devices and pipes do not say how long they are.
+        file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = run().map_err(|e| refused("read", path, &e).during(Phase::Import))?;
+    if bytes.len() > MAX_BYTES {
+        let why = format!("it is larger than {MAX_BYTES} bytes; split it into files of a folder");
+        return Err(unusable(path, twoply_nn::Error::data("images", why)));
+    }
+    Ok(bytes)
 }
 
 /// The failure of a file's content, with the file's name.
@@ -106,7 +82,23 @@ pub fn read_plan(path: &Path) -> Result<Plan, Failure> {
 /// # Errors
 /// 15 when it is missing or breaks the rules of graphs.
 pub fn read_graph(path: &Path) -> Result<Graph, Failure> {
-    Graph::from_json(&read(path)?).map_err(|e| unusable(path, e))
+    let bytes = read(path)?;
+    Graph::from_json(&bytes).map_err(|e| match is_onnx(path, &bytes) {
+        true => {
+            let shown = path.display();
+            Failure::new(ExitCode::Model, format!("{shown} is an ONNX model, and a graph is wanted"))
+                .remedy(format!(
+                    "import it first, `twoply import {shown}`, and name the graph that this writes"
+                ))
+                .during(Phase::Import)
+        }
+        false => unusable(path, e),
+    })
+}
+
+/// Whether a file is an ONNX model, by its name or by how such files begin (the field of the format's version).
+fn is_onnx(path: &Path, bytes: &[u8]) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) || bytes.first() == Some(&8)
 }
 
 /// Reads the weights of `graph`. A file that others may read is used, with a warning in the log.
@@ -122,50 +114,6 @@ pub fn read_weights(path: &Path, graph: &Graph) -> Result<Weights, Failure> {
         tracing::warn!("{path}: mode {mode:03o} lets others read these weights; run `chmod 600 {path}`");
     }
     Weights::from_safetensors(graph, &bytes).map_err(|e| unusable(path, e))
-}
-
-/// Reads images for `input`: IDX, NPY, PNG or CIFAR-10, also gzipped; or a folder of such files, in the order of
-/// their names. `normalised` says that floats are what the network takes, instead of raw values.
-///
-/// # Errors
-/// 15 when there are none, or they do not fit the input.
-pub fn read_images(path: &Path, input: &Input, normalised: bool) -> Result<Inputs, Failure> {
-    let (images, labels) = if path.is_dir() {
-        let sets = listing(path)?.iter().map(|file| read_set(file)).collect::<Result<Vec<_>, _>>()?;
-        let (sets, labels): (Vec<_>, Vec<_>) = sets.into_iter().unzip();
-        let labels: Option<Vec<Labels>> = labels.into_iter().collect();
-        let joined = |all: Vec<Labels>| Labels(all.into_iter().flat_map(|l| l.0).collect());
-        (Images::concat(sets).map_err(|e| unusable(path, e))?, labels.map(joined))
-    } else {
-        read_set(path)?
-    };
-    let floats = if normalised { Floats::Normalised } else { Floats::Raw };
-    let values = images.inputs(input, floats).map_err(|e| unusable(path, e))?;
-    if values.is_empty() {
-        return Err(unusable(path, twoply_nn::Error::data("images", "there are none")));
-    }
-    let bytes = matches!(images.pixels, Pixels::Raw(_));
-    Ok(Inputs { values, images: images.len(), bytes, labels })
-}
-
-fn read_set(path: &Path) -> Result<(Images, Option<Labels>), Failure> {
-    Images::read(&read(path)?).map_err(|e| unusable(path, e))
-}
-
-fn listing(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    let entries = entries.map_err(|e| refused("list", folder, &e).during(Phase::Import))?;
-    let mut files: Vec<_> = entries.iter().map(fs::DirEntry::path).filter(|p| p.is_file()).collect();
-    files.sort();
-    Ok(files)
-}
-
-/// Reads labels: IDX or NPY, also gzipped.
-///
-/// # Errors
-/// 15 when they are missing or damaged.
-pub fn read_labels(path: &Path) -> Result<Labels, Failure> {
-    Labels::read(&read(path)?).map_err(|e| unusable(path, e))
 }
 
 /// What happens to a file that is there already.
@@ -311,18 +259,6 @@ pub fn wipe_dir(path: &Path) -> Result<(), Failure> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
-    use twoply_nn::Normalise;
-
-    fn input() -> Input {
-        Input { name: "x".into(), shape: vec![1, 1, 2], normalise: Normalise::default() }
-    }
-
-    fn idx(values: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0, 0, 8, 3];
-        [values.len() as u32 / 2, 1, 2].iter().for_each(|n| bytes.extend(n.to_be_bytes()));
-        bytes.extend(values);
-        bytes
-    }
 
     #[test]
     fn private_files_are_private_whole_and_never_replaced_by_accident() {
@@ -356,18 +292,6 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_read_in_order_of_names_and_cut() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("b.idx"), idx(&[3, 4, 5, 6])).unwrap();
-        fs::write(folder.path().join("a.idx"), idx(&[1, 2])).unwrap();
-        let all = read_images(folder.path(), &input(), false).unwrap();
-        assert_eq!((all.images, &all.values[..], all.bytes), (3, &[1., 2., 3., 4., 5., 6.][..], true));
-        let two = all.clone().first(2);
-        assert_eq!((two.images, &two.values[..]), (2, &[1., 2., 3., 4.][..]));
-        assert_eq!(all.first(9).images, 3);
-    }
-
-    #[test]
     fn failures_name_the_file_and_carry_their_code() {
         let folder = tempfile::tempdir().unwrap();
         let none = folder.path().join("none.json");
@@ -383,9 +307,15 @@ mod tests {
             assert_eq!(failure.code(), ExitCode::Model);
             assert!(failure.content().what.contains("bad.json"), "{failure}");
         }
+        let model = folder.path().join("net.ONNX");
+        fs::write(&model, b"anything").unwrap();
+        let by_name = read_graph(&model).unwrap_err();
+        fs::write(&bad, b"\x08\x0a\x12").unwrap();
+        for failure in [by_name, read_graph(&bad).unwrap_err()] {
+            assert!(failure.content().what.contains("is an ONNX model"), "{failure}");
+            assert!(failure.content().remedy.contains("import it first, `twoply import "), "{failure}");
+        }
         assert_eq!(read_plan(folder.path()).unwrap_err().code(), ExitCode::Model);
-        let empty = tempfile::tempdir().unwrap();
-        assert_eq!(read_images(empty.path(), &input(), false).unwrap_err().code(), ExitCode::Model);
     }
 
     #[test]

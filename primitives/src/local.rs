@@ -11,6 +11,8 @@ pub enum Local {
     Add,
     /// Difference of two wires of one shape.
     Sub,
+    /// Sum of every image of a wire with one row that serves all images: a second wire, of as many elements as an image.
+    AddRow,
     /// Product with an integer.
     Scale(i64),
     /// Sum with an integer; its homogeneous part is the identity.
@@ -31,7 +33,7 @@ impl Local {
     /// The form of the result, or why the operands do not fit.
     pub fn output(&self, x: &[&Form]) -> Result<Form> {
         let want = match self {
-            Local::Add | Local::Sub => 2,
+            Local::Add | Local::Sub | Local::AddRow => 2,
             Local::Gather(_) => x.len().max(1),
             _ => 1,
         };
@@ -40,13 +42,17 @@ impl Local {
         }
         let bits = x.iter().map(|f| f.bits).min().unwrap_or(0);
         let shape = &x[0].shape;
-        if x.iter().any(|f| f.shape.batch() != shape.batch()) {
+        if !matches!(self, Local::AddRow) && x.iter().any(|f| f.shape.batch() != shape.batch()) {
             return Err(Error::shape("local", "operands of different batch size"));
         }
         match self {
             Local::Add | Local::Sub if x[0].shape != x[1].shape => {
                 Err(Error::shape("local", format!("cannot add {:?} and {:?}", x[0].shape.0, x[1].shape.0)))
             }
+            Local::AddRow if x[1].len() != shape.row() => Err(Error::shape(
+                "local",
+                format!("cannot add {:?} to every image of {:?}", x[1].shape.0, shape.0),
+            )),
             Local::Reshape(row) if row.iter().product::<usize>() != shape.row() => Err(Error::shape(
                 "local",
                 format!("cannot reshape {:?} per image into {row:?}", &shape.0[1..]),

@@ -67,6 +67,7 @@ fn ring<R: Ring>(out: &mut Map<String, Value>, f: u32) {
     let conv = Conv2d { window: Window::square(3, 1).padded(1), groups: 1, cut: f };
     vector::<R, _>(out, "", &conv, &[image(n), Form::new([3, 2, 3, 3], n)]);
     vector::<R, _>(out, "", &Mul { cut: 0 }, &[Form::new([2, 5], n), Form::new([2, 5], n)]);
+    vector::<R, _>(out, "cut", &Mul { cut: f }, &[row(n), row(n)]);
     vector::<R, _>(out, "", &Lift, &[row(m)]);
     vector::<R, _>(out, "public coin", &Truncate { cut: f, mode: Mode::PublicCoin }, &[row(n)]);
     for scheme in [Scheme::Dpf, Scheme::Digits] {

@@ -72,10 +72,12 @@ class BinaryTest(unittest.TestCase):
         with image_file(images) as path:
             self.assertEqual(stat.S_IMODE(path.parent.stat().st_mode), 0o700)
             stored = np.load(path)
-            self.assertEqual(stored.dtype, np.dtype("<f4"))
+            self.assertEqual(stored.dtype, np.dtype("<f8"))
             np.testing.assert_array_equal(stored, images)
         self.assertFalse(path.parent.exists())
-        for bad in (np.zeros(3, np.int64), np.zeros(3, complex), np.array(["a"])):
+        with image_file(np.ones((2, 3), np.longdouble)) as path:
+            self.assertEqual(np.load(path).dtype, np.dtype(np.float64))
+        for bad in (np.zeros(3, "M8[s]"), np.zeros(3, complex), np.array(["a"]), np.array([None])):
             with self.assertRaises(TypeError), image_file(bad):
                 pass
 

@@ -82,7 +82,9 @@ class InferenceTest(unittest.TestCase):
         self.assertIsNone(found.labels)
         self.assertEqual(found.logits.shape, (2, 1, 2, 1))
         found = answer({"labels": [1], "logits": [[0.5]], "output": {"kind": "score"}})
-        self.assertEqual((found.labels.tolist(), found.logits.shape), ([1], (1, 1)))
+        self.assertEqual((found.labels.tolist(), found.logits.shape, found.names), ([1], (1, 1), None))
+        found = answer({"labels": [1], "logits": None, "names": ["0.png"], "output": {"kind": "score"}})
+        self.assertEqual((found.names, "names" in found.report), (["0.png"], False))
 
     def test_nobody_there_is_exit_4(self) -> None:
         model = twoply.from_onnx(DIGITS / "digits.onnx", binary=self.binary, **NORMALISE)

@@ -28,11 +28,16 @@ class ModelTest(unittest.TestCase):
         plan = self.model.plan(self.samples)
         again = self.model.plan(DIGITS / "calibration-images.idx", force=True)
         self.assertEqual(plan.bill["plan"], again.bill["plan"])
-        # Floats that hold the same pixels, of another size and order in memory.
-        floats = np.asfortranarray(self.samples.astype(np.float64))
-        ranges = self.model.plan(floats, force=True).bill["ranges"]
-        for one, other in zip(ranges, plan.bill["ranges"]):
-            self.assertEqual((one["name"], one["observed"]), (other["name"], other["observed"]))
+        # The same pixels as numbers of other types, sizes, byte orders and orders in memory.
+        for dtype in ("f2", ">f4", "f8", "i1", ">i2", "u2", "i8"):
+            for order in (np.ascontiguousarray, np.asfortranarray, lambda x: np.repeat(x, 2, axis=0)[::2]):
+                samples = order(self.samples.astype(dtype))
+                ranges = self.model.plan(samples, force=True).bill["ranges"]
+                for one, other in zip(ranges, plan.bill["ranges"]):
+                    self.assertEqual((one["name"], one["observed"]), (other["name"], other["observed"]), dtype)
+        flags = self.samples > 7
+        ranges = [self.model.plan(x, force=True).bill["ranges"] for x in (flags, flags.astype(np.uint8))]
+        self.assertEqual(*ranges)
         with self.assertRaises(twoply.TwoplyError) as caught:
             self.model.plan(self.samples)
         self.assertEqual(caught.exception.code, 16)
@@ -73,7 +78,7 @@ class ModelTest(unittest.TestCase):
 
     def test_wrong_inputs_are_told_apart(self) -> None:
         with self.assertRaises(TypeError):
-            self.model.plan(self.samples.astype(np.int32))
+            self.model.plan(self.samples.astype(complex))
         for images, code in [(self.samples[:0], 15), (self.samples[:, :4], 15), ("none.idx", 15)]:
             with self.assertRaises(twoply.TwoplyError) as caught:
                 self.model.plan(images)

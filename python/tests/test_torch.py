@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import sys
@@ -61,7 +62,8 @@ class TorchTest(unittest.TestCase):
         with mock.patch.dict(sys.modules, torch=torch_that(export)):
             options = {"export": {"opset_version": 17}, "binary": BINARY, **NORMALISE}
             model = twoply.from_torch(module, example(), name="net", **options)
-        self.assertEqual((seen["training"], seen["rows"], seen["dynamo"], seen["opset"]), (False, 1, False, 17))
+        dynamo = importlib.util.find_spec("onnxscript") is not None
+        self.assertEqual((seen["training"], seen["rows"], seen["dynamo"], seen["opset"]), (False, 1, dynamo, 17))
         self.assertEqual((module.training, module.frozen.training), (True, False))
         self.assertEqual((model.summary["name"], model.graph.name), ("net", "net.graph.json"))
         self.assertFalse(os.path.exists(seen["path"]), "the exported weights are gone")
@@ -89,6 +91,17 @@ class TorchTest(unittest.TestCase):
         with mock.patch.dict(sys.modules, torch=torch_that(export)), self.assertRaisesRegex(RuntimeError, "operator"):
             twoply.from_torch(module, np.zeros((1, 4)), binary=BINARY)
         self.assertTrue(module.training)
+
+    @needs_binary
+    def test_what_the_exporter_leaves_out_is_a_warning(self) -> None:
+        def export(module, inputs, path, **_):
+            shutil.copy(DIGITS / "digits.onnx", path)
+
+        module = Module()
+        module.frozen.divisor_override = 3
+        with mock.patch.dict(sys.modules, torch=torch_that(export)):
+            with self.assertWarnsRegex(UserWarning, "divisor_override of SimpleNamespace"):
+                twoply.from_torch(module, example(), binary=BINARY, **NORMALISE)
 
     def test_nothing_else_needs_torch(self) -> None:
         self.assertNotIn("torch", sys.modules)

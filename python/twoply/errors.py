@@ -25,11 +25,15 @@ class TwoplyError(Exception):
 
 
 class ImportObstacles(TwoplyError):
-    """A model that cannot be imported as it is; ``obstacles`` lists everything that stands in the way."""
+    """A model that cannot be imported as it is; ``obstacles`` lists everything that stands in the way.
+
+    ``details`` are the same as dictionaries: node, op, times, reason, remedy.
+    """
 
     def __init__(self, failure: dict[str, Any], obstacles: list[str]):
         super().__init__(failure)
         self.obstacles = obstacles
+        self.details: list[dict[str, Any]] = failure.get("obstacles", [])
 
 
 class BinaryNotFound(FileNotFoundError):

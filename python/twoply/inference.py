@@ -30,6 +30,8 @@ class Answer:
     logits: np.ndarray | None
     #: The run's report: seconds, and what was counted.
     report: dict[str, Any]
+    #: The file of every image of a folder; None where the images were one file or an array.
+    names: list[str] | None = None
 
 
 def infer(
@@ -47,7 +49,7 @@ def infer(
     """Classifies images with both servers; neither sees them.
 
     ``plan`` is a Plan or the path of a plan file, ``images`` an array (batch first) or a path; ``p0`` and ``p1`` are
-    Servers or pairs of address and fingerprint. Floats are raw values unless ``normalised``. ``home`` holds this
+    Servers or pairs of address and fingerprint. Integers are raw values, and floats unless ``normalised``. ``home`` holds this
     machine's identity (``twoply id --new``); ``options`` are further flags of ``twoply infer`` (patience, transport,
     allow_out_of_range, ...). Images beyond the plan's samples, or on another scale, are refused before anybody is called,
     unless ``allow_out_of_range``. Raises TwoplyError; images whose keys were reserved by then are never sent again under the same keys.
@@ -71,4 +73,5 @@ def answer(result: dict[str, Any]) -> Answer:
         logits = np.asarray(logits, dtype=np.float64)
         if result["output"]["kind"] == "values":
             logits = logits.reshape(len(logits), *result["output"]["shape"])
-    return Answer(labels, logits, result)
+    names = result.pop("names", None)
+    return Answer(labels, logits, result, names)

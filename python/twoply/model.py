@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import inspect
 import shutil
 import tempfile
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -106,6 +108,7 @@ def from_onnx(
     model: PathLike,
     *,
     name: str | None = None,
+    output: str | None = None,
     scale: float = 1.0,
     mean: Sequence[float] = (),
     std: Sequence[float] = (),
@@ -114,13 +117,13 @@ def from_onnx(
     example: tuple[np.ndarray, np.ndarray] | None = None,
     binary: PathLike | Binary | None = None,
 ) -> Model:
-    """Imports an ONNX file.
+    """Imports an ONNX file, with the file of weights beside it if there is one.
 
-    ``scale``, ``mean`` and ``std`` are what the data owner does to raw pixels: ``(raw * scale - mean) / std`` per
+    ``output`` names the output to take where the model has several. ``scale``, ``mean`` and ``std`` are what the data owner does to raw pixels: ``(raw * scale - mean) / std`` per
     channel. The results are NAME.graph.json and NAME.weights.safetensors in ``folder``; without one, in a private
     temporary folder that goes with the model. ``example`` is a pair of arrays, inputs as the model takes them and what it
     gives for them, batch first: where the imported network gives something else, beyond the rounding of float32, it is
-    refused. Raises ImportObstacles listing everything that stands in the way.
+    refused. A last softmax or sigmoid is dropped: ``summary["dropped"]`` says what the output is then. Raises ImportObstacles listing everything that stands in the way.
     """
     called = Binary(binary)
     temporary = PrivateFolder() if folder is None else None
@@ -128,7 +131,7 @@ def from_onnx(
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     base = place / (name or Path(model).stem)
     normalise = {"scale": repr(float(scale)), "mean": listed(mean), "std": listed(std)}
-    options = {"out": base, "force": force, **normalise}
+    options = {"out": base, "force": force, "output": output, **normalise}
     with example_files(example) as files:
         summary = called.run("import", absolute(model), *flags({**options, **files}))
     found = Model(summary["graph"], summary["weights"], binary=called)
@@ -162,17 +165,19 @@ def from_torch(
 
     ``example`` is an input tensor whose first axis is the batch; ``export`` are further arguments of
     ``torch.onnx.export`` and ``options`` those of :func:`from_onnx`. The module is exported in evaluation mode and left
-    in the mode it was in. The whole example then goes through the module and through the imported network; a difference
-    beyond the rounding of float32 is a TwoplyError (exit code 15). Raises ImportObstacles listing everything that stands in the way.
+    in the mode it was in, by PyTorch's default exporter (the older one where the package onnxscript is missing). The whole
+    example then goes through the module and through the imported network; a difference beyond the rounding of float32 is a
+    TwoplyError (exit code 15), and a warning says if it is the exporter's. Raises ImportObstacles listing everything that
+    stands in the way.
     """
     import torch
 
     binary = Binary(options.pop("binary", None))
     known = inspect.signature(torch.onnx.export).parameters
     arguments = {"input_names": ["image"], "output_names": ["logits"]}
-    # One file, and an exporter that needs no further package; older versions know neither choice.
-    chosen = {"external_data": False, "dynamo": False}
-    arguments.update({key: value for key, value in chosen.items() if key in known})
+    # The default exporter needs a further package; older versions of PyTorch do not know the choice.
+    if "dynamo" in known and importlib.util.find_spec("onnxscript") is None:
+        arguments["dynamo"] = False
     arguments.update(export or {})
     modes = [(part, part.training) for part in module.modules()]
     # The exported file holds the weights: nobody else may read it.
@@ -187,7 +192,32 @@ def from_torch(
             for part, training in modes:
                 part.training = training
         pair = (array(example), array(expected))
+        for change in changed_by_export(module, path, pair):
+            warnings.warn(change, stacklevel=2)
         return from_onnx(path, name=name, binary=binary, example=pair, **options)
+
+
+def changed_by_export(module: Any, path: Path, example: tuple[np.ndarray, np.ndarray]) -> Iterator[str]:
+    """Where the exported file is another network than the module: what the exporter is known to leave out, and what ONNX
+    Runtime gives for the example, where that is installed."""
+    kinds = {type(part).__name__ for part in module.modules() if getattr(part, "divisor_override", None)}
+    for kind in sorted(kinds):
+        yield f"torch.onnx.export leaves out the divisor_override of {kind}: divide in the module instead"
+    if importlib.util.find_spec("onnxruntime") is None:
+        return
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        (taken,) = session.get_inputs()
+        inputs, expected = example
+        # One by one: the file may be of one image.
+        found = np.concatenate([session.run(None, {taken.name: row[None]})[0] for row in inputs])
+    except Exception as error:  # whatever it is, the import has its own say
+        yield f"the exported file does not run: {error}"
+        return
+    if found.shape != expected.shape or not np.allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()):
+        yield "torch.onnx.export changed the network: the exported file gives something else for the example than the module"
 
 
 def array(tensor: Any) -> np.ndarray:

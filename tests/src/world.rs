@@ -1,6 +1,6 @@
 //! Four homes in one temporary folder: two parties, the model owner, the data owner; and the verbs they call.
 
-use crate::model::{Kind, digits, idx};
+use crate::model::{Kind, Network, digits, idx};
 use crate::{Ended, Proc, SOON};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -25,13 +25,17 @@ pub struct World {
 }
 
 impl World {
-    /// A world with a plan, without keys.
+    /// A world with a plan of the digits network, without keys.
     pub fn new(kind: Kind) -> World {
+        World::of(digits(), kind)
+    }
+    /// A world with a plan of any network, without keys.
+    pub fn of(network: &Network, kind: Kind) -> World {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut world = World { dir, plan: digits().plan(kind), keys: vec![] };
+        let mut world = World { dir, plan: network.plan(kind), keys: vec![] };
         world.keys = HOMES.map(|home| world.home(home)).into();
         world.write("plan.json", world.plan.to_json().expect("a plan").as_bytes());
-        world.write("weights", &digits().weights_file());
+        world.write("weights", &network.weights_file());
         world
     }
     /// Makes a home with an identity; its fingerprint.

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use twoply_nn::{Reveal, with_ring};
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::Rounding;
-use twoply_tests::model::{Kind, PLAIN, oracle};
+use twoply_tests::model::{Kind, Network, PLAIN, gated, oracle};
 use twoply_tests::world::labels;
 use twoply_tests::{Odd, SOON, World, digits};
 
@@ -25,9 +25,10 @@ fn printed(json: &serde_json::Value, fraction: u32) -> Vec<i64> {
     values.map(whole).collect()
 }
 
-/// Runs 3 and 2 images (the second over two segments) and compares each piece.
-fn exact(kind: Kind) {
-    let world = World::dealt(kind, 5, 4);
+/// Runs 3 and 2 images (the second over two segments) of a network and compares each piece.
+fn exact_on(network: &Network, kind: Kind) {
+    let world = World::of(network, kind);
+    world.deal("keys", "plan.json", 5, 4).is(0);
     let coins = world.path("coins");
     let p1 = ["--insecure-record-coins", coins.as_str()];
     let pair = world.parties_with([&[], &p1]);
@@ -42,8 +43,8 @@ fn exact(kind: Kind) {
     assert_eq!(runs.iter().any(|run| !run.is_empty()), kind.rounding == Rounding::PublicCoin);
     let (mut want, mut fraction) = (vec![], 0);
     for (images, coins) in [0..3, 3..4, 4..5].into_iter().zip(runs) {
-        let inputs = digits().images(images);
-        let piece = with_ring!(kind.n, R => oracle::<R>(&world.plan, inputs, coins));
+        let inputs = network.images(images);
+        let piece = with_ring!(kind.n, R => oracle::<R>(&world.plan, &network.weights, inputs, coins));
         want.extend(piece.0);
         fraction = piece.1;
     }
@@ -54,6 +55,17 @@ fn exact(kind: Kind) {
             assert_eq!(labels(&json).into_iter().map(|l| l as i64).collect::<Vec<_>>(), want, "{kind:?}");
         }
     }
+}
+
+fn exact(kind: Kind) {
+    exact_on(digits(), kind);
+}
+
+/// Hard swish, squeeze and excitation, private addends, sums of windows, axes in another order.
+#[test]
+fn products_of_wires() {
+    exact_on(gated(), PLAIN);
+    exact_on(gated(), Kind { n: 64, compare: Scheme::Dpf, rounding: Rounding::Floor, ..PLAIN });
 }
 
 #[test]

@@ -37,7 +37,12 @@ fn world(graph: Graph, weights: Weights) -> (World, Vec<Vec<f32>>) {
 fn score() -> (Graph, Weights) {
     let graph = Graph {
         name: "score".into(),
-        input: Input { name: "x".into(), shape: vec![4], normalise: Normalise::default() },
+        input: Input {
+            name: "x".into(),
+            shape: vec![4],
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        },
         params: vec![Param { name: "w".into(), shape: vec![1, 4], role: Role::Weight }],
         nodes: vec![Node {
             name: "fc".into(),
@@ -51,7 +56,12 @@ fn score() -> (Graph, Weights) {
 fn map() -> (Graph, Weights) {
     let graph = Graph {
         name: "map".into(),
-        input: Input { name: "x".into(), shape: vec![1, 2, 2], normalise: Normalise::default() },
+        input: Input {
+            name: "x".into(),
+            shape: vec![1, 2, 2],
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        },
         params: vec![],
         nodes: vec![Node { name: "relu".into(), op: Op::Relu, inputs: vec![Source::Input] }],
     };

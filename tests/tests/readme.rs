@@ -2,14 +2,20 @@
 
 use std::fs;
 use std::path::Path;
+use twoply_nn::data::FORMATS;
 use twoply_tests::binary::root;
 use twoply_tests::{Proc, SOON, digits};
 
-/// The commands of a section, in its order: continued lines joined, comments left out.
-fn commands(section: &str) -> Vec<String> {
+/// The text of a section.
+fn text(section: &str) -> String {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let rest = readme.split(&format!("\n## {section}\n")).nth(1).expect("the section");
-    let section = rest.split("\n## ").next().unwrap();
+    rest.split("\n## ").next().unwrap().to_owned()
+}
+
+/// The commands of a section, in its order: continued lines joined, comments left out.
+fn commands(section: &str) -> Vec<String> {
+    let section = text(section);
     let blocks = section.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let text = blocks.collect::<String>().replace("\\\n", " ");
     let bare = text.lines().map(|line| line.split('#').next().unwrap().trim());
@@ -39,6 +45,14 @@ impl Real {
 
 fn run(dir: &Path, args: &[String]) -> String {
     Proc::start_in(dir, &args[0], args).wait(SOON).is(0).out.clone()
+}
+
+#[test]
+fn the_table_of_data_is_what_the_code_reads() {
+    let text = text("Data");
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| format |"));
+    let want: Vec<String> = FORMATS.iter().map(|(name, what)| format!("| {name} | {what} |")).collect();
+    assert_eq!(rows.collect::<Vec<_>>(), want);
 }
 
 #[test]

@@ -1,64 +1,53 @@
-//! NPY, numpy's array file: magic, version, a Python dict literal as header, values. C order, little-endian, versions 1 to 3.
+//! NPY, numpy's array file: magic, version, a Python dict literal as header, values. Versions 1 to 3.
 
-use super::{Axes, Images, Labels, MAX_BYTES, Pixels, count};
+use super::array::{Array, Type};
 use crate::{Error, Result};
 
 /// Longest header that is read; numpy's own are 128 bytes.
 const MAX_HEADER: usize = 1 << 16;
 
-/// An array as a file holds it.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Array {
-    /// Extents, row-major.
-    pub shape: Vec<usize>,
-    /// Values.
-    pub values: Values,
-}
-
-/// Values of an [`Array`], by type.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Values {
-    /// `|u1`.
-    U8(Vec<u8>),
-    /// `<i8`, eight bytes each.
-    I64(Vec<i64>),
-    /// `<f4`.
-    F32(Vec<f32>),
-    /// `<f8`.
-    F64(Vec<f64>),
-}
-
-/// Reads an array.
+/// Reads an array: bools, integers of 8 to 64 bits and floats of 16 to 64, in either byte order, in C or Fortran order.
 ///
 /// # Errors
-/// [`Error::Data`] on a wrong magic number, version, header, type, order or length.
-pub fn read(bytes: &[u8]) -> Result<Array> {
+/// [`Error::Data`] on a wrong magic number, version, header, type or length.
+pub fn read(bytes: &[u8]) -> Result<Array<'_>> {
     let (header, body) = split(bytes)?;
-    let (descr, shape) = parse_header(header)?;
-    let size = match &descr[..] {
-        "|u1" => 1,
-        "<f4" => 4,
-        "<i8" | "<f8" => 8,
-        other => {
-            return refuse(format!(
-                "type {other:?}, wanted little-endian f4, f8, i8 or u1 (convert with .astype)"
-            ));
+    let Header { descr, fortran, shape } = parse_header(header)?;
+    let (kind, big_endian) = match kind(&descr) {
+        Ok(kind) => kind,
+        Err(why) => return refuse(format!("type {descr:?}: {why}")),
+    };
+    Array { shape, kind, big_endian, fortran, body, format: "NPY" }.check()
+}
+
+/// The type that numpy calls `descr`, and whether its bytes come most significant first; else what it is instead.
+fn kind(descr: &str) -> std::result::Result<(Type, bool), &'static str> {
+    let bare = descr.trim_start_matches(['<', '>', '=', '|']);
+    let kind = match bare {
+        "b1" => Type::Bool,
+        "u1" => Type::U8,
+        "i1" => Type::I8,
+        "u2" => Type::U16,
+        "i2" => Type::I16,
+        "u4" => Type::U32,
+        "i4" => Type::I32,
+        "u8" => Type::U64,
+        "i8" => Type::I64,
+        "f2" => Type::F16,
+        "f4" => Type::F32,
+        "f8" => Type::F64,
+        _ => {
+            return Err(match bare.chars().next() {
+                Some('O') => "Python objects, which are never loaded; save numbers, x.astype(np.float32)",
+                Some('S' | 'U' | 'a') => "text; save numbers, x.astype(np.float32)",
+                Some('c') => "complex numbers; save their parts as axes of floats",
+                Some('f' | 'V') => "no float that other machines know; save x.astype(np.float32)",
+                Some('M' | 'm') => "dates; save numbers, as x.astype(np.int64)",
+                _ => "wanted bool, integers or floats; save x.astype(np.float32)",
+            });
         }
     };
-    // Extents of zero elsewhere would hide a product that overflows here.
-    if count(&shape).and_then(|n| n.checked_mul(size)) != Some(body.len())
-        || shape.iter().any(|&d| d > MAX_BYTES)
-    {
-        return refuse(format!("{} bytes of values for shape {shape:?} of {descr}", body.len()));
-    }
-    let (fours, eights) = (body.as_chunks::<4>().0.iter(), body.as_chunks::<8>().0.iter());
-    let values = match &descr[..] {
-        "|u1" => Values::U8(body.to_vec()),
-        "<f4" => Values::F32(fours.map(|b| f32::from_le_bytes(*b)).collect()),
-        "<i8" => Values::I64(eights.map(|b| i64::from_le_bytes(*b)).collect()),
-        _ => Values::F64(eights.map(|b| f64::from_le_bytes(*b)).collect()),
-    };
-    Ok(Array { shape, values })
+    Ok((kind, descr.starts_with('>')))
 }
 
 /// Bytes of a float32 array that numpy reads; `None` if the shape does not have as many elements.
@@ -76,7 +65,7 @@ pub fn write_bytes(shape: &[usize], values: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn header(descr: &str, shape: &[usize], len: usize) -> Option<Vec<u8>> {
-    if count(shape) != Some(len) {
+    if shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) != Some(len) {
         return None;
     }
     let dims: String = shape.iter().map(|d| format!("{d}, ")).collect();
@@ -90,45 +79,6 @@ fn header(descr: &str, shape: &[usize], len: usize) -> Option<Vec<u8>> {
     out.extend((header.len() as u16).to_le_bytes());
     out.extend(header.bytes());
     Some(out)
-}
-
-pub(super) fn images(bytes: &[u8]) -> Result<Images> {
-    let Array { shape, values } = read(bytes)?;
-    let (shape, axes) = match shape[..] {
-        [_, k] => (vec![k], Axes::Said),
-        [_, h, w] => (vec![1, h, w], Axes::Said),
-        [_, a, b, c] => (vec![a, b, c], Axes::Unsaid),
-        _ => return refuse(format!("shape {shape:?}, wanted [n, k], [n, h, w] or [n, c, h, w]")),
-    };
-    if shape.contains(&0) {
-        return refuse(format!("images of shape {shape:?}"));
-    }
-    let pixels = match values {
-        Values::U8(v) => Pixels::Raw(v),
-        Values::F32(v) => Pixels::Float(v),
-        Values::F64(v) => Pixels::Float(v.into_iter().map(|x| x as f32).collect()),
-        Values::I64(_) => return refuse("images of 64-bit integers; save them as u1 or f4".into()),
-    };
-    if let Pixels::Float(v) = &pixels
-        && let Some(i) = v.iter().position(|x| !x.is_finite())
-    {
-        let image = i / shape.iter().product::<usize>();
-        return refuse(format!("image {image} holds NaN, infinity or a value beyond float32"));
-    }
-    Ok(Images { shape, pixels, axes })
-}
-
-pub(super) fn labels(bytes: &[u8]) -> Result<Labels> {
-    let Array { shape, values } = read(bytes)?;
-    if shape.len() != 1 {
-        return refuse(format!("labels of shape {shape:?}, wanted [n]"));
-    }
-    let narrow = |v: i64| u32::try_from(v).map_err(|_| Error::data("NPY", format!("{v} is no label")));
-    match values {
-        Values::U8(v) => Ok(Labels(v.into_iter().map(u32::from).collect())),
-        Values::I64(v) => Ok(Labels(v.into_iter().map(narrow).collect::<Result<_>>()?)),
-        _ => refuse("labels must be integers (i8 or u1)".into()),
-    }
 }
 
 fn refuse<T>(why: String) -> Result<T> {
@@ -161,8 +111,15 @@ fn split(bytes: &[u8]) -> Result<(&str, &[u8])> {
     }
 }
 
-/// Type and shape from the dict literal, whose three keys may stand in any order.
-fn parse_header(header: &str) -> Result<(String, Vec<usize>)> {
+/// What a header says.
+struct Header {
+    descr: String,
+    fortran: bool,
+    shape: Vec<usize>,
+}
+
+/// The dict literal, whose three keys may stand in any order.
+fn parse_header(header: &str) -> Result<Header> {
     let field = |key: &str| {
         let quoted = [format!("'{key}'"), format!("\"{key}\"")];
         let at = quoted.iter().find_map(|q| header.find(q.as_str()).map(|i| i + q.len()));
@@ -172,21 +129,26 @@ fn parse_header(header: &str) -> Result<(String, Vec<usize>)> {
     let descr = field("descr")?;
     let quote = descr.chars().next().filter(|c| *c == '\'' || *c == '"');
     let Some(descr) = quote.and_then(|q| descr[1..].split_once(q)).map(|(d, _)| d) else {
-        return refuse("records of several fields; wanted one plain type".into());
+        return refuse("records of several fields; save one field, x['name']".into());
     };
-    if !field("fortran_order")?.starts_with("False") {
-        return refuse("Fortran order; save np.ascontiguousarray(x)".into());
-    }
+    let fortran = match field("fortran_order")? {
+        order if order.starts_with("True") => true,
+        order if order.starts_with("False") => false,
+        _ => return refuse("the header's fortran_order is neither True nor False".into()),
+    };
     let shape = field("shape")?.strip_prefix('(').and_then(|s| s.split_once(')')).map(|(s, _)| s);
     let dims = shape.map(|s| s.split(',').map(str::trim).filter(|d| !d.is_empty()).map(str::parse::<usize>));
     match dims.map(|d| d.collect::<std::result::Result<Vec<_>, _>>()) {
-        Some(Ok(dims)) if dims.len() <= crate::graph::MAX_RANK => Ok((descr.to_string(), dims)),
+        Some(Ok(shape)) if shape.len() <= crate::graph::MAX_RANK => {
+            Ok(Header { descr: descr.to_string(), fortran, shape })
+        }
         _ => refuse("the header has no readable shape".into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Images, Labels, Pixels};
     use super::*;
 
     fn file(version: u8, header: &str, body: &[u8]) -> Vec<u8> {
@@ -202,6 +164,12 @@ mod tests {
     }
     fn head(descr: &str, shape: &str) -> String {
         format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}      \n")
+    }
+    fn images(bytes: &[u8]) -> Result<Images> {
+        read(bytes)?.images()
+    }
+    fn labels(bytes: &[u8]) -> Result<Labels> {
+        read(bytes)?.labels()
     }
     fn why<T>(r: Result<T>) -> String {
         r.err().expect("refused").to_string()
@@ -224,10 +192,25 @@ mod tests {
     }
 
     #[test]
+    fn byte_orders_and_memory_orders() {
+        let swapped: Vec<u8> = [1.5f32, -2.0].iter().flat_map(|v| v.to_be_bytes()).collect();
+        let found = images(&file(1, &head(">f4", "(2, 1)"), &swapped)).unwrap();
+        assert_eq!(found.pixels, Pixels::Float(vec![1.5, -2.0]));
+        let wide: Vec<u8> = [1i32, -2].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let found = images(&file(1, &head("<i4", "(2, 1)"), &wide)).unwrap();
+        assert_eq!(found.pixels, Pixels::Whole(vec![1.0, -2.0]));
+        let fortran = head("|u1", "(2, 3)").replace("False", "True");
+        let found = images(&file(1, &fortran, &[0, 3, 1, 4, 2, 5])).unwrap();
+        assert_eq!(found.pixels, Pixels::Raw(vec![0, 1, 2, 3, 4, 5]));
+    }
+
+    #[test]
     fn what_is_written_is_read() {
         let values = [0.0f32, -1.5, 3.25, 7.0, 1e-30, 2.0];
         let bytes = write(&[2, 3], &values).unwrap();
-        assert_eq!(read(&bytes).unwrap(), Array { shape: vec![2, 3], values: Values::F32(values.to_vec()) });
+        let found = read(&bytes).unwrap();
+        assert_eq!((&found.shape[..], found.kind), (&[2, 3][..], Type::F32));
+        assert_eq!(found.values(|v| v as f32), values);
         assert_eq!((bytes.len() - 24) % 64, 0);
         assert_eq!(read(&write(&[6], &values).unwrap()).unwrap().shape, [6]);
         assert_eq!(write(&[2, 2], &values), None);
@@ -243,18 +226,21 @@ mod tests {
         for (bytes, want) in [
             (b"NUMPY".to_vec(), "wrong magic"),
             (file(9, "", &[]), "version 9.0"),
-            (file(1, &head(">f4", "(1, 1)"), &[0; 4]), ">f4"),
-            (file(1, &head("<f2", "(1, 1)"), &[0; 2]), "<f2"),
+            (file(1, &head("<f16", "(1, 1)"), &[0; 16]), "astype"),
+            (file(1, &head("<c8", "(1, 1)"), &[0; 8]), "complex"),
+            (file(1, &head("|O", "(1, 1)"), &[0; 8]), "never loaded"),
+            (file(1, &head("<U3", "(1, 1)"), &[0; 12]), "text"),
+            (file(1, &head("<M8[ns]", "(1, 1)"), &[0; 8]), "dates"),
+            (file(1, &head("|V2", "(1, 1)"), &[0; 2]), "no float"),
             (file(1, &head("|u1", "(1, 1)"), &[0; 2]), "2 bytes of values"),
             (file(1, &head("|u1", "(99999999999, 99999999999)"), &[]), "0 bytes of values"),
             (file(1, &head("|u1", "(99999999999, 99999999999, 0)"), &[]), "0 bytes of values"),
             (file(1, &head("|u1", "(5, 0)"), &[]), "images of shape [0]"),
             (file(1, &head("|u1", "(-1, 1)"), &[0]), "no readable shape"),
             (file(1, &head("|u1", "1"), &[0]), "no readable shape"),
-            (file(1, &head("|u1", "(1,)"), &[0]), "wanted [n, k]"),
+            (file(1, &head("|u1", "()"), &[0]), "counts images"),
             (file(1, &head("|u1", "(1,1,1,1,1,1,1,1,1)"), &[0]), "no readable shape"),
-            (file(1, &head("<i8", "(1, 1)"), &[0; 8]), "64-bit integers"),
-            (file(1, &head("|u1", "(1, 1)").replace("False", "True"), &[0]), "Fortran"),
+            (file(1, &head("|u1", "(1, 1)").replace("False", "0"), &[0]), "neither True nor False"),
             (
                 file(1, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1, 1)}", &[0; 4]),
                 "several fields",
@@ -268,11 +254,6 @@ mod tests {
             let why = why(images(&bytes));
             assert!(why.contains(want), "wanted {want:?}, found {why}");
         }
-        assert!(
-            why(labels(&file(1, &head("<i8", "(1,)"), &(-1i64).to_le_bytes()))).contains("-1 is no label")
-        );
-        assert!(why(labels(&file(1, &head("<f4", "(1,)"), &[0; 4]))).contains("must be integers"));
-        assert!(why(labels(&file(1, &head("|u1", "(1, 1)"), &[0]))).contains("wanted [n]"));
         let mut long = file(2, "", &[]);
         long[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(why(read(&long)).contains("at most"));

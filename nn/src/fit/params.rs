@@ -1,6 +1,7 @@
 //! What fixed point makes of parameters: those that do not fit the ring, and weights that f fraction bits cannot tell apart.
 
 use super::{Fit, bits, fit};
+use crate::graph::Op;
 use crate::{Error, Graph, Options, Plan, Ranges, Result, Role, Weights};
 use serde::Serialize;
 use twoply_primitives::Fixed;
@@ -10,7 +11,7 @@ const ENOUGH: u32 = 10;
 /// Mean rounding error of a layer's weights over their mean magnitude beyond which they count as lost.
 pub const TOLERANCE: f64 = 0.02;
 
-/// Weights of one layer that lose precision.
+/// Weights of one layer, or its public factor, that lose precision.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Faint {
     /// Name of the layer.
@@ -66,13 +67,22 @@ pub fn plan(graph: &Graph, weights: &Weights, options: Options, ranges: Ranges) 
     Err(Error::Ranges { n, f, faults })
 }
 
-/// The weights (not the biases, which have 2f fraction bits) of node `i` with `f` fraction bits: mean rounding error over
-/// mean magnitude, and the share that becomes 0.
+/// What node `i` multiplies with, its weights or its public factor, with `f` fraction bits: mean rounding error over mean
+/// magnitude, and the share that becomes 0. Addends of any kind lose no more than every wire does.
 pub fn rounding(graph: &Graph, weights: &Weights, i: usize, f: u32) -> (f64, f64) {
     let scale = f64::from(f).exp2();
-    let params = graph.nodes[i].op.params().filter(|p| graph.params[*p].role == Role::Weight);
+    let params = |op: &Op| -> Vec<f64> {
+        let weights =
+            op.params().filter(|p| graph.params[*p].role == Role::Weight).flat_map(|p| &weights.0[p]);
+        weights.map(|w| f64::from(*w)).collect()
+    };
+    let factors = match &graph.nodes[i].op {
+        Op::Offset { .. } => vec![],
+        Op::Affine { scale, .. } => vec![*scale],
+        op => params(op),
+    };
     let (mut error, mut size, mut zeros, mut count) = (0.0, 0.0, 0u64, 0u64);
-    for w in params.flat_map(|p| &weights.0[p]).map(|w| f64::from(*w)).filter(|w| *w != 0.0) {
+    for w in factors.into_iter().filter(|w| *w != 0.0) {
         let rounded = (w * scale).round_ties_even() / scale;
         error += (rounded - w).abs();
         size += w.abs();

@@ -8,7 +8,12 @@ fn model(w: f32) -> (Graph, Weights) {
     let node = |name: &str, op, input| Node { name: name.into(), op, inputs: vec![input] };
     let graph = Graph {
         name: "g".into(),
-        input: Input { name: "x".into(), shape: vec![1, 3, 3], normalise: Normalise::default() },
+        input: Input {
+            name: "x".into(),
+            shape: vec![1, 3, 3],
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        },
         params: vec![Param { name: "w".into(), shape: vec![1, 1, 1, 1], role: Role::Weight }],
         nodes: vec![
             node(

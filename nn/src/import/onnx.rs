@@ -1,36 +1,120 @@
 //! ONNX models from PyTorch's exporters (and others that write plain feed-forward networks). Everything that stands in the
-//! way is reported at once. Operator semantics from the ONNX operator specification, opsets 7 to 26.
+//! way is reported at once. Operator semantics from the ONNX operator specification, opsets 7 to 28.
 
 mod activation;
 mod affine;
+mod arithmetic;
+mod axes;
+mod beside;
 mod call;
+mod cast;
+mod classes;
+mod constant;
+mod conv;
+mod decode;
+mod dropped;
+mod ending;
+mod extremes;
+mod inputs;
+mod join;
+mod layout;
 mod linear;
+mod ml;
+mod needed;
+mod obstacle;
+mod operators;
+mod outputs;
+mod pad;
+mod pool;
 mod proto;
-mod shape;
+mod reduce;
+mod resize;
+mod rows;
+mod select;
+mod space;
 mod tensor;
+mod types;
+mod view;
+mod walk;
 mod window;
 
 use super::Imported;
-use super::draft::{Draft, clean};
-use crate::graph::{MAX_RANK, Normalise, Source, elements};
-use crate::{Error, Obstacle, Result};
-use call::{Call, Lowered, Stop, Value};
+use super::draft::{Kind, clean};
+use crate::graph::{Layout, Normalise, Op, Source};
+use crate::{Error, Result};
+use beside::Beside;
+use call::{Call, Lowered, Stop, Value, is_default};
+use obstacle::{Obstacles, unsupported};
 use prost::Message;
-use proto::{Extent, GraphProto, ModelProto, NodeProto, ValueInfo, data_type};
-use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
-use tensor::Tensor;
+use proto::ModelProto;
+use serde::Serialize;
+use walk::{Importer, Setting};
 
-/// Operator set versions whose meaning of the operators below is known.
-const OPSETS: std::ops::RangeInclusive<i64> = 7..=26;
+pub use beside::Folder;
+use dropped::Function;
+pub use inputs::OPSETS;
+pub use operators::{OPERATORS, Operator};
 
-/// Reads an ONNX model from the bytes of its file. `name` replaces the graph's own; `normalise` is written into the graph as
-/// it is. Never panics, whatever the bytes, and allocates in proportion to them.
+/// How a model is imported.
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// Replaces the graph's own name.
+    pub name: Option<&'a str>,
+    /// Written into the graph as it is.
+    pub normalise: Option<&'a Normalise>,
+    /// The output to take; without one, the only one that can be taken.
+    pub output: Option<&'a str>,
+    /// Where values that do not lie in the model itself are read from.
+    pub folder: Option<&'a dyn Folder>,
+    /// Refuse a model whose last function would be dropped.
+    pub keep_probabilities: bool,
+    /// How pictures lie in the file's input; without it, as the file shows.
+    pub layout: Option<Layout>,
+}
+
+/// What an import did beside importing.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Report {
+    /// The output that was taken.
+    pub output: String,
+    /// The model's outputs that were left.
+    pub others: Vec<String>,
+    /// Functions at the end that the network does without.
+    pub dropped: Vec<Dropped>,
+    /// Names of the classes, in the order of the scores, where the file has them.
+    pub classes: Vec<String>,
+}
+
+/// A function at the end of a network that does not decide which class it is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Dropped {
+    /// Its name in the file.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// What the output is now.
+    pub meaning: String,
+    /// What it computes; `None` for what only names the output's parts.
+    #[serde(skip)]
+    function: Option<Function>,
+}
+
+/// Reads an ONNX model that lies in one file, as [`read`] does.
+///
+/// # Errors
+/// As [`read`].
+pub fn import(bytes: &[u8], name: Option<&str>, normalise: Option<Normalise>) -> Result<Imported> {
+    read(bytes, &Options { name, normalise: normalise.as_ref(), ..Options::default() })
+        .map(|(model, _)| model)
+}
+
+/// Reads an ONNX model from the bytes of its file. Never panics, whatever the bytes, and allocates in proportion to them
+/// (and to the files beside the model).
 ///
 /// # Errors
 /// [`Error::Onnx`] if the bytes are no ONNX model; [`Error::Import`] listing everything that cannot be taken over;
 /// [`Error::Graph`] if `normalise` does not fit the input.
-pub fn import(bytes: &[u8], name: Option<&str>, normalise: Option<Normalise>) -> Result<Imported> {
+pub fn read(bytes: &[u8], options: &Options<'_>) -> Result<(Imported, Report)> {
     let model = ModelProto::decode(bytes).map_err(|e| Error::Onnx(e.to_string()))?;
     let Some(graph) = &model.graph else {
         return Err(Error::Onnx("it holds no graph".into()));
@@ -38,299 +122,175 @@ pub fn import(bytes: &[u8], name: Option<&str>, normalise: Option<Normalise>) ->
     if graph.node.is_empty() {
         return Err(Error::Onnx("its graph holds no node".into()));
     }
-    let mut obstacles = Vec::new();
-    check_opset(&model, &mut obstacles);
-    let mut importer = Importer::new(graph, normalise.unwrap_or_default(), obstacles);
-    for (i, node) in graph.node.iter().enumerate() {
-        importer.node(i, node);
-    }
-    let output = importer.output(graph);
-    match output {
-        Some(output) if importer.obstacles.is_empty() => {
-            importer.draft.finish(name.unwrap_or(&graph.name), output)
+    let mut obstacles = Obstacles::default();
+    let opset = inputs::opset(&model, &mut obstacles);
+    let refused = |mut obstacles: Obstacles, node: &str, op: &str, why: String| {
+        obstacles.add(node, op, why);
+        Err(Error::Import { obstacles: obstacles.into_list() })
+    };
+    let candidates = match outputs::candidates(graph, options.output) {
+        Ok(candidates) => candidates,
+        Err(why) => return refused(obstacles, &graph.name, "model", why),
+    };
+    let beside = Beside::new(options.folder);
+    let mut taken = None;
+    let mut last = None;
+    for &output in candidates.iter().take(outputs::TRIED) {
+        let setting = Setting {
+            opset,
+            normalise: options.normalise.cloned().unwrap_or_default(),
+            obstacles: obstacles.clone(),
+            keep_probabilities: options.keep_probabilities,
+            layout: options.layout,
+        };
+        let mut importer = Importer::walk(graph, output, &beside, setting);
+        match importer.output(output) {
+            Some(source) if importer.obstacles.is_empty() => {
+                if taken.replace((output, importer, source)).is_some() {
+                    let why = format!(
+                        "{} outputs, wanted one; choose with --output NAME: {}",
+                        graph.output.len(),
+                        outputs::listed(graph)
+                    );
+                    return refused(obstacles, &graph.name, "model", why);
+                }
+            }
+            _ => last = Some(importer.obstacles),
         }
-        _ => Err(Error::Import { obstacles: importer.obstacles }),
     }
+    if let Some((output, importer, source)) = taken {
+        let others = graph.output.iter().filter(|o| o.name != output).map(|o| clean(&o.name, "?")).collect();
+        let classes = classes::names(graph, importer.classes(source));
+        let report = Report { output: clean(output, "?"), others, dropped: importer.dropped, classes };
+        let name = options.name.unwrap_or(&graph.name);
+        return Ok((importer.draft.finish(name, source)?, report));
+    }
+    if candidates.len() != 1 {
+        let why = format!(
+            "{} outputs, none of which can be taken (below is what stands in the way of the last one); choose with --output \
+             NAME: {}",
+            graph.output.len(),
+            outputs::listed(graph)
+        );
+        obstacles.add(&graph.name, "model", why);
+    }
+    obstacles.append(last.unwrap_or_default());
+    Err(Error::Import { obstacles: obstacles.into_list() })
 }
 
-/// The version of the default operator set must be known.
-fn check_opset(model: &ModelProto, obstacles: &mut Vec<Obstacle>) {
-    let versions = model.opset_import.iter().filter(|o| is_default(&o.domain)).map(|o| o.version);
-    let version = versions.max();
-    if !version.is_some_and(|v| OPSETS.contains(&v)) {
-        let found = version.map_or("none".into(), |v| v.to_string());
-        let reason = format!("operator set {found}, known are {} to {}", OPSETS.start(), OPSETS.end());
-        obstacles.push(Obstacle { node: "opset_import".into(), op: "model".into(), reason });
-    }
-}
-
-fn is_default(domain: &str) -> bool {
-    domain.is_empty() || domain == "ai.onnx"
-}
-
-/// State of an import: what is known of each value by its name, and what stood in the way.
-struct Importer<'m> {
-    draft: Draft,
-    values: HashMap<&'m str, Value>,
-    /// Names that something reads.
-    used: HashSet<&'m str>,
-    /// Shapes per image that the file states for its intermediate values.
-    stated: HashMap<&'m str, Vec<usize>>,
-    obstacles: Vec<Obstacle>,
-}
-
-impl<'m> Importer<'m> {
-    fn new(graph: &'m GraphProto, normalise: Normalise, obstacles: Vec<Obstacle>) -> Importer<'m> {
-        let reads = graph.node.iter().flat_map(|n| &n.input).map(String::as_str);
-        let used: HashSet<&str> = reads.chain(graph.output.iter().map(|o| o.name.as_str())).collect();
-        let stated = graph.value_info.iter().chain(&graph.output);
-        let stated = stated.filter_map(|v| input_shape(v).ok().map(|s| (v.name.as_str(), s))).collect();
-        let mut importer = Importer {
-            draft: Draft::new("input", vec![1], Normalise::default()),
-            values: HashMap::new(),
-            used,
-            stated,
-            obstacles,
-        };
-        importer.constants(graph);
-        importer.input(graph, normalise);
-        importer
-    }
-
-    fn obstacle(&mut self, node: &str, op: &str, reason: impl Into<String>) {
-        self.obstacles.push(Obstacle { node: clean(node, "?"), op: clean(op, "?"), reason: reason.into() });
-    }
-
-    fn constants(&mut self, graph: &'m GraphProto) {
-        for t in &graph.initializer {
-            let value = match Tensor::decode(t) {
-                Ok(t) => Value::Const(Rc::new(t)),
-                Err(why) => {
-                    if self.used.contains(t.name.as_str()) {
-                        self.obstacle(&t.name, "initializer", why);
-                    }
-                    Value::Lost
-                }
-            };
-            if self.values.insert(&t.name, value).is_some() {
-                self.obstacle(&t.name, "initializer", "stands there twice");
+impl Importer<'_> {
+    /// How many classes the output tells apart.
+    fn classes(&self, output: Source) -> usize {
+        let of = |source: Source| self.draft.shape(source).iter().product();
+        match output {
+            // A label is the index of one of its operand's elements.
+            Source::Node(i) if matches!(self.draft.steps[i].kind, Kind::Op(Op::Argmax)) => {
+                of(self.draft.steps[i].inputs[0])
             }
+            // One logit is of two classes.
+            output => std::cmp::max(of(output), 2),
         }
     }
 
-    fn input(&mut self, graph: &'m GraphProto, normalise: Normalise) {
-        // Before IR version 4 initializers are listed as inputs too.
-        let inputs: Vec<&ValueInfo> =
-            graph.input.iter().filter(|v| !self.values.contains_key(v.name.as_str())).collect();
-        if inputs.len() != 1 {
-            let names: Vec<String> = inputs.iter().map(|v| clean(&v.name, "?")).collect();
-            let reason = format!("{} inputs {names:?}, wanted one", names.len());
-            self.obstacle(&graph.name, "model", reason);
-        }
-        for (i, v) in inputs.into_iter().enumerate() {
-            let value = match input_shape(v) {
-                Ok(shape) if i == 0 => {
-                    self.draft = Draft::new(&v.name, shape, normalise.clone());
-                    Value::Wire(Source::Input)
-                }
-                Ok(_) => Value::Lost,
-                Err(why) => {
-                    self.obstacle(&v.name, "input", why);
-                    Value::Lost
-                }
-            };
-            self.values.insert(&v.name, value);
-        }
-    }
-
-    fn node(&mut self, index: usize, node: &'m NodeProto) {
-        let label = match (&node.name[..], node.output.first()) {
-            ("", Some(output)) if !output.is_empty() => output.clone(),
-            ("", _) => format!("#{index}"),
-            (name, _) => name.into(),
-        };
-        let mut operands = Vec::with_capacity(node.input.len());
-        for name in &node.input {
-            let value = self.values.get(name.as_str()).cloned();
-            if value.is_none() && !name.is_empty() {
-                let name = clean(name, "?");
-                self.obstacle(
-                    &label,
-                    &node.op_type,
-                    format!("reads `{name}`, which nothing before it gives"),
-                );
-            }
-            // An empty name stands for an operand left out.
-            operands.push(if name.is_empty() { None } else { Some(value.unwrap_or(Value::Lost)) });
-        }
-        if node.output.iter().skip(1).any(|o| !o.is_empty() && self.used.contains(o.as_str())) {
-            self.obstacle(&label, &node.op_type, "a second output is used");
-        }
-        let passes_shape = keeps_shape(&node.op_type).then(|| operands.first().cloned().flatten()).flatten();
-        let call = Call { node, operands, draft: &mut self.draft };
-        let value = match lower(call) {
-            Ok(value) => value,
-            Err(stop) => {
-                if let Stop::Because(why) = stop {
-                    self.obstacle(&label, &node.op_type, why);
-                }
-                self.stand_in(node, passes_shape)
-            }
-        };
-        for (i, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-            let value = if i == 0 { value.clone() } else { Value::Lost };
-            if self.values.insert(name, value).is_some() {
-                let reason = format!("gives `{}`, which is there already", clean(name, "?"));
-                self.obstacle(&label, &node.op_type, reason);
-            }
-        }
-    }
-
-    /// A value to go on with behind an obstacle, if its shape can be told.
-    fn stand_in(&mut self, node: &NodeProto, like: Option<Value>) -> Value {
-        let stated = node.output.first().and_then(|o| self.stated.get(o.as_str())).cloned();
-        let shape = match (stated, like) {
-            (Some(shape), _) => shape,
-            (None, Some(Value::Wire(s))) => self.draft.shape(s).to_vec(),
-            _ => return Value::Lost,
-        };
-        self.draft.placeholder(shape).map_or(Value::Lost, Value::Wire)
-    }
-
-    fn output(&mut self, graph: &GraphProto) -> Option<Source> {
-        let [output] = &graph.output[..] else {
-            self.obstacle(&graph.name, "model", format!("{} outputs, wanted one", graph.output.len()));
-            return None;
-        };
-        match self.values.get(output.name.as_str()) {
+    /// The wire of the output, if there is one.
+    fn output(&mut self, name: &str) -> Option<Source> {
+        let why = match self.value(name) {
             Some(Value::Wire(source @ Source::Node(_))) => return Some(*source),
-            Some(Value::Wire(Source::Input)) => self.obstacle(&output.name, "output", "is the input itself"),
-            Some(Value::Const(_)) => self.obstacle(&output.name, "output", "does not depend on the input"),
-            Some(Value::Lost) if !self.obstacles.is_empty() => {}
-            Some(Value::Lost) | None => self.obstacle(&output.name, "output", "no node gives it"),
-        }
+            Some(Value::Rows(source)) => {
+                let rows = *source;
+                return rows::output(&mut self.draft, rows).ok();
+            }
+            Some(Value::Wire(Source::Input)) => "is the input itself",
+            Some(Value::Const(_)) => "does not depend on the input",
+            Some(Value::Several(_) | Value::Lost) if !self.obstacles.is_empty() => return None,
+            Some(Value::Several(_) | Value::Lost) | None => "no node gives it",
+        };
+        self.obstacles.add(name, "output", format!("{why}; export the network again, with its output"));
         None
     }
 }
 
-/// Extents per image of a value whose first axis is the batch.
-fn input_shape(v: &ValueInfo) -> std::result::Result<Vec<usize>, String> {
-    let tensor = v.kind.as_ref().and_then(|k| k.tensor.as_ref()).ok_or("is no tensor")?;
-    if tensor.elem_type != data_type::FLOAT && tensor.elem_type != data_type::DOUBLE {
-        return Err(format!("of {} values, wanted FLOAT", data_type::name(tensor.elem_type)));
+/// Whether there is anything for an operator: on wires, on constants, or at the end.
+fn takes(domain: &str, op: &str) -> bool {
+    let listed = |name: &str| OPERATORS.iter().any(|o| o.name == name);
+    match domain {
+        ml::DOMAIN => listed(&format!("{domain}.{op}")),
+        domain => is_default(domain) && (constant::known(op) || listed(op)),
     }
-    let dims = tensor.shape.as_ref().map_or(&[][..], |s| &s.dim);
-    let Some((batch, rest)) =
-        dims.split_first().filter(|(_, rest)| !rest.is_empty() && rest.len() <= MAX_RANK)
-    else {
-        return Err(format!("has {} axes, wanted the batch and 1 to {MAX_RANK} more", dims.len()));
-    };
-    if let Some(Extent::Value(n)) = batch.extent
-        && n != 1
-    {
-        return Err(format!("fixes the batch at {n}; export with a symbolic batch axis, or with 1"));
-    }
-    let extents = rest.iter().map(|d| match &d.extent {
-        Some(Extent::Value(n)) => {
-            usize::try_from(*n).ok().filter(|&n| n > 0).ok_or(format!("has an extent of {n}"))
-        }
-        Some(Extent::Symbol(s)) => {
-            Err(format!("leaves extent `{}` open; only the batch may vary", s.escape_debug()))
-        }
-        None => Err("leaves an extent open; only the batch may vary".into()),
-    });
-    let shape = extents.collect::<std::result::Result<Vec<_>, String>>()?;
-    elements(&shape).map(|_| shape.clone()).ok_or_else(|| format!("shape {shape:?} is too large"))
 }
 
 /// The one table of operators.
 fn lower(call: Call<'_>) -> Lowered {
-    let node = call.node;
-    if !is_default(&node.domain) {
-        return Err(Stop::Because(format!("operator domain `{}` is not known", clean(&node.domain, ""))));
+    let (domain, op) = (&call.node.domain, &call.node.op_type);
+    if domain == ml::DOMAIN {
+        return ml::lower(call);
     }
-    match node.op_type.as_str() {
-        "Conv" => window::conv(call),
-        "MaxPool" => window::max_pool(call),
-        "AveragePool" => window::average_pool(call),
-        "GlobalAveragePool" => window::global_pool(call, true),
-        "GlobalMaxPool" => window::global_pool(call, false),
-        "ReduceMean" => window::reduce_mean(call),
+    if !is_default(domain) {
+        return Err(unsupported(domain, op).into());
+    }
+    if call.operands.iter().any(|v| matches!(v, Some(Value::Rows(_)))) {
+        return rows::lower(call, on_wires);
+    }
+    on_wires(call)
+}
+
+/// Operators on wires.
+fn on_wires(call: Call<'_>) -> Lowered {
+    match call.node.op_type.as_str() {
+        "Conv" => conv::conv(call),
+        "ConvTranspose" => conv::conv_transpose(call),
+        "MaxPool" => pool::max_pool(call),
+        "AveragePool" => pool::average_pool(call),
+        "GlobalAveragePool" => pool::global_pool(call, true),
+        "GlobalMaxPool" => pool::global_pool(call, false),
+        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" => reduce::reduce(call),
         "Gemm" => linear::gemm(call),
         "MatMul" => linear::matmul(call),
         "BatchNormalization" => affine::batch_normalization(call),
-        "Add" | "Sub" | "Mul" | "Div" => affine::arithmetic(call),
+        "Add" | "Sub" | "Mul" | "Div" => arithmetic::arithmetic(call),
+        "Sum" => arithmetic::sum(call, false),
+        "Mean" => arithmetic::sum(call, true),
+        "Pow" => arithmetic::pow(call),
+        "Max" => extremes::extreme(call, true),
+        "Min" => extremes::extreme(call, false),
         "Relu" => activation::relu(call),
         "LeakyRelu" => activation::leaky_relu(call),
+        "PRelu" => activation::prelu(call),
         "Clip" => activation::clip(call),
-        "Pad" => window::pad(call),
-        "Identity" | "Dropout" => shape::identity(call),
-        "Flatten" => shape::flatten(call),
-        "Reshape" => shape::reshape(call),
-        "Squeeze" => shape::squeeze(call, false),
-        "Unsqueeze" => shape::squeeze(call, true),
-        "Transpose" => shape::transpose(call),
-        "Constant" => shape::constant_node(call),
-        "Shape" => shape::shape(call),
-        "Gather" => shape::gather(call),
-        "Concat" => shape::concat(call),
-        "Cast" => shape::cast(call),
-        "ArgMax" => shape::argmax(call),
-        other => Err(Stop::Because(format!("not supported{}", hint(other)))),
+        "HardSigmoid" => activation::hard_sigmoid(call),
+        "HardSwish" => activation::hard_swish(call),
+        "Abs" => activation::abs(call),
+        "Neg" => activation::neg(call),
+        "Shrink" => activation::shrink(call),
+        "Pad" => pad::pad(call),
+        "Identity" | "Dropout" => cast::identity(call),
+        "Flatten" => view::flatten(call),
+        "Reshape" => view::reshape(call),
+        "Squeeze" => view::squeeze(call, false),
+        "Unsqueeze" => view::squeeze(call, true),
+        "Transpose" => view::transpose(call),
+        "Concat" => join::concat(call),
+        "Slice" => select::slice(call),
+        "Split" => select::split(call),
+        "Gather" => select::gather(call),
+        "Expand" => select::expand(call),
+        "Tile" => select::tile(call),
+        "DepthToSpace" => space::depth_to_space(call),
+        "SpaceToDepth" => space::space_to_depth(call),
+        "Upsample" => resize::upsample(call),
+        "Resize" => resize::resize(call),
+        "Cast" => cast::cast(call),
+        "CastLike" => cast::cast_like(call),
+        "ArgMax" => ending::argmax(call),
+        // Known, but only of constants: whether it is one is not known behind another obstacle.
+        other if constant::known(other) && call.lost() => Err(Stop::Upstream),
+        other => Err(unsupported(&call.node.domain, other).into()),
     }
 }
 
-/// What to do about an operator that is not supported.
-fn hint(op: &str) -> &'static str {
-    match op {
-        "Softmax" | "LogSoftmax" => {
-            "; it does not change which logit is largest: export the network without it"
-        }
-        "Sigmoid" | "Tanh" | "PRelu" | "Elu" | "Selu" | "Gelu" | "HardSwish" | "HardSigmoid" | "Softplus"
-        | "Mish" | "Erf" => "; activations are Relu, LeakyRelu and Clip: train with one of them",
-        "QuantizeLinear" | "DequantizeLinear" | "QLinearConv" | "ConvInteger" => "; export the float network",
-        "LayerNormalization" | "InstanceNormalization" | "GroupNormalization" | "LRN" => {
-            "; BatchNormalization is the one normalisation that costs nothing"
-        }
-        _ => "",
-    }
-}
-
-/// Unsupported operators that give what they get in shape, so that what follows can still be judged.
-fn keeps_shape(op: &str) -> bool {
-    const ELEMENTWISE: &[&str] = &[
-        "Sigmoid",
-        "Tanh",
-        "LeakyRelu",
-        "PRelu",
-        "Elu",
-        "Selu",
-        "Gelu",
-        "Clip",
-        "HardSwish",
-        "HardSigmoid",
-        "Softplus",
-        "Mish",
-        "Erf",
-        "Softmax",
-        "LogSoftmax",
-        "LayerNormalization",
-        "InstanceNormalization",
-        "GroupNormalization",
-        "LRN",
-        "Exp",
-        "Log",
-        "Sqrt",
-        "Neg",
-        "Abs",
-        "Cast",
-        "Add",
-        "Sub",
-        "Mul",
-        "Div",
-        "BatchNormalization",
-    ];
-    ELEMENTWISE.contains(&op)
+/// Operators on constants and shapes, which are computed while importing.
+pub fn constant_operators() -> impl Iterator<Item = &'static str> {
+    constant::TABLE.iter().map(|(name, _)| *name)
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use std::fmt;
 pub enum Given {
     /// Bytes, always raw.
     Bytes,
+    /// Integers of other types, always raw.
+    Whole,
     /// Raw floats.
     Floats,
     /// Floats that were said to be normalised.
@@ -206,21 +208,41 @@ impl Case<'_> {
             return None;
         }
         match self.given {
-            Given::Bytes => self.bits(),
+            Given::Bytes => self.small(),
+            Given::Whole => self.small().or_else(|| self.signed()),
             Given::Floats => {
-                self.unit().or_else(|| self.negative()).or_else(|| self.faint()).or_else(|| self.bits())
+                self.unit().or_else(|| self.negative()).or_else(|| self.faint()).or_else(|| self.small())
             }
             Given::Normalised => self.not_normalised(),
         }
     }
 
-    /// Whole values of 0 and 1 for samples in 0..255.
-    fn bits(&self) -> Option<Scale> {
-        let looks = self.images.high() <= ONE && self.samples.high() >= BYTES && self.fainter(SCALES);
-        looks.then(|| Scale {
+    /// Whole numbers on a smaller scale: 0 and 1 for samples in 0..255, bytes for samples of 16 bits.
+    fn small(&self) -> Option<Scale> {
+        let (low, high, top) = (self.images.low(), self.images.high(), self.samples.high());
+        let (what, scale) = if high <= ONE && top >= BYTES {
+            ("the images are whole numbers of 0 and 1 alone", "black and white")
+        } else if high <= 255.0 && top > 255.0 * BYTES {
+            ("the images look like bytes, and the samples like numbers of 16 bits", "the same pictures")
+        } else {
+            return None;
+        };
+        (low >= 0.0 && self.fainter(SCALES)).then(|| Scale {
             certain: false,
-            what: "the images hold 0 and 1 alone".into(),
-            remedy: format!("multiply them by {:.0} if they stand for black and white", self.top()),
+            what: what.into(),
+            remedy: format!(
+                "multiply them by {:.0} if they stand for {scale}",
+                if high <= ONE { self.top() } else { 257.0 }
+            ),
+        })
+    }
+
+    /// Integers below 0 for samples that are pixels: bytes that were moved by 128.
+    fn signed(&self) -> Option<Scale> {
+        (self.images.low() < 0.0 && self.pixels()).then(|| Scale {
+            certain: false,
+            what: "the images hold whole numbers below 0, and the samples none".into(),
+            remedy: "bring them to the samples' scale; signed bytes of pictures often lie 128 too low".into(),
         })
     }
 
@@ -320,16 +342,24 @@ impl Case<'_> {
                 false => None,
             };
         }
-        // Bytes are bytes; floats are taken for them where they nearly fill their range.
-        let least = if self.given == Given::Bytes { BYTES } else { 128.0 };
+        // Integers are what they are; floats are taken for bytes where they nearly fill their range.
+        let least = if self.given == Given::Floats { 128.0 } else { BYTES };
         if low >= 0.0 && (least..=255.5).contains(&high) && self.samples.high() <= 2.0 {
             let remedy = match self.given {
-                Given::Bytes => {
+                Given::Floats => "divide them by 255",
+                _ => {
                     "divide them by 255 and give them as floats, or import with --scale 1/255 and plan again"
                 }
-                _ => "divide them by 255",
             };
             return raw("the images look like values in 0..255", remedy.into());
+        }
+        let deep = self.given == Given::Whole && low >= 0.0 && high <= 65535.0;
+        if deep && self.pixels() && self.samples.high() <= 255.0 {
+            return raw(
+                "the images look like numbers of 16 bits, and the samples like bytes",
+                "divide them by 257 and save them as bytes, or import with --scale 1/65535 and plan again"
+                    .into(),
+            );
         }
         None
     }

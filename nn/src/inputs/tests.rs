@@ -9,7 +9,7 @@ const SIDE: usize = 8;
 fn graph(normalise: Normalise) -> Graph {
     Graph {
         name: "g".into(),
-        input: Input { name: "x".into(), shape: vec![3, SIDE, SIDE], normalise },
+        input: Input { name: "x".into(), shape: vec![3, SIDE, SIDE], normalise, layout: Default::default() },
         params: vec![],
         nodes: vec![Node { name: "relu".into(), op: Op::Relu, inputs: vec![Source::Input] }],
     }
@@ -60,6 +60,11 @@ fn normalised(plan: &Plan, values: &[f32]) -> Option<Doubt> {
 }
 fn bytes(plan: &Plan, values: Vec<u8>) -> Option<Doubt> {
     examine(plan, &inputs(&plan.graph, Pixels::Raw(values), Floats::Raw), Given::Bytes, "--normalised")
+}
+fn whole(plan: &Plan, values: Vec<f32>) -> Option<Doubt> {
+    // Whatever is said of floats: integers are raw.
+    let values = inputs(&plan.graph, Pixels::Whole(values), Floats::Normalised);
+    examine(plan, &values, Given::Whole, "--normalised")
 }
 fn floats(bytes: &[u8], divided: f32) -> Vec<f32> {
     bytes.iter().map(|b| f32::from(*b) / divided).collect()
@@ -161,6 +166,30 @@ fn every_other_scale_is_named() {
     );
     let found = bytes(&identity, pixels).unwrap();
     assert!(found.grade == Grade::Beyond && found.remedy.contains("--scale 1/255"), "{found:?}");
+}
+
+#[test]
+fn integers_are_raw_on_whatever_scale() {
+    let pictures = floats(&photos(20, 500), 1.0);
+    let times = |factor: f32| pictures.iter().map(|v| v * factor).collect::<Vec<f32>>();
+    for normalise in scales() {
+        let plan = plan(&normalise, Pixels::Raw(photos(20, 0)));
+        assert_eq!(whole(&plan, pictures.clone()), None, "bytes as int64");
+        let found = whole(&plan, times(257.0)).unwrap();
+        assert!(found.grade == Grade::Beyond && found.remedy.contains("divide them by 257"), "{found:?}");
+        let found = whole(&plan, pictures.iter().map(|v| v - 128.0).collect()).unwrap();
+        assert!(found.what.contains("below 0") && !found.remedy.contains("--normalised"), "{found:?}");
+        let found = bytes(&plan, pictures.iter().map(|v| u8::from(*v > 40.0)).collect()).unwrap();
+        assert!(found.grade == Grade::Likely && found.what.contains("0 and 1 alone"), "{found:?}");
+    }
+    let deep = Normalise { scale: 1.0 / 65535.0, ..Normalise::default() };
+    let plan = plan(&deep, Pixels::Whole(times(257.0)));
+    assert!(plan.ranges.as_ref().unwrap().raw.as_ref().unwrap().whole);
+    assert_eq!(whole(&plan, times(257.0)), None);
+    for found in [whole(&plan, pictures.clone()), bytes(&plan, photos(20, 500))] {
+        let found = found.unwrap();
+        assert!(found.grade == Grade::Likely && found.what.contains("look like bytes"), "{found:?}");
+    }
 }
 
 /// Samples that are floats between bytes leave room for doubt.

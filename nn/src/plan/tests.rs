@@ -22,7 +22,12 @@ fn graph() -> Graph {
     ];
     Graph {
         name: "small".into(),
-        input: Input { name: "x".into(), shape: vec![1, 8, 8], normalise: Normalise::default() },
+        input: Input {
+            name: "x".into(),
+            shape: vec![1, 8, 8],
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        },
         params: vec![
             param("w", &[2, 1, 3, 3], Role::Weight),
             param("b", &[2], Role::Bias),

@@ -2,8 +2,51 @@
 
 use super::{Run, Wire};
 use crate::engine::Engine;
-use crate::{Error, Op, Result};
-use twoply_primitives::Local;
+use crate::graph::{Graph, Op, Source};
+use crate::{Error, Result};
+use std::sync::Arc;
+use twoply_primitives::{Local, Window};
+
+/// Where an operation takes the elements of its result from: known to the program, and the same in all runs of it.
+#[derive(Clone, Debug)]
+pub(super) struct Moves {
+    /// For each element, its place in the operands, one behind the other; a zero stands behind them all.
+    places: Arc<[usize]>,
+    /// The first place, if there are zeros.
+    first: Option<Arc<[usize]>>,
+}
+
+/// The moves of each node, `None` where it computes. The graph is valid, its nodes have these shapes.
+pub(super) fn moves(graph: &Graph, shapes: &[Vec<usize>]) -> Vec<Option<Moves>> {
+    let shape = |s: &Source| match s {
+        Source::Input => &graph.input.shape,
+        Source::Node(j) => &shapes[*j],
+    };
+    let row = |s: &Source| shape(s).iter().product::<usize>();
+    let moves = |node: &crate::Node| {
+        let all = node.inputs.iter().map(row).sum();
+        let places = match &node.op {
+            Op::Concat => (0..all).collect(),
+            Op::MaxPool(window) if window.kernel == [1, 1] && window.pad == [0; 4] => {
+                subsample(shape(&node.inputs[0]), window)
+            }
+            op => op.moves(shape(&node.inputs[0]))?,
+        };
+        let first = places.contains(&all).then(|| [0].into());
+        Some(Moves { places: places.into(), first })
+    };
+    graph.nodes.iter().map(moves).collect()
+}
+
+/// The elements that windows of one tap read.
+fn subsample(shape: &[usize], window: &Window) -> Vec<usize> {
+    let (&[c, h, w], stride) = (shape, window.stride) else { return vec![] };
+    let plane = |p: usize| {
+        let rows = (0..h).step_by(stride[0]);
+        rows.flat_map(move |y| (0..w).step_by(stride[1]).map(move |x| (p * h + y) * w + x))
+    };
+    (0..c).flat_map(plane).collect()
+}
 
 impl<E: Engine> Run<'_, '_, E> {
     /// Equal fractions meet in the narrowest ring; otherwise the finest sets the scale, at n bits.
@@ -23,31 +66,27 @@ impl<E: Engine> Run<'_, '_, E> {
         Ok(Wire { v, frac })
     }
 
-    /// Along the first axis: image by image one behind the other.
-    pub(super) fn concat(&mut self, wires: Vec<Wire<E::Value>>) -> Result<Wire<E::Value>> {
-        let shapes: Vec<Vec<usize>> = wires.iter().map(|w| self.e.form(&w.v).shape.0[1..].to_vec()).collect();
-        let total = shapes.iter().map(|s| s.iter().product::<usize>()).sum();
-        let joined = self.combine(&Local::Gather((0..total).collect()), wires)?;
-        let row = [&[shapes.iter().map(|s| s[0]).sum()], &shapes[0][1..]].concat();
-        Ok(Wire { v: self.e.local(&Local::Reshape(row), &[&joined.v])?, frac: joined.frac })
-    }
-
-    /// Other places for the elements of one wire; zeros are public, and so under no mask.
-    pub(super) fn moved(&mut self, x: Wire<E::Value>, op: &Op, row: Vec<usize>) -> Result<Wire<E::Value>> {
-        let shape = self.e.form(&x.v).shape.0[1..].to_vec();
-        let places =
-            op.moves(&shape).ok_or_else(|| Error::data("plan", format!("{} moves nothing", op.kind())))?;
-        let zero = shape.iter().product();
-        let padded = places.contains(&zero);
-        let map = Local::Gather(places.into());
-        let v = match padded {
-            true => {
-                let zero = self.e.local(&Local::Gather([0].into()), &[&x.v])?;
-                let zero = self.e.local(&Local::Scale(0), &[&zero])?;
-                self.e.local(&map, &[&x.v, &zero])?
-            }
-            false => self.e.local(&map, &[&x.v])?,
-        };
-        Ok(Wire { v: self.e.local(&Local::Reshape(row), &[&v])?, frac: x.frac })
+    /// The elements of all operands of node `i` at their new places; zeros are public, and so under no mask.
+    pub(super) fn moved(
+        &mut self,
+        i: usize,
+        x: Wire<E::Value>,
+        last: bool,
+    ) -> Result<Option<Wire<E::Value>>> {
+        let program = self.program;
+        let missing = || Error::data("plan", "a node that moves nothing");
+        let Moves { places, first } = program.moves[i].as_ref().ok_or_else(missing)?;
+        let mut wires = vec![x];
+        for k in 1..program.graph.nodes[i].inputs.len() {
+            wires.push(self.operand(i, k)?);
+        }
+        if let Some(first) = first {
+            let zero = self.e.local(&Local::Gather(first.clone()), &[&wires[0].v])?;
+            wires.push(Wire { v: self.e.local(&Local::Scale(0), &[&zero])?, frac: wires[0].frac });
+        }
+        let moved = self.combine(&Local::Gather(places.clone()), wires)?;
+        let shape = Local::Reshape(program.shapes[i].clone());
+        let v = self.e.local(&shape, &[&moved.v])?;
+        self.local(Wire { v, frac: moved.frac }, last)
     }
 }

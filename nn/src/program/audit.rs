@@ -4,8 +4,8 @@
 //! audit (`Options::audit`) counts, layer by layer and image by image, the elements that came near that end or went beyond
 //! it; the counts go to the data owner alone, as shares, behind the answer.
 //!
-//! **Where.** Values can grow in products, sums and differences and, where its scaled
-//! sum has less room than the contract, in an average pool; all else keeps magnitudes. So the results of these nodes are
+//! **Where.** Values can grow in products, sums and differences of any kind and, where its
+//! scaled sum has less room than the contract, in an average pool; all else keeps magnitudes. So the results of these nodes are
 //! looked at, on whatever wire they have: of m bits after a public-coin truncation, of n bits with 2f fraction bits in
 //! floor mode and before an argmax. What the owner receives in the clear it counts itself.
 //!

@@ -68,7 +68,9 @@ pub(super) fn means(
 ) -> Result<Vec<Option<Mean>>> {
     let mut means = vec![None; graph.nodes.len()];
     for (i, node) in graph.nodes.iter().enumerate() {
-        let (Op::MaxPool(window) | Op::AvgPool { window, .. }) = &node.op else { continue };
+        let (Op::MaxPool(window) | Op::SumPool(window) | Op::AvgPool { window, .. }) = &node.op else {
+            continue;
+        };
         let refuse = |why: String| Error::data("plan", format!("`{}`: {why}", node.name));
         let taps = shapes[i].iter().chain(&window.kernel).try_fold(1usize, |n, &d| n.checked_mul(d));
         if taps.is_none_or(|n| n > MAX_TAPS) {

@@ -72,7 +72,12 @@ mod tests {
             let inputs = if op == Op::Concat { vec![before; 2] } else { vec![before] };
             Node { name: format!("n{i}"), op, inputs }
         };
-        let input = Input { name: "x".into(), shape: input.to_vec(), normalise: Normalise::default() };
+        let input = Input {
+            name: "x".into(),
+            shape: input.to_vec(),
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        };
         let nodes = ops.into_iter().enumerate().map(node).collect();
         let graph = Graph { name: "g".into(), input, params: vec![], nodes };
         Plan::new(graph, Options::default(), None).map_err(|e| e.to_string())

@@ -4,7 +4,7 @@ use super::*;
 use crate::engine::Planner;
 use crate::graph::{Input, Node, Normalise, Param, Role};
 use crate::{Weights, plan::Options};
-use twoply_primitives::Fixed;
+use twoply_primitives::{Fixed, Window, ring};
 
 /// Nodes n0, n1, ... on an input of `[2, 4, 4]`; weights 0 and 1 are 1x1 kernels of 2 to 2 channels, weight 2 is `[3, 32]`.
 fn graph(nodes: Vec<(Op, Vec<Source>)>) -> Graph {
@@ -16,7 +16,12 @@ fn graph(nodes: Vec<(Op, Vec<Source>)>) -> Graph {
     };
     let mut g = Graph {
         name: "g".into(),
-        input: Input { name: "x".into(), shape: vec![2, 4, 4], normalise: Normalise::default() },
+        input: Input {
+            name: "x".into(),
+            shape: vec![2, 4, 4],
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        },
         params: vec![param("k", &[2, 2, 1, 1]), param("l", &[2, 2, 1, 1]), param("w", &[3, 32])],
         nodes: nodes.into_iter().enumerate().map(node).collect(),
     };
@@ -121,6 +126,135 @@ fn a_wire_may_be_read_twice_by_one_node_and_by_several() {
     p.run(&mut clear, &[], 1).unwrap();
     // 2x, 4x, 6x, 7x
     assert_eq!(clear.output, [21; 32]);
+}
+
+fn mul(a: usize, b: usize) -> (Op, Vec<Source>) {
+    (Op::Mul, vec![Source::Node(a), Source::Node(b)])
+}
+
+#[test]
+fn products_of_wires_want_both_at_n_bits_and_f_and_squares_bring_theirs_there_once() {
+    let input = || (Op::Mul, vec![Source::Input, Source::Input]);
+    let nets = |r| {
+        let net = |nodes: &[(Op, Vec<Source>)]| named(&program(nodes.to_vec(), r, Reveal::Logits).unwrap());
+        [
+            net(&[conv(0), relu(), mul(0, 1)]),
+            net(&[conv(0), mul(0, 0), relu()]),
+            net(&[input(), flat(), linear()]),
+        ]
+    };
+    assert_eq!(
+        nets(Rounding::PublicCoin),
+        [
+            "conv2d 20, relu 32, lift 32, mul 32",
+            "conv2d 20, lift 32, mul 20, relu 32",
+            "mul 20, lift 32, linear 32"
+        ]
+    );
+    assert_eq!(
+        nets(Rounding::Floor),
+        [
+            "conv2d 32, relu-floor 32, truncate 32, mul 32",
+            "conv2d 32, truncate 32, mul 32, relu-floor 32",
+            "mul 32, truncate 32, linear 32"
+        ]
+    );
+    let p = |r| program(vec![conv(0), relu(), mul(0, 1), flat()], r, Reveal::Logits).unwrap();
+    assert_eq!([p(Rounding::PublicCoin), p(Rounding::Floor)].map(|p| p.output(1).unwrap().1), [24, 24]);
+}
+
+/// Whole factors keep width and fraction; others make 2f of it, exactly. Addends are private or public, and free.
+#[test]
+fn addends_and_factors_are_local() {
+    let affine = |scale, shift| (Op::Affine { scale, shift }, vec![]);
+    let of = |nodes: &[(Op, Vec<Source>)]| {
+        let mut g = graph(nodes.to_vec());
+        g.params.iter_mut().for_each(|p| p.shape = vec![2, 4, 4]);
+        let p = Program::new(&g, &options(Rounding::PublicCoin, Reveal::Logits), &[]).unwrap();
+        let mut clear = crate::engine::Clear::new(vec![3u32 << 12; 32]);
+        let params: Vec<_> = p.params().into_iter().map(|f| (f.clone(), vec![5u32 << 12; f.len()])).collect();
+        p.run(&mut clear, &params, 1).unwrap();
+        let (form, frac) = p.output(1).unwrap();
+        (named(&p), frac, ring::sign_extend(clear.output[0].low(), form.bits))
+    };
+    assert_eq!(of(&[affine(-2.0, 0.5)]), ("deliver 32".into(), 12, -(11 << 11)));
+    assert_eq!(of(&[affine(0.75, -1.0)]), ("deliver 32".into(), 24, 5 << 22));
+    // 683 / 4096 is 1/6 to twelve bits
+    assert_eq!(of(&[affine(1.0 / 6.0, 0.0)]), ("deliver 32".into(), 24, (3 << 12) * 683));
+    assert_eq!(of(&[affine(-2.0, 0.5), affine(0.5, 0.0)]).2, -(11 << 22));
+    assert_eq!(of(&[(Op::SumPool(Window::square(2, 2)), vec![])]), ("deliver 32".into(), 12, 12 << 12));
+    let offset = || (Op::Offset { weight: 2 }, vec![]);
+    assert_eq!(of(&[offset()]), ("deliver 32".into(), 12, 8 << 12));
+    assert_eq!(of(&[affine(0.5, 0.0), offset()]), ("deliver 32".into(), 24, 13 << 23));
+}
+
+#[test]
+fn numbers_without_a_place_in_the_ring_are_refused_by_name() {
+    let why = |scale, shift| {
+        let nodes = vec![(Op::Affine { scale, shift }, vec![])];
+        program(nodes, Rounding::Floor, Reveal::Logits).map(drop).map_err(|e| e.to_string())
+    };
+    assert_eq!(why(255.0, -63.0), Ok(()));
+    assert!(why(1.0, 64.5).unwrap_err().contains("`n0`: addend 64.5 beyond"));
+    assert!(why(-1e6, 0.0).unwrap_err().contains("`n0`: factor -1000000 beyond"));
+}
+
+/// Where elements come from is computed once for all runs.
+#[test]
+fn runs_share_the_places_of_a_program() {
+    struct Gathers(Planner, Vec<std::sync::Arc<[usize]>>);
+    impl Engine for Gathers {
+        type Value = Form;
+        fn form<'a>(&self, v: &'a Form) -> &'a Form {
+            v
+        }
+        fn layer(&mut self, _: &str) {}
+        fn gate<G: twoply_primitives::Gate>(
+            &mut self,
+            g: &G,
+            x: &[&Form],
+        ) -> twoply_primitives::Result<Form> {
+            self.0.gate(g, x)
+        }
+        fn local(&mut self, f: &Local, x: &[&Form]) -> twoply_primitives::Result<Form> {
+            if let Local::Gather(places) = f {
+                self.1.push(places.clone());
+            }
+            f.output(x)
+        }
+        fn input(&mut self, form: &Form) -> twoply_primitives::Result<Form> {
+            self.0.input(form)
+        }
+        fn output<G: twoply_primitives::Gate>(
+            &mut self,
+            g: &G,
+            x: &[&Form],
+        ) -> twoply_primitives::Result<()> {
+            self.0.output(g, x)
+        }
+        fn aside<G: twoply_primitives::Gate>(&mut self, g: &G, x: &[&Form]) -> twoply_primitives::Result<()> {
+            self.0.aside(g, x)
+        }
+        fn deliver(&mut self, x: &Form) -> twoply_primitives::Result<()> {
+            self.0.deliver(x)
+        }
+    }
+    let nodes = vec![
+        (Op::Pad([1, 0, 0, 1]), vec![]),
+        (Op::Transpose(vec![1, 0, 2]), vec![]),
+        (Op::Take(vec![None, Some(vec![Some(1), None]), None]), vec![]),
+        (Op::Concat, vec![Source::Node(2), Source::Node(2)]),
+        (Op::MaxPool(Window::square(1, 2)), vec![]),
+    ];
+    let p = program(nodes, Rounding::PublicCoin, Reveal::Logits).unwrap();
+    let run = || {
+        let mut seen = Gathers(Planner::new(32), vec![]);
+        p.run(&mut seen, &p.params(), 2).unwrap();
+        seen.1
+    };
+    let (a, b) = (run(), run());
+    assert_eq!(a.len(), 5 + 2, "five moves, two of them with zeros");
+    assert!(a.iter().zip(&b).all(|(a, b)| std::sync::Arc::ptr_eq(a, b)));
 }
 
 #[test]

@@ -43,9 +43,36 @@ impl Model {
         let limits = vec![(-1.0, 1.0); self.graph.input.channels()];
         calibrate(&self.graph, &self.weights, &self.inputs, &limits).unwrap()
     }
-    /// Scales inputs and biases so that the largest value on any wire is `peak`. All operations but argmax commute with
-    /// a positive factor, a clip if its limits take part, so the network stays the same up to that factor.
+    /// Scales inputs and addends of every kind so that the largest value on any wire is `peak`. All operations but products
+    /// and argmax commute with a positive factor, a clip if its limits take part, so a network without products stays the
+    /// same up to that factor; one with products is brought near `peak` step by step.
     pub fn scale_to(mut self, peak: f64) -> Model {
+        let degree = self.degree();
+        if degree == 1.0 {
+            self.scale((peak / self.most()) as f32);
+            return self;
+        }
+        for _ in 0..200 {
+            let short = peak / self.most();
+            if (1.0..1.1).contains(&short) {
+                return self;
+            }
+            self.scale((0.95 * short).powf(1.0 / degree) as f32);
+        }
+        panic!("{}: no factor brings it to {peak}", self.graph.name);
+    }
+    /// How often inputs are multiplied with each other, at most.
+    fn degree(&self) -> f64 {
+        let mut out: Vec<f64> = vec![];
+        for node in &self.graph.nodes {
+            let of = |s: &Source| if let Source::Node(j) = s { out[*j] } else { 1.0 };
+            let all = node.inputs.iter().map(of);
+            out.push(if node.op == Op::Mul { all.sum() } else { all.fold(1.0, f64::max) });
+        }
+        out.into_iter().fold(1.0, f64::max)
+    }
+    /// The largest value on any wire or in any addend.
+    fn most(&self) -> f64 {
         let ranges = self.ranges();
         let values = ranges.nodes.iter().zip(&self.graph.nodes).filter(|(_, n)| n.op != Op::Argmax);
         let mut most = values.map(|(r, _)| r.observed).fold(ranges.input.observed, f64::max);
@@ -60,19 +87,29 @@ impl Model {
                 most = most.max(before + limit);
             }
         }
-        let factor = (peak / most) as f32;
-        for node in &mut self.graph.nodes {
-            if let Op::Clip { low, high } = &mut node.op {
-                low.iter_mut().chain(high).for_each(|v| *v *= factor as f64);
-            }
-        }
+        let numbers = self.graph.nodes.iter().flat_map(|n| match n.op {
+            Op::Affine { shift, .. } => vec![shift.abs()],
+            Op::Offset { weight } => self.weights.0[weight].iter().map(|w| f64::from(w.abs())).collect(),
+            _ => vec![],
+        });
+        numbers.fold(most, f64::max)
+    }
+    fn scale(&mut self, factor: f32) {
         self.inputs.iter_mut().for_each(|x| *x *= factor);
-        for (p, values) in self.graph.params.iter().zip(&mut self.weights.0) {
-            if p.role == Role::Bias {
-                values.iter_mut().for_each(|b| *b *= factor);
+        let biases =
+            self.graph.params.iter().enumerate().filter(|(_, p)| p.role == Role::Bias).map(|(i, _)| i);
+        let mut addends: Vec<usize> = biases.collect();
+        for node in &mut self.graph.nodes {
+            match &mut node.op {
+                Op::Clip { low, high } => low.iter_mut().chain(high).for_each(|v| *v *= factor as f64),
+                Op::Affine { shift, .. } => *shift *= factor as f64,
+                Op::Offset { weight } => addends.push(*weight),
+                _ => {}
             }
         }
-        self
+        for i in addends {
+            self.weights.0[i].iter_mut().for_each(|v| *v *= factor);
+        }
     }
     /// Ends in one axis, so that the parties can be asked for a label.
     pub fn flat(mut self) -> Model {
@@ -101,7 +138,12 @@ pub struct Builder {
 
 impl Builder {
     pub fn new(name: &str, input: &[usize], seed: u64) -> Builder {
-        let input = Input { name: "x".into(), shape: input.to_vec(), normalise: Normalise::default() };
+        let input = Input {
+            name: "x".into(),
+            shape: input.to_vec(),
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        };
         let graph = Graph { name: name.into(), input, params: vec![], nodes: vec![] };
         Builder { rng: Rng(seed), graph, weights: vec![], shapes: vec![] }
     }
@@ -151,6 +193,48 @@ impl Builder {
     }
     pub fn sub(&mut self, x: Source, y: Source) -> Source {
         self.push(Op::Sub, &[x, y], self.shape(x))
+    }
+    pub fn mul(&mut self, x: Source, y: Source) -> Source {
+        self.push(Op::Mul, &[x, y], self.shape(x))
+    }
+    pub fn offset(&mut self, x: Source) -> Source {
+        let weight = self.param(&self.shape(x), Role::Weight, 0.5);
+        self.push(Op::Offset { weight }, &[x], self.shape(x))
+    }
+    pub fn affine(&mut self, x: Source, scale: f64, shift: f64) -> Source {
+        self.push(Op::Affine { scale, shift }, &[x], self.shape(x))
+    }
+    pub fn transpose(&mut self, x: Source, perm: &[usize]) -> Source {
+        let shape = self.shape(x);
+        let to = perm.iter().map(|&a| shape[a]).collect();
+        self.push(Op::Transpose(perm.to_vec()), &[x], to)
+    }
+    pub fn take(&mut self, x: Source, lists: Vec<Option<Vec<Option<usize>>>>) -> Source {
+        let shape = self.shape(x);
+        let to = lists.iter().zip(shape).map(|(l, n)| l.as_ref().map_or(n, Vec::len)).collect();
+        self.push(Op::Take(lists), &[x], to)
+    }
+    pub fn sum_pool(&mut self, x: Source, window: Window) -> Source {
+        self.push(Op::SumPool(window), &[x], self.pooled(x, &window))
+    }
+    /// Squeeze and excitation: every channel times a number in 0..=1 that follows from the means of all.
+    pub fn squeeze(&mut self, x: Source, hidden: usize) -> Source {
+        let [c, h, w] = self.shape(x)[..] else { panic!("wants planes") };
+        let y = self.avg_pool(x, Window { kernel: [h, w], ..Window::square(1, 1) }, true);
+        let y = self.conv(y, hidden, Window::square(1, 1), 1);
+        let y = self.relu(y);
+        let y = self.conv(y, c, Window::square(1, 1), 1);
+        let y = self.affine(y, 1.0 / 6.0, 0.5);
+        let y = self.clip(y, Some(0.0), Some(1.0));
+        let y = self.take(y, vec![None, Some(vec![Some(0); h]), Some(vec![Some(0); w])]);
+        self.mul(x, y)
+    }
+    /// `x relu6(x + 3) / 6`, with other numbers.
+    pub fn hard_swish(&mut self, x: Source) -> Source {
+        let y = self.affine(x, 1.0, 0.3);
+        let y = self.clip(y, Some(0.0), Some(0.6));
+        let y = self.affine(y, 1.0 / 0.6, 0.0);
+        self.mul(x, y)
     }
     pub fn leaky_relu(&mut self, x: Source, slope: f64) -> Source {
         self.push(Op::LeakyRelu { slope }, &[x], self.shape(x))
@@ -229,7 +313,7 @@ impl Builder {
     /// One more random operation on `x`; `live` are all wires so far.
     fn step(&mut self, x: Source, live: &[Source]) -> Source {
         let space = self.shape(x).len() == 3;
-        match self.rng.within(0, 14) {
+        match self.rng.within(0, 24) {
             0..=2 if space => self.random_conv(x),
             3 | 4 => self.relu(x),
             5 if space => {
@@ -265,12 +349,49 @@ impl Builder {
                 let (y, z) = (self.rng.pick(&alike), self.rng.pick(&alike));
                 if self.rng.chance(50) { self.concat(&[x, y]) } else { self.concat(&[z, x, y]) }
             }
+            15 => self.offset(x),
+            16 => {
+                let (scale, shift) =
+                    (self.rng.pick(&[-1.0, 2.0, 0.5, 1.0 / 6.0, -0.75, 1.0]), self.rng.unit());
+                self.affine(x, scale, f64::from(shift) / 2.0)
+            }
+            17 if space => {
+                let window = self.window(x, true);
+                self.sum_pool(x, window)
+            }
+            18 => {
+                let mut perm: Vec<usize> = (0..self.shape(x).len()).collect();
+                (0..perm.len()).for_each(|i| perm.swap(i, self.rng.within(0, i)));
+                self.transpose(x, &perm)
+            }
+            19 => {
+                let lists = self.shape(x).iter().map(|&n| self.places(n)).collect();
+                self.take(x, lists)
+            }
+            20 if space => self.squeeze(x, 2),
+            21 => self.hard_swish(x),
             k => {
                 let shape = self.shape(x);
                 let alike: Vec<Source> = live.iter().copied().filter(|y| self.shape(*y) == shape).collect();
                 let y = self.rng.pick(&alike);
-                if k == 14 { self.sub(x, y) } else { self.add(x, y) }
+                let (x, y) = if self.rng.chance(50) { (x, y) } else { (y, x) };
+                match k {
+                    14 => self.sub(x, y),
+                    22 => self.mul(x, y),
+                    _ => self.add(x, y),
+                }
             }
+        }
+    }
+    /// Places along an axis: as it is, backwards, repeated, some of them, with zeros.
+    fn places(&mut self, n: usize) -> Option<Vec<Option<usize>>> {
+        let r = &mut self.rng;
+        match r.within(0, 4) {
+            0 => None,
+            1 => Some((0..n).rev().map(Some).collect()),
+            2 => Some((0..n + n.min(3)).map(|i| Some(i % n)).collect()),
+            3 => Some((0..n).step_by(2).map(Some).collect()),
+            _ => Some((0..n + 1).map(|_| r.chance(80).then(|| r.within(0, n - 1))).collect()),
         }
     }
     /// Brings a wire to `shape`.

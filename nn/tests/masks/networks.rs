@@ -46,9 +46,22 @@ pub fn clipped() -> Model {
     b.finish(1).scale_to(2.0)
 }
 
+/// Products of two wires, one of them a square; private addends, public factors, sums over windows, elements elsewhere.
+pub fn multiplied() -> Model {
+    let mut b = Builder::new("multiplied", &[2, 2, 2], 24);
+    let x = b.offset(Source::Input);
+    let x = b.squeeze(x, 1);
+    let y = b.mul(x, x);
+    let y = b.transpose(y, &[0, 2, 1]);
+    let x = b.add(x, y);
+    let x = b.sum_pool(x, Window::square(2, 1));
+    b.linear(x, 2);
+    b.finish(1).scale_to(2.0)
+}
+
 /// All of them.
-pub fn all() -> [Model; 3] {
-    [dense(), spatial(), clipped()]
+pub fn all() -> [Model; 4] {
+    [dense(), spatial(), clipped(), multiplied()]
 }
 
 /// The program of a model.
@@ -76,5 +89,5 @@ pub fn zoo(entry: &zoo::Entry) -> Imported {
 fn every_operation_occurs() {
     let kinds: BTreeSet<_> =
         all().iter().flat_map(|m| m.graph.nodes.iter().map(|n| n.op.kind()).collect::<Vec<_>>()).collect();
-    assert_eq!(kinds.len(), 13, "{kinds:?}");
+    assert_eq!(kinds.len(), 19, "{kinds:?}");
 }

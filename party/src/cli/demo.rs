@@ -33,7 +33,7 @@ pub struct Args {
     /// Parameters of the network of the zoo: a PyTorch state dictionary saved as safetensors
     #[arg(long, value_name = "FILE", requires = "zoo")]
     state_dict: Option<PathBuf>,
-    /// Images to classify (IDX, NPY, PNG, CIFAR-10; gzipped or not)
+    /// Images to classify: a file or folder, as `twoply infer --help` lists them
     #[arg(long, value_name = "FILE", requires_all = ["network", "samples"])]
     images: Option<PathBuf>,
     /// Their true labels [default: those in the images' file, if it holds any]

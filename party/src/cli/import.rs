@@ -1,30 +1,35 @@
 //! `twoply import`: an ONNX model, or a network of the zoo, becomes a public graph and a private weights file.
 
+mod beside;
 mod example;
+mod operators;
 
 use super::output::{Output, shell, table};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{self, Existing};
+use beside::Beside;
 use example::Compared;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use twoply_nn::data::npy;
+use twoply_nn::import::onnx::{self, Dropped, Options, Report};
 use twoply_nn::zoo::{self, Seeded, StateDict};
-use twoply_nn::{Graph, Imported, Normalise, import::onnx};
+use twoply_nn::{Graph, Imported, Layout, Normalise};
 use zeroize::Zeroizing;
 
 /// Import an ONNX model, or a network of the zoo: a public graph and a private weights file
 ///
 /// Writes NAME.graph.json, which both parties, the dealer and the data owner may read, and
 /// NAME.weights.safetensors, which stays with the model owner (mode 0600). A model that cannot be
-/// taken as it is fails with everything that stands in the way.
+/// taken as it is fails with everything that stands in the way. Weights may lie in a file beside the
+/// model. A last Softmax, LogSoftmax or Sigmoid is dropped, and said so: the output is the logits.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  twoply import examples/digits/digits.onnx --scale 1/16 --mean 0.3125 --std 0.5"
 )]
 pub struct Args {
     /// The model, as torch.onnx.export writes it
-    #[arg(value_name = "MODEL.onnx", required_unless_present = "zoo")]
+    #[arg(value_name = "MODEL.onnx", required_unless_present_any = ["zoo", "list_operators"])]
     model: Option<PathBuf>,
     /// A network of AriaNN's evaluation instead, or ResNet-20; an unknown name lists them
     #[arg(long, value_name = "NETWORK", conflicts_with_all = ["model", "scale", "mean", "std"])]
@@ -38,6 +43,15 @@ pub struct Args {
     /// Also write N images of noise, NAME.noise.npy, to plan and run with
     #[arg(long, value_name = "N", requires = "zoo", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     noise: Option<u32>,
+    /// The model's output to take [default: the only one that can be taken]
+    #[arg(long, value_name = "NAME", conflicts_with = "zoo")]
+    output: Option<String>,
+    /// Refuse the model if its last Softmax, LogSoftmax or Sigmoid would be dropped
+    #[arg(long, conflicts_with = "zoo")]
+    keep_probabilities: bool,
+    /// List the operators that can be imported, and stop
+    #[arg(long, exclusive = true)]
+    list_operators: bool,
     /// Path and name of the results, without endings [default: the model's own name, in this folder]
     #[arg(long, value_name = "NAME")]
     out: Option<PathBuf>,
@@ -50,11 +64,32 @@ pub struct Args {
     /// Standard deviation of each channel, divided by after the mean
     #[arg(long, value_name = "S", value_parser = number, num_args = 1.., value_delimiter = ',')]
     std: Vec<f64>,
+    /// Where the model has the channels of its pictures, if that is not evident
+    #[arg(long, value_enum, conflicts_with = "zoo")]
+    layout: Option<Axes>,
     #[command(flatten)]
     example: example::Flags,
     /// Replace files that exist
     #[arg(long)]
     force: bool,
+}
+
+/// Layouts of pictures by their names.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Axes {
+    /// [c, h, w], as PyTorch has them
+    ChannelsFirst,
+    /// [h, w, c], as Keras has them
+    ChannelsLast,
+}
+
+impl From<Axes> for Layout {
+    fn from(axes: Axes) -> Layout {
+        match axes {
+            Axes::ChannelsFirst => Layout::ChannelsFirst,
+            Axes::ChannelsLast => Layout::ChannelsLast,
+        }
+    }
 }
 
 /// A finite number, or a fraction of two.
@@ -76,6 +111,13 @@ struct Summary<'a> {
     digest: String,
     input: &'a [usize],
     output: &'a [usize],
+    /// The model's output that was taken, and those that were left; null and none for a network of the zoo.
+    output_name: Option<&'a str>,
+    other_outputs: &'a [String],
+    /// Functions at the model's end that the network does without.
+    dropped: &'a [Dropped],
+    /// Names of the classes, in the order of the logits, where the file has them.
+    classes: &'a [String],
     parameters: usize,
     layers: Vec<Layer<'a>>,
     /// How near the network came to --expect; null without an example.
@@ -95,6 +137,9 @@ struct Layer<'a> {
 /// # Errors
 /// 15 with every obstacle when the model cannot be taken, and when it gives something else for the example; 16 when a result exists or cannot be written.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    if args.list_operators {
+        return operators::list(out);
+    }
     let base = match &args.out {
         Some(base) => base.clone(),
         None => {
@@ -118,14 +163,14 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     }
 
     let during = |failure: Failure| failure.during(Phase::Import);
-    let model = load(&args, &name).map_err(during)?;
-    let example = args.example.compare(&model).map_err(during)?;
+    let (model, report) = load(&args, &name).map_err(during)?;
+    let example = args.example.compare(&model, &report).map_err(during)?;
     let Imported { graph, weights } = model;
     let bytes = Zeroizing::new(weights.to_safetensors(&graph)?);
     // The private half first: a graph without weights would look like a finished import.
     files::write_private(&weights_path, &bytes, existing)?;
     files::write_public(&graph_path, graph.to_json().as_bytes(), existing)?;
-    show(&graph, (&graph_path, &weights_path), example, out)
+    show(&graph, (&graph_path, &weights_path), &report, example, out)
 }
 
 fn noise(name: &str, count: usize, path: &Path, existing: Existing) -> Result<(), Failure> {
@@ -139,29 +184,41 @@ fn no_network(error: &twoply_nn::Error) -> Failure {
     Failure::new(ExitCode::Usage, error.to_string()).remedy("choose one of these names for --zoo")
 }
 
-fn load(args: &Args, name: &str) -> Result<Imported, Failure> {
+/// The network, and what was left of its file on the way.
+fn load(args: &Args, name: &str) -> Result<(Imported, Report), Failure> {
     let read = |path: &Path| std::fs::read(path).map_err(|e| files::refused("read", path, &e));
     if let Some(network) = &args.zoo {
         let entry = zoo::named(network).map_err(|e| no_network(&e))?;
-        return Ok(match &args.state_dict {
+        let network = match &args.state_dict {
             Some(path) => entry.build(&mut StateDict::read(&Zeroizing::new(read(path)?))?)?,
             None => entry.build(&mut Seeded(args.seed))?,
-        });
+        };
+        return Ok((network, Report::default()));
     }
     let model = args.model.as_deref().unwrap_or(Path::new(""));
     let bytes = read(model)?;
     let normalise = Normalise { scale: args.scale, mean: args.mean.clone(), std: args.std.clone() };
-    onnx::import(&bytes, Some(name), Some(normalise)).map_err(|error| {
+    let options = Options {
+        name: Some(name),
+        normalise: Some(&normalise),
+        output: args.output.as_deref(),
+        folder: Some(&Beside::of(model)),
+        keep_probabilities: args.keep_probabilities,
+        layout: args.layout.map(Layout::from),
+    };
+    onnx::read(&bytes, &options).map_err(|error| {
         let failure = Failure::from(error);
         let content = failure.content();
         let what = format!("{}: {}", model.display(), content.what);
-        Failure::new(content.code, what).remedy(content.remedy.clone())
+        let named = Failure::new(content.code, what).remedy(content.remedy.clone());
+        named.with_obstacles(content.obstacles.clone())
     })
 }
 
 fn show(
     graph: &Graph,
     (graph_path, weights_path): (&Path, &Path),
+    report: &Report,
     example: Option<Compared>,
     out: &Output,
 ) -> Result<(), Failure> {
@@ -183,6 +240,15 @@ fn show(
     }));
     out.line(table(&rows))?;
     out.line(format_args!("{} layers, {parameters} parameters", layers.len()))?;
+    if !report.others.is_empty() {
+        out.line(format_args!("output:   {} (left: {})", report.output, report.others.join(", ")))?;
+    }
+    for Dropped { node, op, meaning, .. } in &report.dropped {
+        out.line(format_args!("dropped:  {op} `{node}`; {meaning}"))?;
+    }
+    if !report.classes.is_empty() {
+        out.line(format_args!("classes:  {}", report.classes.join(", ")))?;
+    }
     out.line(format_args!("graph:    {} (public)", graph_path.display()))?;
     out.line(format_args!("weights:  {} (private, stays here)", weights_path.display()))?;
     out.result_json(&Summary {
@@ -192,6 +258,10 @@ fn show(
         digest: graph.digest().iter().map(|byte| format!("{byte:02x}")).collect(),
         input: &graph.input.shape,
         output,
+        output_name: Some(report.output.as_str()).filter(|name| !name.is_empty()),
+        other_outputs: &report.others,
+        dropped: &report.dropped,
+        classes: &report.classes,
         parameters,
         layers: layers
             .iter()
@@ -220,5 +290,23 @@ mod tests {
         for bad in ["", "x", "1/0", "inf", "1/2/3", "NaN"] {
             assert!(number(bad).is_err(), "{bad}");
         }
+    }
+
+    /// With `--format json` a failed import is one object with a list.
+    #[test]
+    fn obstacles_are_a_list() {
+        let obstacle = |op: &str| twoply_nn::Obstacle {
+            node: "n".into(),
+            op: op.into(),
+            times: 2,
+            reason: "not supported".into(),
+            remedy: "train without it".into(),
+        };
+        let error = twoply_nn::Error::Import { obstacles: vec![obstacle("Gelu"), obstacle("LSTM")] };
+        let json = serde_json::to_value(Failure::from(error)).unwrap();
+        assert_eq!(json["obstacles"][1]["op"], "LSTM");
+        assert_eq!((&json["code"], &json["obstacles"][0]["times"]), (&15.into(), &2.into()));
+        let plain = serde_json::to_value(Failure::new(ExitCode::Model, "x")).unwrap();
+        assert!(plain.get("obstacles").is_none());
     }
 }

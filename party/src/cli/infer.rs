@@ -19,31 +19,30 @@ use batches::{Batches, Done, Sink};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+use twoply_nn::data::FORMATS;
 use twoply_nn::{Labels, Meaning, with_ring};
 
 /// Classify images with both parties; neither sees them
 ///
-/// Reads IDX, NPY, PNG or CIFAR-10 files (also gzipped, or a folder of them), masks them for both parties and prints one
-/// label a line; for one score its class and the score, and for outputs that are no classes their values. Images beyond the
+/// Reads images or rows of a table (see Data below), masks them for both parties and prints one label a line, of a folder with
+/// its file behind it; for one score its class and the score, and for outputs that are no classes their values. Images beyond the
 /// plan's samples, or on another scale, are refused before anybody is called. Answers are printed as their requests end; where
 /// a run breaks off, it says from which image on to ask again. With --weights (for owners of both data and model) the plain
 /// network runs beside it.
 #[derive(Clone, Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  twoply infer digits.plan.json --images examples/digits/digits-images.idx --p0 \
-    p0.example:7700 --p0-key tp1-P0 --p1 p1.example:7700 --p1-key tp1-P1"
-)]
+#[command(after_help = format!("{}\n\n{EXAMPLE}", data()))]
 pub struct Args {
     /// The plan, the same file at all machines
     #[arg(value_name = "PLAN.json")]
     plan: PathBuf,
-    /// Images
+    /// Images or rows: a file, a part of one (file.npz:name, file.csv:columns), or a folder
     #[arg(long, value_name = "FILE")]
     images: PathBuf,
-    /// True labels (IDX or NPY), to count correct answers
+    /// True labels (integers of NPY, NPZ or IDX, or a number a line), to count correct answers [default: the classes of a
+    /// CIFAR file, or of a folder's subfolders]
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Floating-point images are normalised already
+    /// Floating-point images, and numbers of tables, are normalised already; integers are raw
     #[arg(long)]
     normalised: bool,
     #[command(flatten)]
@@ -76,6 +75,19 @@ pub struct Args {
     places: Places,
 }
 
+const EXAMPLE: &str = "Example:\n  twoply infer digits.plan.json --images examples/digits/digits-images.idx --p0 \
+    p0.example:7700 --p0-key tp1-P0 --p1 p1.example:7700 --p1-key tp1-P1";
+
+/// What is read, for the help.
+fn data() -> String {
+    let line = |(name, what): &(&str, &str)| format!("  {name:<7} {what}");
+    let lines = FORMATS.iter().map(line).collect::<Vec<_>>().join("\n");
+    format!(
+        "Data (also gzipped):\n{lines}\n  folder  files in the order of the numbers in their names, hidden ones left out; or a \
+        subfolder of files for each class, in alphabetical order"
+    )
+}
+
 /// Runs the inference.
 ///
 /// # Errors
@@ -104,7 +116,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let began = Instant::now();
     let connect = || Parties::connect(identity.clone(), Role::Client, &places, call);
     let batches = Batches { plan: &plan, batch: args.batch as usize, retry: args.retry, connect: &connect };
-    let mut sink = Sink::new(out, &output, (args.stream, skipped));
+    let mut sink = Sink::new(out, &output, (args.stream, skipped), inputs.names.as_deref());
     let parties = connect()?;
     out.note("connected to both parties");
     let seen = Seen::open(&seen)?;
@@ -140,7 +152,7 @@ fn truth(args: &Args, inputs: &Inputs, output: &Meaning) -> Result<Option<Labels
             Some(Labels(labels))
         }
         // What the images' file holds cannot be compared either where there are no labels.
-        None => inputs.labels.clone().filter(|_| output.no_labels().is_none()),
+        None => inputs.labels(output),
     };
     if let Some(Labels(l)) = &truth
         && l.len() < inputs.images

@@ -4,6 +4,7 @@ use super::output::Output;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::Inputs;
 use twoply_nn::Plan;
+use twoply_nn::data::Kind;
 use twoply_nn::inputs::{Doubt, Given, Grade, examine};
 
 /// What images may be let through.
@@ -16,10 +17,11 @@ pub(super) struct Admit {
 
 /// What images hold, where `normalised` says what floats are.
 pub(super) fn given(inputs: &Inputs, normalised: bool) -> Given {
-    match (inputs.bytes, normalised) {
-        (true, _) => Given::Bytes,
-        (false, false) => Given::Floats,
-        (false, true) => Given::Normalised,
+    match (inputs.kind, normalised) {
+        (Kind::Bytes, _) => Given::Bytes,
+        (Kind::Whole, _) => Given::Whole,
+        (Kind::Floats, false) => Given::Floats,
+        (Kind::Floats, true) => Given::Normalised,
     }
 }
 
@@ -36,6 +38,9 @@ impl Admit {
         (normalised, flag): (bool, &str),
         out: &Output,
     ) -> Result<(), Failure> {
+        if normalised && inputs.kind != Kind::Floats {
+            out.note(format_args!("the images are integers, which are raw: {flag} says nothing of them"));
+        }
         if plan.ranges.is_none() {
             out.note("this plan knows no ranges: whether the images fit is not checked");
         }

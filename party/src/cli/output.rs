@@ -149,12 +149,14 @@ impl Output {
         Progress { what, total, bar, quiet: self.quiet, start: Instant::now(), told: Instant::now() }
     }
 
-    /// A failure on standard error as JSON, if results are JSON.
-    pub fn failure(&self, failure: &Failure) {
-        if self.is_json()
-            && let Ok(text) = serde_json::to_string(failure)
-        {
-            say(&text);
+    /// A failure on standard error: if results are JSON as a JSON object, unless this stands `alone` with the text below.
+    pub fn failure(&self, failure: &Failure, alone: bool) {
+        let json = self.is_json().then(|| serde_json::to_string(failure).ok()).flatten();
+        if let Some(json) = &json {
+            say(json);
+        }
+        if json.is_none() || !alone {
+            say(failure);
         }
     }
 }

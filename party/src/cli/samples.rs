@@ -6,6 +6,7 @@ use crate::exit::{ExitCode, Failure};
 use crate::files::{self, Inputs};
 use std::path::PathBuf;
 use twoply_nn::calibrate::observed_limits;
+use twoply_nn::data::Kind;
 use twoply_nn::inputs::misfit;
 use twoply_nn::{Graph, Ranges, Weights, calibrate};
 
@@ -17,7 +18,7 @@ const MARGIN_OF_BOUNDS: f64 = 1.01;
 /// Flags about samples and what is made of them.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Samples {
-    /// Public sample images: IDX, NPY, PNG or CIFAR-10, or a folder of these
+    /// Public sample images or rows: a file or folder, as `twoply infer --help` lists them
     #[arg(long, value_name = "FILE", requires = "weights")]
     pub samples: Option<PathBuf>,
     /// The samples are floats that are normalised already
@@ -72,7 +73,10 @@ impl Samples {
         };
         let row = graph.input.row();
         let values = &inputs.values[..inputs.images.min(self.samples_limit as usize) * row];
-        let limits = if inputs.bytes { graph.input.byte_range() } else { observed_limits(graph, values) };
+        let limits = match inputs.kind {
+            Kind::Bytes => graph.input.byte_range(),
+            _ => observed_limits(graph, values),
+        };
         let ranges = calibrate(graph, weights, values, &limits)?;
         let given = given(inputs, self.samples_normalised);
         let misfit = ranges.raw.as_ref().and_then(|raw| misfit(&graph.input.normalise, raw, given));

@@ -23,7 +23,12 @@ fn plan(name: &str) -> Plan {
     let node = |name: &str, op, input| Node { name: name.into(), op, inputs: vec![input] };
     let graph = Graph {
         name: name.into(),
-        input: Input { name: "x".into(), shape: vec![4], normalise: Normalise::default() },
+        input: Input {
+            name: "x".into(),
+            shape: vec![4],
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        },
         params: vec![param],
         nodes: vec![
             node("fc", Op::Linear { weight: 0, bias: None }, Source::Input),

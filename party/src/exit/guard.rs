@@ -44,13 +44,16 @@ pub fn guard<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure>
     })
 }
 
-/// The whole of `main`: runs `body`, prints a failure to standard error, returns the exit code.
-pub fn run_guarded(body: impl FnOnce() -> Result<(), Failure>) -> std::process::ExitCode {
+/// The whole of `main`: runs `body`, has a failure told, returns the exit code.
+pub fn run_guarded(
+    body: impl FnOnce() -> Result<(), Failure>,
+    tell: impl FnOnce(&Failure),
+) -> std::process::ExitCode {
     WHOLE_PROCESS.store(true, Ordering::Relaxed);
     match guard(body) {
         Ok(()) => ExitCode::Success.into(),
         Err(failure) => {
-            eprintln!("{failure}");
+            tell(&failure);
             failure.code().into()
         }
     }

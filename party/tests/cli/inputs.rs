@@ -3,7 +3,7 @@
 use crate::lab::{Lab, Said, WEIGHTS, digits};
 use serde_json::Value;
 use std::fs;
-use twoply_nn::data::npy;
+use twoply_nn::data::{FORMATS, npy};
 use twoply_nn::{Graph, Input, Node, Normalise, Op, Param, Role, Source, Weights};
 
 /// Layers one after the other, each with a weight `[out, in]`, on inputs `[in]`; ReLUs between them. Writes `NAME.graph.json`
@@ -23,7 +23,12 @@ fn mlp(lab: &Lab, name: &str, layers: &[(usize, Vec<f32>)], inputs: usize) {
         before = *outputs;
     }
     let weights = Weights(layers.iter().map(|l| l.1.clone()).collect());
-    let input = Input { name: "x".into(), shape: vec![inputs], normalise: Normalise::default() };
+    let input = Input {
+        name: "x".into(),
+        shape: vec![inputs],
+        normalise: Normalise::default(),
+        layout: Default::default(),
+    };
     write(lab, &Graph { name: name.into(), input, params, nodes }, &weights);
 }
 
@@ -216,7 +221,12 @@ fn outputs_without_labels_are_told_when_planning_and_cannot_be_compared() {
     let bill: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(bill["output"], serde_json::json!({"kind": "score"}));
 
-    let input = Input { name: "x".into(), shape: vec![1, 2, 2], normalise: Normalise::default() };
+    let input = Input {
+        name: "x".into(),
+        shape: vec![1, 2, 2],
+        normalise: Normalise::default(),
+        layout: Default::default(),
+    };
     let nodes = vec![Node { name: "relu".into(), op: Op::Relu, inputs: vec![Source::Input] }];
     write(&lab, &Graph { name: "map".into(), input, params: vec![], nodes }, &Weights(vec![]));
     array(&lab, "maps.npy", &[20, 2, 2], &numbers(80, 1.0));
@@ -241,7 +251,7 @@ fn an_example_shows_that_the_import_is_the_model() {
     let lab = Lab::new();
     let idx = fs::read(digits("digits-images.idx")).unwrap();
     let logits = fs::read(digits("digits.logits.npy")).unwrap();
-    let npy::Array { values: npy::Values::F32(logits), .. } = npy::read(&logits).unwrap() else { panic!() };
+    let logits = npy::read(&logits).unwrap().values(|v| v as f32);
     let normalised = |b: &u8| (f32::from(*b) / 16.0 - 0.3125) / 0.5;
     let x: Vec<f32> = idx[16..16 + 64 * 5].iter().map(normalised).collect();
     array(&lab, "x.npy", &[5, 1, 8, 8], &x);
@@ -263,4 +273,39 @@ fn an_example_shows_that_the_import_is_the_model() {
     let found = lab.json(&import(&["--example", "x.npy", "--expect", "y.npy"]));
     assert_eq!(found["example"]["images"], 5);
     assert!(found["example"]["worst"].as_f64().unwrap() < 1e-3, "{found}");
+}
+
+#[test]
+fn tables_are_read_by_columns_and_refused_by_cell() {
+    let lab = Lab::new();
+    mlp(&lab, "net", &[(6, numbers(24, 1.0)), (3, numbers(18, 1.0))], 4);
+    let rows = |end: &str| {
+        let row = |row: &[f32]| format!("{},{},{},{},1\n", row[0], row[1], row[2], row[3]);
+        let rows: String = numbers(80, 1.0).chunks(4).map(row).collect();
+        format!("a,b,c,\"d, e\",label\n{rows}{end}")
+    };
+    fs::write(lab.path("rows.csv"), rows("")).unwrap();
+    fs::write(lab.path("gap.csv"), rows("1,,0,0,1\n")).unwrap();
+    assert_eq!(plan(&lab, "net", &["--samples", "rows.csv:1-4"]).code, 0);
+    let said = infer(&lab, "net.plan.json", "rows.csv:1-4", &["--labels", "rows.csv:label", "--normalised"]);
+    assert_eq!(said.code, 3, "{}", said.stderr);
+    for (images, words) in [
+        ("rows.csv", &["rows.csv", "shape [5]", "perhaps its label"][..]),
+        ("gap.csv:1-4", &["gap.csv:1-4", "line 22, column 2 (`b`)", "the cell is empty"]),
+        ("rows.csv:1-3,f", &["no column is called or numbered `f`", "a, b, c, d, e, label"]),
+    ] {
+        let said = infer(&lab, "net.plan.json", images, &[]);
+        assert_eq!(said.code, 15, "{}", said.stderr);
+        words.iter().for_each(|word| assert!(said.stderr.contains(word), "{word:?} in {}", said.stderr));
+    }
+    let said = infer(&lab, "net.plan.json", "rows.csv:1-4", &["--labels", "rows.csv"]);
+    assert!(said.code == 15 && said.stderr.contains("file.csv:label"), "{}", said.stderr);
+}
+
+#[test]
+fn help_lists_what_is_read() {
+    let said = Lab::new().ok(&["infer", "--help"]);
+    for (name, what) in FORMATS {
+        assert!(said.stdout.contains(&format!("  {name:<7} {what}\n")), "{name} in {}", said.stdout);
+    }
 }

@@ -40,6 +40,23 @@ fn models_that_cannot_be_used_are_named_with_every_obstacle() {
     fs::write(lab.path("two.onnx"), onnx_with(&["Sin", "Loop"])).unwrap();
     let cause = lab.fails(15, &["import", "two.onnx"]);
     assert!(cause.contains("Sin") && cause.contains("Loop"), "{cause}");
+    // All of standard error is one object, with the obstacles as a list.
+    let said = lab.run(&["import", "two.onnx", "--format", "json"]);
+    let failure: Value =
+        serde_json::from_str(&said.stderr).unwrap_or_else(|e| panic!("{e}: {}", said.stderr));
+    assert!(
+        failure["obstacles"].as_array().is_some_and(|list| list.iter().any(|o| o["op"] == "Loop")),
+        "{failure}"
+    );
+    for verb in ["plan", "calibrate", "check"] {
+        let sure = ["--weights", "two.onnx", "--samples", "two.onnx"];
+        let said = lab.run(&[&[verb, "two.onnx"], &sure[..]].concat());
+        assert!(
+            said.code == 15 && said.stderr.contains("import it first, `twoply import two.onnx`"),
+            "{}",
+            said.stderr
+        );
+    }
     let cause = lab.fails(15, &["import", &digits("digits.onnx"), "--mean", "0.1,0.2,0.3"]);
     assert!(cause.contains("mean"), "{cause}");
     assert_eq!(lab.run(&["import", &digits("digits.onnx"), "--scale", "1/0"]).code, 2);

@@ -185,6 +185,10 @@ impl<R: Ring> Backend for Cuda<R> {
         match f {
             Local::Add => self.add_up(out.len(), &[term(one, x[0]), term(one, x[1])], mask),
             Local::Sub => self.add_up(out.len(), &[term(one, x[0]), term(R::ZERO.sub(one), x[1])], mask),
+            Local::AddRow => {
+                let z = self.add_row(x[0], x[1], 1);
+                self.add_up(out.len(), &[term(one, &z)], mask)
+            }
             Local::Scale(c) => self.add_up(out.len(), &[term(R::from_i64(*c), x[0])], mask),
             Local::AddPublic(c) => {
                 let public = Sum { c: R::from_i64(*c), when: 0, x: 0 };

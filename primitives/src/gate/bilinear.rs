@@ -2,7 +2,8 @@
 //!
 //! `share_b = x^ . w_b + k_b` with `w_b = [b=0] w^ - [r_w]_b` and `k_b = -[r_x]_b . w^ + [c]_b`, `c = r_x . r_w + r_out`
 //! (protocols, section 3). P1 stores `c` alone, one word per result. An optional third operand, the bias, carries the
-//! fraction bits of the product and needs no key. With `cut > 0` the result loses its lowest `cut` bits on the way:
+//! fraction bits of the product and needs no key. `w` may be a weight, whose mask serves every image, or another wire, or `x`
+//! itself: in all cases `c` has an `r_out` of its own for every result. With `cut > 0` the result loses its lowest `cut` bits on the way:
 //! `r_out = 2^cut R`, P0 sends `floor(s_0 / 2^cut)`, P1 `ceil(s_1 / 2^cut)`, both mod 2^(n-cut) (section 4).
 
 use super::{Coins, Cost, Gate};

@@ -39,13 +39,54 @@ fn product<R: Ring, G: Gate>(gate: &G, operands: &[(Form, bool)]) {
     check(gate, operands, &x, 2);
 }
 
+/// One wire as both operands: one mask, and one public value.
+#[derive(serde::Serialize)]
+struct Square(Mul);
+
+impl Gate for Square {
+    const NAME: &'static str = <Mul as Gate>::NAME;
+    fn output(&self, n: u32, x: &[&Form]) -> Result<Form> {
+        self.0.output(n, &[x[0]; 2])
+    }
+    fn ideal<R: Ring>(&self, forms: &[&Form], x: &[&[R]], coins: Coins) -> Vec<R> {
+        self.0.ideal(&[forms[0]; 2], &[x[0]; 2], coins)
+    }
+    fn deal<B: Backend>(&self, d: &mut Deal<B>, r: &[&Mask<B>]) -> Result<Mask<B>> {
+        self.0.deal(d, &[r[0]; 2])
+    }
+    fn eval<B: Backend>(&self, s: &mut Session<B>, x: &[&Masked<B>]) -> Result<Share<B>> {
+        self.0.eval(s, &[x[0]; 2])
+    }
+    fn cost(&self, n: u32, x: &[&Form]) -> Result<Cost> {
+        self.0.cost(n, &[x[0]; 2])
+    }
+}
+
+/// Without a cut a product is exact mod 2^n, whatever its operands are.
+fn whole_ring<R: Ring>() {
+    let form = || wire(&[BATCH, 900], R::BITS);
+    let limit = i64::MAX >> (64 - R::BITS);
+    let x = [1, 2].map(|entropy| values::<R>(BATCH * 900, limit, R::BITS, entropy));
+    check(&Mul { cut: 0 }, &[form(), form()], &x, 4);
+    check(&Square(Mul { cut: 0 }), &[form()], &x[..1], 4);
+}
+
+#[test]
+fn products_of_any_two_values() {
+    whole_ring::<u32>();
+    whole_ring::<u64>();
+}
+
 fn bilinear<R: Ring>(f: u32) {
     let n = R::BITS;
     for cut in [0, f] {
         let (x, w, b) = (wire(&[BATCH, 20], n), weight(&[7, 20], n), weight(&[7], n));
         product::<R, _>(&Linear { cut }, &[x.clone(), w.clone(), b]);
         product::<R, _>(&Linear { cut }, &[x, w]);
-        product::<R, _>(&Mul { cut }, &[wire(&[BATCH, 3, 5], n), wire(&[BATCH, 3, 5], n)]);
+        // two tiles, the last one short
+        product::<R, _>(&Mul { cut }, &[wire(&[BATCH, 3, 300], n), wire(&[BATCH, 3, 300], n)]);
+        let root = 1 << ((n - 3) / 2);
+        unary::<R, _>(&Square(Mul { cut }), &[BATCH, 900], n, root);
         let odd = Window { kernel: [3, 2], stride: [2, 1], pad: [1, 0, 2, 1], dilation: [1, 2] };
         for (window, groups, cin, cout) in
             [(Window::square(3, 1), 1, 2, 3), (odd, 1, 3, 4), (odd, 2, 4, 6), (Window::square(1, 2), 3, 3, 3)]

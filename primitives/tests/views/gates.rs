@@ -394,10 +394,50 @@ fn products() {
     let case = Case { gate: Linear { cut: 12 }, forms, limit: (1 << 13) - 1, messages: vec![words(20, 2)] };
     joint::<u32, _>(&case);
     held_against_masks::<u32, _>(&case, None, |_, _| vec![]);
+    for cut in [0, 12] {
+        joint::<u32, _>(&mul(cut));
+        held_against_masks::<u32, _>(&mul(cut), None, |_, _| vec![]);
+    }
+}
+
+/// Products of two wires, as they are or cut.
+pub fn mul(cut: u32) -> Case<Mul> {
     let forms = vec![Form::new([KEYS, 1], 32), Form::new([KEYS, 1], 32)];
-    let case = Case { gate: Mul { cut: 0 }, forms, limit: (1 << 14) - 1, messages: vec![words(32, 1)] };
-    joint::<u32, _>(&case);
-    held_against_masks::<u32, _>(&case, None, |_, _| vec![]);
+    Case { gate: Mul { cut }, forms, limit: (1 << 14) - 1, messages: vec![words(32 - cut, 1)] }
+}
+
+/// A wire times itself: one mask for both operands.
+#[derive(serde::Serialize)]
+struct Square(Mul);
+
+impl Gate for Square {
+    const NAME: &'static str = <Mul as Gate>::NAME;
+    fn output(&self, n: u32, x: &[&Form]) -> Result<Form> {
+        self.0.output(n, &[x[0]; 2])
+    }
+    fn ideal<R: Ring>(&self, forms: &[&Form], x: &[&[R]], coins: Coins) -> Vec<R> {
+        self.0.ideal(&[forms[0]; 2], &[x[0]; 2], coins)
+    }
+    fn deal<B: Backend>(&self, d: &mut Deal<B>, r: &[&Mask<B>]) -> Result<Mask<B>> {
+        self.0.deal(d, &[r[0]; 2])
+    }
+    fn eval<B: Backend>(&self, s: &mut Session<B>, x: &[&Masked<B>]) -> Result<Share<B>> {
+        self.0.eval(s, &[x[0]; 2])
+    }
+    fn cost(&self, n: u32, x: &[&Form]) -> Result<Cost> {
+        self.0.cost(n, &[x[0]; 2])
+    }
+}
+
+#[test]
+fn squares() {
+    for cut in [0, 12] {
+        let Case { gate, mut forms, limit, messages } = mul(cut);
+        forms.pop();
+        let case = Case { gate: Square(gate), forms, limit, messages };
+        joint::<u32, _>(&case);
+        held_against_masks::<u32, _>(&case, None, |_, _| vec![]);
+    }
 }
 
 #[test]

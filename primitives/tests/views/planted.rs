@@ -1,9 +1,9 @@
 //! Leaks built in on purpose. Each goes through the test function that the real views pass, and must be caught by it;
 //! most of them leave every result right, so that no test of results could notice.
 
-use crate::common::{ORIGIN, full, random, seeds};
-use crate::gates::{audit, relu, ring_planes};
-use crate::keys::{KEYS, alpha_planes, by_hand, tree_view};
+use crate::common::{ORIGIN, Operand, full, random, seeds};
+use crate::gates::{audit, mul, relu, ring_planes};
+use crate::keys::{KEYS, alpha_planes, by_hand, stored, tree_view};
 use crate::stats::{View, planes, xor};
 use crate::tree::{Fault, Keys, secrets};
 use fss_rs::dpf::{Dpf, DpfImpl};
@@ -145,6 +145,41 @@ fn one_mask_for_both_points_of_an_audit() {
 
     // with a fixed input the second sign under the first one's mask is the first opened bit, up to a constant
     view(1, &[signs[0].clone(), signs[0].clone()]).caught("signs of two points under one mask");
+}
+
+/// A product stays right if its mask is that of an operand, and if its correction is taken off the stream of its mask.
+#[test]
+fn masks_and_streams_of_a_product_that_serve_twice() {
+    let case = mul(0);
+    let (dealt, x) = (case.deal::<u32>(134), case.fixed::<u32>(135));
+    let (log, mask) = (&dealt.play(&case.gate, &x).logs[0], |i: usize| dealt.operands[i].mask());
+    let view = |opened: Vec<Vec<u64>>| {
+        let mut v = View::default();
+        v.see("masked operand", ring_planes(&dealt.operands[0].hide(&x[0]), 32, 1));
+        v.see("opened product", opened);
+        v.pair_all();
+        v.worst()
+    };
+    view(case.opened(0, log)).clean("a product under its own mask");
+    let (a, b) = (mask(0), mask(1));
+    let leaky: Vec<u32> = (0..KEYS).map(|i| x[0][i].wrapping_mul(x[1][i]).wrapping_add(a[i])).collect();
+    view(ring_planes(&leaky, 32, 1)).caught("a product under the mask of an operand");
+
+    // P0's share of the correction is then its share of the mask, and P1 stores the masks' product plus its own share
+    let form = Form::new([KEYS, 1], 32);
+    let own = Operand::<u32>::fresh(&dealt.seeds, dealt.gate, &form).shares[1].clone();
+    let view = |stored: Vec<u32>| {
+        let mut v = View::default();
+        v.see("own share of the result's mask", ring_planes(&own, 32, 1));
+        v.see("stored", ring_planes(&stored, 32, 1));
+        v.pair_all();
+        v.worst()
+    };
+    let site = Site { gate: dealt.gate, part: 0 };
+    let word = stored(&dealt.store, site, &dealt.cost.parts[0], PartyId::P1).remove(0).1;
+    view(word.into_iter().map(|v| v as u32).collect()).clean("a correction off its own stream");
+    let leaky = (0..KEYS).map(|i| a[i].wrapping_mul(b[i]).wrapping_add(own[i])).collect();
+    view(leaky).caught("a correction off the stream of the mask");
 }
 
 #[test]

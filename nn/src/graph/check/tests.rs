@@ -8,7 +8,12 @@ pub(in crate::graph) fn small() -> Graph {
     let node = |name: &str, op, inputs: &[Source]| Node { name: name.into(), op, inputs: inputs.to_vec() };
     Graph {
         name: "small".into(),
-        input: Input { name: "image".into(), shape: vec![1, 6, 6], normalise: Normalise::default() },
+        input: Input {
+            name: "image".into(),
+            shape: vec![1, 6, 6],
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        },
         params: vec![
             param("conv.weight", &[2, 1, 3, 3], Role::Weight),
             param("conv.bias", &[2], Role::Bias),

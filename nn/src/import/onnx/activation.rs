@@ -1,7 +1,8 @@
-//! Relu, LeakyRelu, and Clip, which ReLU6 is exported as.
+//! Activations that are made of comparisons with public numbers, sums, and products with slopes.
 
-use super::call::{Call, Lowered, Stop};
-use crate::graph::Op;
+use super::arithmetic::{MINUS, Term};
+use super::call::{Call, Lowered, Stop, Value};
+use crate::graph::{Op, Source};
 
 pub(super) fn relu(mut call: Call<'_>) -> Lowered {
     call.knows(&[])?;
@@ -9,14 +10,38 @@ pub(super) fn relu(mut call: Call<'_>) -> Lowered {
     call.push(Op::Relu, &[x])
 }
 
+/// `slope x + (1 - slope) relu(x)`, where the graph has no operation for the slope.
 pub(super) fn leaky_relu(mut call: Call<'_>) -> Lowered {
     call.knows(&["alpha"])?;
     let slope = call.float("alpha", 0.01)? as f64;
-    if !(0.0..=1.0).contains(&slope) {
-        return Err(Stop::Because(format!("alpha={slope}: wanted 0 to 1")));
-    }
     let x = call.wire(0)?;
-    call.push(Op::LeakyRelu { slope }, &[x])
+    match slope {
+        0.0 => call.push(Op::Relu, &[x]),
+        1.0 => Ok(Value::Wire(x)),
+        0.0..=1.0 => call.push(Op::LeakyRelu { slope }, &[x]),
+        _ => {
+            let above = call.step(Op::Relu, &[x])?;
+            let parts = [times(&mut call, x, slope)?, times(&mut call, above, 1.0 - slope)?];
+            call.push(Op::Add, &parts)
+        }
+    }
+}
+
+fn times(call: &mut Call<'_>, x: Source, scale: f64) -> Result<Source, Stop> {
+    call.step(Op::Affine { scale, shift: 0.0 }, &[x])
+}
+
+/// `x + (1 - slope) (relu(x) - x)`; the slopes are weights.
+pub(super) fn prelu(mut call: Call<'_>) -> Lowered {
+    call.knows(&[])?;
+    let (x, shape) = call.shaped(0)?;
+    let above = call.step(Op::Relu, &[x])?;
+    let below = call.step(Op::Sub, &[above, x])?;
+    let bent = call.with_constant(below, 1, Term::TimesOneLess)?;
+    if call.draft.shape(bent) != shape {
+        return Err(Stop::Because(format!("slopes that do not fit {shape:?} per image")));
+    }
+    call.push(Op::Add, &[x, bent])
 }
 
 /// The limits are attributes before opset 11, operands since; the largest float stands for none.
@@ -36,8 +61,60 @@ pub(super) fn clip(mut call: Call<'_>) -> Lowered {
     let (low, high) = (limit(operand(1, below)?), limit(operand(2, above)?));
     let x = call.wire(0)?;
     match (low, high) {
-        (None, None) => Ok(super::call::Value::Wire(x)),
+        (None, None) => Ok(Value::Wire(x)),
         (Some(0.0), None) => call.push(Op::Relu, &[x]),
         _ => call.push(Op::Clip { low, high }, &[x]),
     }
+}
+
+/// `clip(alpha x + beta, 0, 1)`.
+pub(super) fn hard_sigmoid(mut call: Call<'_>) -> Lowered {
+    call.knows(&["alpha", "beta"])?;
+    let (alpha, beta) = (call.float("alpha", 0.2)? as f64, call.float("beta", 0.5)? as f64);
+    let x = call.wire(0)?;
+    Ok(Value::Wire(gate(&mut call, x, alpha, beta)?))
+}
+
+/// `x clip(x / 6 + 1 / 2, 0, 1)`.
+pub(super) fn hard_swish(mut call: Call<'_>) -> Lowered {
+    call.knows(&[])?;
+    let x = call.wire(0)?;
+    let gate = gate(&mut call, x, 1.0 / 6.0, 0.5)?;
+    call.push(Op::Mul, &[x, gate])
+}
+
+fn gate(call: &mut Call<'_>, x: Source, scale: f64, shift: f64) -> Result<Source, Stop> {
+    let line = call.step(Op::Affine { scale, shift }, &[x])?;
+    Ok(call.draft.push(&call.node.name, Op::Clip { low: Some(0.0), high: Some(1.0) }, &[line])?)
+}
+
+/// `2 relu(x) - x`.
+pub(super) fn abs(mut call: Call<'_>) -> Lowered {
+    call.knows(&[])?;
+    let x = call.wire(0)?;
+    let above = call.step(Op::Relu, &[x])?;
+    let twice = times(&mut call, above, 2.0)?;
+    call.push(Op::Sub, &[twice, x])
+}
+
+pub(super) fn neg(mut call: Call<'_>) -> Lowered {
+    call.knows(&[])?;
+    let x = call.wire(0)?;
+    call.push(MINUS, &[x])
+}
+
+/// Soft shrinking, `relu(x - lambda) - relu(-x - lambda)`; with another bias it jumps.
+pub(super) fn shrink(mut call: Call<'_>) -> Lowered {
+    call.knows(&["lambd", "bias"])?;
+    let (lambda, bias) = (call.float("lambd", 0.5)? as f64, call.float("bias", 0.0)? as f64);
+    if bias != lambda || lambda < 0.0 {
+        return Err(Stop::Because(format!(
+            "lambd={lambda} and bias={bias}: it jumps; only soft shrinking (bias = lambd) is possible"
+        )));
+    }
+    let x = call.wire(0)?;
+    let high = call.step(Op::Affine { scale: 1.0, shift: -lambda }, &[x])?;
+    let low = call.step(Op::Affine { scale: -1.0, shift: -lambda }, &[x])?;
+    let parts = [call.step(Op::Relu, &[high])?, call.step(Op::Relu, &[low])?];
+    call.push(Op::Sub, &parts)
 }

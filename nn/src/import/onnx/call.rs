@@ -1,7 +1,8 @@
 //! One ONNX node being lowered: its operands as what is known of them, and its attributes by name and type.
 
+use super::beside::Beside;
 use super::proto::{Attribute, NodeProto, kind};
-use super::tensor::Tensor;
+use super::tensor::{Data, Tensor};
 use crate::graph::Source;
 use crate::import::draft::Draft;
 use std::rc::Rc;
@@ -13,6 +14,10 @@ pub(super) enum Value {
     Wire(Source),
     /// Known now.
     Const(Rc<Tensor>),
+    /// Rows of all images, one image's behind another's: `[rows, ..]` per image.
+    Rows(Source),
+    /// What a node with several outputs gives; each goes under its own name.
+    Several(Vec<Value>),
     /// Behind an obstacle that is reported elsewhere, and of unknown shape.
     Lost,
 }
@@ -47,12 +52,18 @@ pub(super) struct Call<'a> {
     /// `None` for an operand left out.
     pub(super) operands: Vec<Option<Value>>,
     pub(super) draft: &'a mut Draft,
+    /// Files with values of tensors.
+    pub(super) beside: &'a Beside<'a>,
 }
 
 impl<'a> Call<'a> {
     /// Operand `i`, if it is there.
     pub(super) fn operand(&self, i: usize) -> Option<&Value> {
         self.operands.get(i).and_then(Option::as_ref)
+    }
+    /// Whether an operand is behind an obstacle.
+    pub(super) fn lost(&self) -> bool {
+        self.operands.iter().flatten().any(|v| matches!(v, Value::Lost))
     }
     fn wanted(&self, i: usize) -> Result<&Value, Stop> {
         self.operand(i).ok_or_else(|| Stop::Because(format!("operand {i} is missing")))
@@ -62,22 +73,31 @@ impl<'a> Call<'a> {
         match self.wanted(i)? {
             Value::Wire(s) => Ok(*s),
             Value::Const(_) => Err(Stop::Because(format!("operand {i} is a constant, wanted a wire"))),
-            Value::Lost => Err(Stop::Upstream),
+            Value::Rows(_) => Err("on an axis that images share: it would mix images".into()),
+            Value::Several(_) | Value::Lost => Err(Stop::Upstream),
         }
     }
     /// Operand `i` and its shape per image.
     pub(super) fn shaped(&self, i: usize) -> Result<(Source, Vec<usize>), Stop> {
         self.wire(i).map(|s| (s, self.draft.shape(s).to_vec()))
     }
-    /// Operand `i`, which must be known now.
+    /// Operand `i`, which must be known now, as FLOAT or INT64.
     pub(super) fn constant(&self, i: usize) -> Result<Rc<Tensor>, Stop> {
+        let exact = self.exact(i)?;
+        match exact.data {
+            Data::Float(_) | Data::Int(_) => Ok(exact),
+            _ => Ok(Rc::new(exact.plain())),
+        }
+    }
+    /// The same in the type that the file says.
+    pub(super) fn exact(&self, i: usize) -> Result<Rc<Tensor>, Stop> {
         match self.wanted(i)? {
             Value::Const(t) => Ok(t.clone()),
-            Value::Wire(_) => Err(Stop::Because(format!(
+            Value::Wire(_) | Value::Rows(_) => Err(Stop::Because(format!(
                 "operand {i} (`{}`) must be a constant",
                 self.node.input[i].escape_debug()
             ))),
-            Value::Lost => Err(Stop::Upstream),
+            Value::Several(_) | Value::Lost => Err(Stop::Upstream),
         }
     }
     /// The same for an operand that may be left out.
@@ -107,24 +127,13 @@ impl<'a> Call<'a> {
     }
     pub(super) fn float(&self, name: &str, default: f32) -> Result<f32, Stop> {
         let v = self.attribute(name, kind::FLOAT)?.map_or(default, |a| a.f);
-        if v.is_finite() { Ok(v) } else { Err(Stop::Because(format!("attribute `{name}` is not finite"))) }
+        if v.is_nan() { Err(Stop::Because(format!("attribute `{name}` is no number"))) } else { Ok(v) }
     }
     pub(super) fn text(&self, name: &str) -> Result<Option<String>, Stop> {
         Ok(self.attribute(name, kind::STRING)?.map(|a| String::from_utf8_lossy(&a.s).into_owned()))
     }
     pub(super) fn ints(&self, name: &str) -> Result<Option<&'a [i64]>, Stop> {
         Ok(self.attribute(name, kind::INTS)?.map(|a| &a.ints[..]))
-    }
-    /// A list of `N` integers that are not negative.
-    pub(super) fn extents<const N: usize>(&self, name: &str) -> Result<Option<[usize; N]>, Stop> {
-        let Some(list) = self.ints(name)? else { return Ok(None) };
-        let extents: Option<Vec<usize>> = list.iter().map(|&v| usize::try_from(v).ok()).collect();
-        match extents.and_then(|e| <[usize; N]>::try_from(e).ok()) {
-            Some(e) => Ok(Some(e)),
-            None => Err(Stop::Because(format!(
-                "attribute `{name}` is {list:?}, wanted {N} numbers, none negative"
-            ))),
-        }
     }
 
     /// Adds a node that computes `op` on `inputs`.
@@ -140,4 +149,9 @@ pub(super) fn axis(value: i64, rank: usize) -> Result<usize, Stop> {
         .and_then(|a| usize::try_from(a).ok())
         .filter(|&a| a < rank)
         .ok_or_else(|| Stop::Because(format!("axis {value} of {rank} axes")))
+}
+
+/// Whether a domain is that of ONNX's own operators.
+pub(super) fn is_default(domain: &str) -> bool {
+    domain.is_empty() || domain == "ai.onnx"
 }

@@ -33,6 +33,8 @@ pub(crate) struct GraphProto {
     pub(crate) output: Vec<ValueInfo>,
     #[prost(message, repeated, tag = "13")]
     pub(crate) value_info: Vec<ValueInfo>,
+    #[prost(message, repeated, tag = "15")]
+    pub(crate) sparse_initializer: Vec<SparseTensorProto>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -63,10 +65,16 @@ pub(crate) struct Attribute {
     pub(crate) s: Vec<u8>,
     #[prost(message, optional, tag = "5")]
     pub(crate) t: Option<TensorProto>,
+    #[prost(message, optional, boxed, tag = "6")]
+    pub(crate) g: Option<Box<GraphProto>>,
     #[prost(float, repeated, tag = "7")]
     pub(crate) floats: Vec<f32>,
     #[prost(int64, repeated, tag = "8")]
     pub(crate) ints: Vec<i64>,
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub(crate) strings: Vec<Vec<u8>>,
+    #[prost(message, optional, boxed, tag = "22")]
+    pub(crate) sparse: Option<Box<SparseTensorProto>>,
     #[prost(int32, tag = "20")]
     pub(crate) kind: i32,
 }
@@ -77,8 +85,10 @@ pub(crate) mod kind {
     pub(crate) const INT: i32 = 2;
     pub(crate) const STRING: i32 = 3;
     pub(crate) const TENSOR: i32 = 4;
+    pub(crate) const GRAPH: i32 = 5;
     pub(crate) const FLOATS: i32 = 6;
     pub(crate) const INTS: i32 = 7;
+    pub(crate) const SPARSE: i32 = 11;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -93,6 +103,8 @@ pub(crate) struct TensorProto {
     pub(crate) int32_data: Vec<i32>,
     #[prost(int64, repeated, tag = "7")]
     pub(crate) int64_data: Vec<i64>,
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub(crate) string_data: Vec<Vec<u8>>,
     #[prost(string, tag = "8")]
     pub(crate) name: String,
     /// Little-endian; absent (not empty) where one of the typed fields is used.
@@ -100,42 +112,35 @@ pub(crate) struct TensorProto {
     pub(crate) raw_data: Option<Vec<u8>>,
     #[prost(double, repeated, tag = "10")]
     pub(crate) double_data: Vec<f64>,
+    #[prost(uint64, repeated, tag = "11")]
+    pub(crate) uint64_data: Vec<u64>,
+    /// Where the values lie in another file: `location`, `offset`, `length`.
+    #[prost(message, repeated, tag = "13")]
+    pub(crate) external_data: Vec<Entry>,
     /// 1 = the values lie in another file.
     #[prost(int32, tag = "14")]
     pub(crate) data_location: i32,
 }
 
-/// Values of [`TensorProto::data_type`] and [`TensorType::elem_type`].
-pub(crate) mod data_type {
-    pub(crate) const FLOAT: i32 = 1;
-    pub(crate) const INT32: i32 = 6;
-    pub(crate) const INT64: i32 = 7;
-    pub(crate) const BOOL: i32 = 9;
-    pub(crate) const DOUBLE: i32 = 11;
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Entry {
+    #[prost(string, tag = "1")]
+    pub(crate) key: String,
+    #[prost(string, tag = "2")]
+    pub(crate) value: String,
+}
 
-    /// The name in the specification.
-    pub(crate) fn name(t: i32) -> String {
-        let names = [
-            "UNDEFINED",
-            "FLOAT",
-            "UINT8",
-            "INT8",
-            "UINT16",
-            "INT16",
-            "INT32",
-            "INT64",
-            "STRING",
-            "BOOL",
-            "FLOAT16",
-            "DOUBLE",
-            "UINT32",
-            "UINT64",
-            "COMPLEX64",
-            "COMPLEX128",
-            "BFLOAT16",
-        ];
-        usize::try_from(t).ok().and_then(|i| names.get(i)).map_or(format!("type {t}"), |n| n.to_string())
-    }
+/// Values at places; zero elsewhere.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SparseTensorProto {
+    /// Its name is the tensor's.
+    #[prost(message, optional, tag = "1")]
+    pub(crate) values: Option<TensorProto>,
+    /// `[n]`, counted row-major, or `[n, rank]`.
+    #[prost(message, optional, tag = "2")]
+    pub(crate) indices: Option<TensorProto>,
+    #[prost(int64, repeated, tag = "3")]
+    pub(crate) dims: Vec<i64>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -1,82 +1,128 @@
-//! Constants of an ONNX file: decoded, checked, and the few operations on them that exporters leave in.
+//! Constants while a network is imported: numbers of one type under a shape.
 
-use super::proto::{TensorProto, data_type};
-use crate::graph::{MAX_ELEMENTS, MAX_RANK, elements};
+use super::types::Type;
+use crate::graph::{MAX_RANK, elements};
 
 /// A constant.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Debug)]
 pub(super) struct Tensor {
     pub(super) dims: Vec<usize>,
     pub(super) data: Data,
 }
 
-/// Values of a constant; narrower types are widened or rounded to these two.
-#[derive(Clone, PartialEq)]
+/// Values of a constant. [`Call::constant`](super::call::Call::constant) knows the first two only.
+#[derive(Clone, PartialEq, Debug)]
 pub(super) enum Data {
-    /// Finite.
     Float(Vec<f32>),
+    /// INT64.
     Int(Vec<i64>),
+    Double(Vec<f64>),
+    /// FLOAT16 and BFLOAT16.
+    Half(Type, Vec<f32>),
+    /// BOOL and integers other than INT64.
+    Narrow(Type, Vec<i64>),
 }
 
 impl Tensor {
+    /// A list of INT64.
     pub(super) fn ints(values: Vec<i64>) -> Tensor {
         Tensor { dims: vec![values.len()], data: Data::Int(values) }
     }
 
-    /// Decodes a TensorProto. Allocates no more than the file holds.
-    pub(super) fn decode(t: &TensorProto) -> Result<Tensor, String> {
-        if t.data_location != 0 {
-            return Err(
-                "its values lie in another file; export with everything in one file (external_data=False)"
-                    .into(),
-            );
+    /// Numbers of a float type, rounded to it.
+    pub(super) fn reals(kind: Type, dims: Vec<usize>, values: impl Iterator<Item = f64>) -> Tensor {
+        let data = match kind {
+            Type::Double => Data::Double(values.collect()),
+            Type::Float => Data::Float(values.map(|v| v as f32).collect()),
+            half => Data::Half(half, values.map(|v| half.round(v) as f32).collect()),
+        };
+        Tensor { dims, data }
+    }
+
+    /// Numbers of an integer type, wrapped to it.
+    pub(super) fn wholes(kind: Type, dims: Vec<usize>, values: impl Iterator<Item = i64>) -> Tensor {
+        let data = match kind {
+            Type::Int(64) => Data::Int(values.collect()),
+            narrow => Data::Narrow(narrow, values.map(|v| narrow.wrap(v)).collect()),
+        };
+        Tensor { dims, data }
+    }
+
+    /// Integers of this one's type, which hold all of them.
+    pub(super) fn like(&self, dims: Vec<usize>, values: Vec<i64>) -> Tensor {
+        Tensor { dims, data: Data::Int(values) }.of(self.kind())
+    }
+
+    /// The same integers as those of another type, which holds them all.
+    pub(super) fn of(self, kind: Type) -> Tensor {
+        let data = match self.data {
+            Data::Int(v) | Data::Narrow(_, v) if kind == Type::Int(64) => Data::Int(v),
+            Data::Int(v) | Data::Narrow(_, v) => Data::Narrow(kind, v),
+            floats => floats,
+        };
+        Tensor { dims: self.dims, data }
+    }
+
+    pub(super) fn kind(&self) -> Type {
+        match &self.data {
+            Data::Float(_) => Type::Float,
+            Data::Int(_) => Type::Int(64),
+            Data::Double(_) => Type::Double,
+            Data::Half(kind, _) | Data::Narrow(kind, _) => *kind,
         }
-        let dims: Option<Vec<usize>> = t.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
-        let dims = dims.filter(|d| d.len() <= MAX_RANK);
-        let Some((dims, count)) = dims.and_then(|d| elements(&d).map(|n| (d, n))) else {
-            return Err(format!("shape {:?} is not usable ({MAX_ELEMENTS} elements at most)", t.dims));
-        };
-        let data = match t.data_type {
-            data_type::FLOAT => Data::Float(values(t, count, &t.float_data, f32::from_le_bytes)?),
-            data_type::DOUBLE => {
-                let wide = values(t, count, &t.double_data, f64::from_le_bytes)?;
-                Data::Float(wide.into_iter().map(|v| v as f32).collect())
-            }
-            data_type::INT64 => Data::Int(values(t, count, &t.int64_data, i64::from_le_bytes)?),
-            data_type::INT32 => {
-                let narrow = values(t, count, &t.int32_data, i32::from_le_bytes)?;
-                Data::Int(narrow.into_iter().map(i64::from).collect())
-            }
-            data_type::BOOL if t.raw_data.is_some() => {
-                Data::Int(values(t, count, &[], |[b]: [u8; 1]| i64::from(b != 0))?)
-            }
-            other => {
-                return Err(format!(
-                    "{} values; known are FLOAT, DOUBLE, INT64 and INT32",
-                    data_type::name(other)
-                ));
-            }
-        };
-        match &data {
-            Data::Float(v) if !v.iter().all(|x| x.is_finite()) => Err("holds NaN or infinity".into()),
-            _ => Ok(Tensor { dims, data }),
+    }
+
+    /// Number of elements.
+    pub(super) fn len(&self) -> usize {
+        match &self.data {
+            Data::Float(v) | Data::Half(_, v) => v.len(),
+            Data::Int(v) | Data::Narrow(_, v) => v.len(),
+            Data::Double(v) => v.len(),
+        }
+    }
+
+    /// Element `i` as a real number.
+    pub(super) fn real(&self, i: usize) -> f64 {
+        match &self.data {
+            Data::Float(v) | Data::Half(_, v) => f64::from(v[i]),
+            Data::Int(v) | Data::Narrow(_, v) => v[i] as f64,
+            Data::Double(v) => v[i],
         }
     }
 
     /// Its floats, or what it is instead.
     pub(super) fn floats(&self) -> Result<&[f32], String> {
         match &self.data {
-            Data::Float(v) => Ok(v),
-            Data::Int(_) => Err("a constant of integers where floats are wanted".into()),
+            Data::Float(v) | Data::Half(_, v) => Ok(v),
+            _ => Err("a constant of integers where floats are wanted".into()),
+        }
+    }
+
+    /// Its integers, whatever their shape.
+    pub(super) fn integers(&self) -> Result<&[i64], String> {
+        match &self.data {
+            Data::Int(v) | Data::Narrow(_, v) => Ok(v),
+            _ => Err("a constant of floats where integers are wanted".into()),
         }
     }
 
     /// Its integers, which must form one axis (or none).
     pub(super) fn int_list(&self) -> Result<&[i64], String> {
         match &self.data {
-            Data::Int(v) if self.dims.len() <= 1 => Ok(v),
+            Data::Int(v) | Data::Narrow(_, v) if self.dims.len() <= 1 => Ok(v),
             _ => Err(format!("a constant of shape {:?} where a list of integers is wanted", self.dims)),
         }
+    }
+
+    /// With FLOAT or INT64 values, the nearest ones.
+    pub(super) fn plain(&self) -> Tensor {
+        let data = match &self.data {
+            Data::Double(v) => Data::Float(v.iter().map(|&v| v as f32).collect()),
+            Data::Half(_, v) => Data::Float(v.clone()),
+            Data::Narrow(_, v) => Data::Int(v.clone()),
+            plain => plain.clone(),
+        };
+        Tensor { dims: self.dims.clone(), data }
     }
 
     /// The same values under other extents.
@@ -87,6 +133,18 @@ impl Tensor {
         Ok(Tensor { dims, data: self.data.clone() })
     }
 
+    /// The elements at these places, under other extents.
+    pub(super) fn picked(&self, dims: Vec<usize>, places: impl Iterator<Item = usize>) -> Tensor {
+        let data = match &self.data {
+            Data::Float(v) => Data::Float(places.map(|i| v[i]).collect()),
+            Data::Int(v) => Data::Int(places.map(|i| v[i]).collect()),
+            Data::Double(v) => Data::Double(places.map(|i| v[i]).collect()),
+            Data::Half(kind, v) => Data::Half(*kind, places.map(|i| v[i]).collect()),
+            Data::Narrow(kind, v) => Data::Narrow(*kind, places.map(|i| v[i]).collect()),
+        };
+        Tensor { dims, data }
+    }
+
     /// Axes in another order.
     pub(super) fn transposed(&self, perm: &[usize]) -> Result<Tensor, String> {
         let rank = self.dims.len();
@@ -95,54 +153,59 @@ impl Tensor {
         if !sorted.into_iter().eq(0..rank) {
             return Err(format!("perm {perm:?} does not order {rank} axes"));
         }
-        let mut strides = vec![1; rank];
-        for a in (1..rank).rev() {
-            strides[a - 1] = strides[a] * self.dims[a];
-        }
         let dims: Vec<usize> = perm.iter().map(|&a| self.dims[a]).collect();
-        // Offset of each element of the result in the source, counted up like an odometer.
-        let mut at = vec![0; rank];
-        let mut offset = 0;
-        let count = elements(&dims).unwrap_or(0);
-        let mut order = Vec::with_capacity(count);
-        for _ in 0..count {
-            order.push(offset);
-            for a in (0..rank).rev() {
-                at[a] += 1;
-                offset += strides[perm[a]];
-                if at[a] < dims[a] {
-                    break;
-                }
-                offset -= strides[perm[a]] * dims[a];
-                at[a] = 0;
-            }
-        }
-        let data = match &self.data {
-            Data::Float(v) => Data::Float(order.iter().map(|&i| v[i]).collect()),
-            Data::Int(v) => Data::Int(order.iter().map(|&i| v[i]).collect()),
-        };
-        Ok(Tensor { dims, data })
+        let steps = steps(&self.dims);
+        let steps: Vec<isize> = perm.iter().map(|&a| steps[a]).collect();
+        Ok(self.picked(dims.clone(), Places::new(&dims, &steps, 0)))
     }
 }
 
-/// `count` values from the raw bytes or the typed field, whichever the file uses.
-fn values<T: Copy, const N: usize>(
-    t: &TensorProto,
-    count: usize,
-    typed: &[T],
-    from: fn([u8; N]) -> T,
-) -> Result<Vec<T>, String> {
-    let wrong = |found: usize, what: &str| Err(format!("{found} {what} for shape {:?}", t.dims));
-    match &t.raw_data {
-        Some(raw) if !raw.is_empty() || typed.is_empty() => {
-            let (items, rest) = raw.as_chunks::<N>();
-            if items.len() != count || !rest.is_empty() {
-                return wrong(raw.len(), "bytes");
+/// Elements from one place to the next along each axis, row-major.
+pub(super) fn steps(dims: &[usize]) -> Vec<isize> {
+    let mut steps = vec![1; dims.len()];
+    for a in (1..dims.len()).rev() {
+        steps[a - 1] = steps[a] * dims[a] as isize;
+    }
+    steps
+}
+
+/// The places of all elements of a shape, row-major, counted up like an odometer.
+pub(super) struct Places<'a> {
+    dims: &'a [usize],
+    steps: &'a [isize],
+    at: Vec<usize>,
+    place: isize,
+    left: usize,
+}
+
+impl<'a> Places<'a> {
+    /// Starting at `first`, with these steps along the axes.
+    pub(super) fn new(dims: &'a [usize], steps: &'a [isize], first: isize) -> Places<'a> {
+        let left = elements(dims).unwrap_or(0);
+        Places { dims, steps, at: vec![0; dims.len()], place: first, left }
+    }
+}
+
+impl Iterator for Places<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        let here = self.place;
+        for a in (0..self.dims.len()).rev() {
+            self.at[a] += 1;
+            self.place += self.steps[a];
+            if self.at[a] < self.dims[a] {
+                break;
             }
-            Ok(items.iter().map(|b| from(*b)).collect())
+            self.place -= self.steps[a] * self.dims[a] as isize;
+            self.at[a] = 0;
         }
-        _ if typed.len() != count => wrong(typed.len(), "values"),
-        _ => Ok(typed.to_vec()),
+        Some(here as usize)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
     }
 }
 
@@ -150,54 +213,15 @@ fn values<T: Copy, const N: usize>(
 mod tests {
     use super::*;
 
-    fn proto(dims: &[i64], data_type: i32) -> TensorProto {
-        TensorProto { dims: dims.to_vec(), data_type, ..Default::default() }
-    }
-    fn ints(n: i64) -> Data {
-        Data::Int((0..n).collect())
-    }
-
-    #[test]
-    fn typed_and_raw_values_of_all_types() {
-        let cases = [
-            (TensorProto { float_data: vec![1.0, 2.0], ..proto(&[2], 1) }, Data::Float(vec![1.0, 2.0])),
-            (TensorProto { double_data: vec![0.5], ..proto(&[], 11) }, Data::Float(vec![0.5])),
-            (TensorProto { int64_data: vec![0, 1], ..proto(&[1, 2], 7) }, ints(2)),
-            (TensorProto { int32_data: vec![0], ..proto(&[1], 6) }, ints(1)),
-            (TensorProto { raw_data: Some(vec![0, 0, 128, 63]), ..proto(&[1], 1) }, Data::Float(vec![1.0])),
-            (TensorProto { raw_data: Some(vec![0; 8]), ..proto(&[1], 7) }, ints(1)),
-            (TensorProto { raw_data: Some(vec![]), ..proto(&[0], 7) }, ints(0)),
-        ];
-        for (t, want) in cases {
-            assert!(Tensor::decode(&t).is_ok_and(|t| t.data == want), "{t:?}");
-        }
-    }
-
-    #[test]
-    fn bad_tensors_are_refused() {
-        for (t, want) in [
-            (TensorProto { data_location: 1, ..proto(&[1], 1) }, "another file"),
-            (proto(&[-1], 1), "not usable"),
-            (proto(&[1 << 40, 1 << 40], 1), "not usable"),
-            (proto(&[1; 9], 1), "not usable"),
-            (proto(&[1], 10), "FLOAT16"),
-            (proto(&[1], -3), "type -3"),
-            (proto(&[1], 1), "0 values"),
-            (proto(&[1 << 30], 1), "0 values"),
-            (TensorProto { raw_data: Some(vec![0; 9]), ..proto(&[2], 1) }, "9 bytes"),
-            (TensorProto { float_data: vec![f32::NAN], ..proto(&[1], 1) }, "NaN"),
-            (TensorProto { double_data: vec![1e300], ..proto(&[1], 11) }, "infinity"),
-        ] {
-            let why = Tensor::decode(&t).err().expect("refused");
-            assert!(why.contains(want), "{why}");
-        }
+    fn counted(dims: &[usize]) -> Tensor {
+        let n = dims.iter().product::<usize>() as i64;
+        Tensor { dims: dims.to_vec(), data: Data::Int((0..n).collect()) }
     }
 
     #[test]
     fn transposes() {
-        let t = Tensor { dims: vec![2, 3], data: ints(6) };
-        assert!(t.transposed(&[1, 0]).unwrap().data == Data::Int(vec![0, 3, 1, 4, 2, 5]));
-        let t = Tensor { dims: vec![2, 2, 3], data: ints(12) };
+        assert!(counted(&[2, 3]).transposed(&[1, 0]).unwrap().data == Data::Int(vec![0, 3, 1, 4, 2, 5]));
+        let t = counted(&[2, 2, 3]);
         let back = t.transposed(&[2, 0, 1]).unwrap();
         assert_eq!(back.dims, [3, 2, 2]);
         assert!(back.data == Data::Int(vec![0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]));
@@ -205,7 +229,24 @@ mod tests {
         for bad in [&[0, 1][..], &[0, 0, 1], &[0, 1, 3]] {
             assert!(t.transposed(bad).is_err());
         }
-        assert!(Tensor { dims: vec![], data: ints(1) }.transposed(&[]).unwrap().dims.is_empty());
+        assert!(counted(&[]).transposed(&[]).unwrap().dims.is_empty());
         assert!(t.reshaped(vec![5]).is_err());
+    }
+
+    #[test]
+    fn every_type_keeps_its_values_through_moves() {
+        for kind in [Type::Float, Type::Double, Type::Float16] {
+            let t = Tensor::reals(kind, vec![2], [0.1, 2.0].into_iter());
+            assert_eq!((t.kind(), t.len()), (kind, 2));
+            assert_eq!(t.picked(vec![1], [1].into_iter()).real(0), 2.0);
+            assert_eq!(t.real(0), kind.round(0.1));
+            assert_eq!(t.plain().kind(), Type::Float);
+        }
+        for kind in [Type::Bool, Type::Int(8), Type::Int(64)] {
+            let t = Tensor::wholes(kind, vec![2], [0, 257].into_iter());
+            assert_eq!(t.kind(), kind);
+            assert_eq!(t.picked(vec![1], [1].into_iter()).integers().unwrap(), [kind.wrap(257)]);
+            assert_eq!(t.plain().kind(), Type::Int(64));
+        }
     }
 }

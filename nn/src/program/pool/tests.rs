@@ -23,7 +23,12 @@ fn program(
     };
     let graph = Graph {
         name: "g".into(),
-        input: Input { name: "x".into(), shape: vec![1, h, w], normalise: Normalise::default() },
+        input: Input {
+            name: "x".into(),
+            shape: vec![1, h, w],
+            normalise: Normalise::default(),
+            layout: Default::default(),
+        },
         params: vec![],
         nodes: ops.into_iter().enumerate().map(node).collect(),
     };

@@ -13,6 +13,8 @@ pub(in crate::cli) struct Shown<'a> {
     pub report: &'a Report,
     /// What the output means.
     pub output: &'a Meaning,
+    /// Files of the images of a folder; null for a file.
+    pub names: Option<&'a [String]>,
     /// Null where the output has no labels.
     pub labels: Option<Vec<usize>>,
     /// The outputs of every image; null when only labels are revealed.
@@ -25,7 +27,7 @@ pub(in crate::cli) fn shown<'a>(report: &'a Report, output: &'a Meaning, answer:
         Answer::Logits(rows) => Some(&rows[..]),
         Answer::Labels(_) => None,
     };
-    Shown { report, output, labels: output.labels(answer), logits }
+    Shown { report, output, names: None, labels: output.labels(answer), logits }
 }
 
 /// A line per image: its label; the label and the score it was taken from; or all values.
@@ -41,6 +43,15 @@ pub(in crate::cli) fn lines(output: &Meaning, answer: &Answer) -> Vec<String> {
         (_, None) => all(row),
     };
     rows.iter().map(line).collect()
+}
+
+/// Puts the files' names behind the lines of their images.
+pub(in crate::cli) fn name(lines: &mut [String], names: Option<&[String]>) {
+    for (line, name) in lines.iter_mut().zip(names.unwrap_or_default()) {
+        // No character of a name may break the line, or act on the terminal.
+        let name = name.chars().map(|c| if c.is_control() { '?' } else { c });
+        line.extend(std::iter::once('\t').chain(name));
+    }
 }
 
 /// What a reader of these lines must know beside them, if anything.
@@ -90,6 +101,15 @@ mod tests {
         let json = serde_json::to_value(shown(&report, &map, &rows)).unwrap();
         assert!(json["labels"].is_null(), "{json}");
         assert_eq!(json["output"], serde_json::json!({"kind": "values", "shape": [1, 1, 2]}));
+    }
+
+    #[test]
+    fn names_stand_behind_labels_and_scores() {
+        let mut lines = vec!["3".to_owned(), "1\t0.250000".to_owned()];
+        name(&mut lines, None);
+        assert_eq!(lines, ["3", "1\t0.250000"]);
+        name(&mut lines, Some(&["0.png".into(), "a\n\x1b[1m.png".into()]));
+        assert_eq!(lines, ["3\t0.png", "1\t0.250000\ta??[1m.png"]);
     }
 
     #[test]

@@ -161,6 +161,8 @@ pub(super) struct Sink<'a> {
     stream: bool,
     /// Number of the first image.
     first: usize,
+    /// Files of the images of a folder.
+    names: Option<&'a [String]>,
     progress: Option<Progress>,
 }
 
@@ -168,6 +170,7 @@ pub(super) struct Sink<'a> {
 #[derive(Serialize)]
 struct Line<'a> {
     image: usize,
+    name: Option<&'a str>,
     label: Option<usize>,
     logits: Option<&'a [f64]>,
 }
@@ -179,8 +182,17 @@ struct Last<'a> {
 }
 
 impl<'a> Sink<'a> {
-    pub fn new(out: &'a Output, output: &'a Meaning, (stream, first): (bool, usize)) -> Self {
-        Sink { out, output, stream, first, progress: None }
+    pub fn new(
+        out: &'a Output,
+        output: &'a Meaning,
+        (stream, first): (bool, usize),
+        names: Option<&'a [String]>,
+    ) -> Self {
+        Sink { out, output, stream, first, names, progress: None }
+    }
+    /// The names of images behind `before` others.
+    fn names(&self, before: usize, count: usize) -> Option<&'a [String]> {
+        self.names.and_then(|names| names.get(before..before + count))
     }
     fn begin(&mut self, images: usize) {
         self.progress = Some(self.out.progress("images", images as u64));
@@ -192,7 +204,9 @@ impl<'a> Sink<'a> {
         {
             self.out.note(words);
         }
-        let lines = answer::lines(self.output, answer);
+        let mut lines = answer::lines(self.output, answer);
+        let names = self.names(before, lines.len());
+        answer::name(&mut lines, names);
         if let Some(progress) = &mut self.progress {
             progress.at((before + lines.len()) as u64);
         }
@@ -207,7 +221,8 @@ impl<'a> Sink<'a> {
                 Answer::Labels(_) => None,
             };
             let label = labels.as_ref().map(|l| l[i]);
-            self.out.json_line(&Line { image: self.first + before + i, label, logits })?;
+            let name = names.map(|names| names[i].as_str());
+            self.out.json_line(&Line { image: self.first + before + i, name, label, logits })?;
         }
         Ok(())
     }
@@ -216,7 +231,10 @@ impl<'a> Sink<'a> {
         self.progress = None;
         match self.stream {
             true => self.out.json_line(&Last { report }),
-            false => self.out.result_json(&answer::shown(report, self.output, answer)),
+            false => {
+                let names = self.names(0, report.images as usize);
+                self.out.result_json(&answer::Shown { names, ..answer::shown(report, self.output, answer) })
+            }
         }
     }
 }

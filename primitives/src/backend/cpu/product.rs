@@ -14,7 +14,11 @@ const FEW: usize = 4;
 pub fn product<R: Ring>(p: &Product, forms: [&Form; 2], x: &[R], w: &[R]) -> Vec<R> {
     let isa = Isa::current();
     match p {
-        Product::Elementwise => x.iter().zip(w).map(|(a, b)| a.mul(*b)).collect(),
+        Product::Elementwise => {
+            let mut z = x.to_vec();
+            R::mul_each(&mut z, w);
+            z
+        }
         Product::Linear => {
             let [batch, k, n] = [forms[0].shape.batch(), forms[0].shape.row(), forms[1].shape.batch()];
             linear(isa, [batch, k, n], x, w)

@@ -7,7 +7,7 @@ use super::tests::gpu;
 use super::*;
 use crate::channel::{Loopback, pair};
 use crate::compare::Scheme;
-use crate::gate::{Gate, Linear, Relu};
+use crate::gate::{Gate, Linear, Mul, Relu};
 use crate::session::{Outlet, Setup};
 use crate::*;
 use cudarc::driver::sys::culib;
@@ -297,4 +297,6 @@ fn products_fail_wherever_they_may() {
     let Some(of) = StandIn::loaded() else { return };
     let operands = vec![form(&[1, 40], 32), form(&[20, 40], 32)];
     Scene::new(Linear { cut: 12 }, operands).survives(of, &PartyId::BOTH);
+    let operands = vec![form(&[1, 1100], 32); 2];
+    Scene::new(Mul { cut: 12 }, operands).survives(of, &PartyId::BOTH);
 }

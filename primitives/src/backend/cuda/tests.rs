@@ -431,6 +431,8 @@ fn maps<R: Ring>() {
     let cases: Vec<(Local, Vec<Form>)> = vec![
         (Local::Add, vec![a.clone(), b.clone()]),
         (Local::Sub, vec![a.clone(), a.clone()]),
+        (Local::AddRow, vec![a.clone(), form(&[70], 20)]),
+        (Local::AddRow, vec![b.clone(), form(&[2, 5, 7], R::BITS)]),
         (Local::Scale(-5), vec![a.clone()]),
         (Local::AddPublic(-1 << 20), vec![b.clone()]),
         (Local::Reshape(vec![70]), vec![a.clone()]),

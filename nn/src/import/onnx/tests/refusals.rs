@@ -11,7 +11,8 @@ fn every_obstacle_is_listed_at_once() {
         .node("LSTM", &["s"], "l", vec![])
         .node("MaxPool", &["l"], "p", vec![int("ceil_mode", 0)])
         .node("Relu", &["nowhere"], "r", vec![])
-        .node("Softmax", &["p"], "y", vec![]);
+        .node("Add", &["p", "r"], "a", vec![])
+        .node("Softmax", &["a"], "y", vec![]);
     m.graph().node[2].name = "rnn\u{1b}[2J".into();
     m.graph().node[4].domain = "com.example".into();
     m.0.opset_import[0].version = 99;
@@ -19,16 +20,15 @@ fn every_obstacle_is_listed_at_once() {
     for (line, want) in all.iter().zip([
         "model `opset_import`: operator set 99",
         "Conv `c`: unknown attribute `groups`",
-        "Sigmoid `s`: not supported; activations are Relu",
+        "Sigmoid `s`: a smooth function, for which there is no gate yet; train with Relu",
         "LSTM `rnn_[2J`: not supported",
         "MaxPool `p`: attribute `kernel_shape` is missing",
         "Relu `r`: reads `nowhere`, which nothing before it gives",
-        "Relu `r`: operator domain `com.example`",
-        "Softmax `y`: not supported; it does not change",
+        "Relu `r`: operators of the domain `com.example` are not known; export without custom operators",
     ]) {
         assert!(line.contains(want), "wanted {want:?}, found {line:?}");
     }
-    assert_eq!(all.len(), 8);
+    assert_eq!(all.len(), 7, "{all:?}");
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn inputs_outputs_and_constants_are_checked() {
     assert!(with(|g| set(g, 1, Some(Extent::Symbol("n".into())))).contains("leaves extent `n` open"));
     assert!(with(|g| set(g, 1, None)).contains("leaves an extent open"));
     assert!(with(|g| set(g, 1, Some(Extent::Value(i64::MAX)))).contains("too large"));
-    assert!(with(|g| set(g, 1, Some(Extent::Value(-4)))).contains("extent of -4"));
+    assert!(with(|g| set(g, 1, Some(Extent::Value(-4)))).contains("leaves an extent open"));
     assert!(with(|g| g.input[0].kind = None).contains("is no tensor"));
     assert!(with(|g| g.input.push(g.input[0].clone())).contains("2 inputs"));
     assert!(with(|g| g.input.clear()).contains("0 inputs"));
@@ -65,7 +65,12 @@ fn inputs_outputs_and_constants_are_checked() {
         with(|g| g.output = vec![ValueInfo { name: "z".into(), kind: None }]).contains("no node gives it")
     );
     assert!(with(|g| g.node.push(g.node[0].clone())).contains("gives `y`, which is there already"));
-    assert!(with(|g| g.node[0].output.push("y".into())).contains("a second output is used"));
+    assert!(with(|g| g.node[0].output.push("y".into())).contains("gives `y`, which is there already"));
+    let second = |g: &mut GraphProto| {
+        g.node[0].output.push("z".into());
+        g.output = vec![ValueInfo { name: "z".into(), kind: None }];
+    };
+    assert!(with(second).contains("its output `z` is used"));
     let mut batch_one = relu();
     set(batch_one.graph(), 0, Some(Extent::Value(1)));
     assert!(batch_one.import().is_ok());
@@ -107,9 +112,17 @@ fn small_files_cannot_ask_for_much() {
             vec![int("axis", 0)],
         );
     }
-    assert!(m.node("Reshape", &["x", "l60"], "y", vec![]).obstacle().contains("short lists"));
+    let why = m.node("Reshape", &["x", "l60"], "y", vec![]).obstacle();
+    assert!(why.contains("more computed constants"), "{why}");
+    // One factor for all places stays one.
     let m = Model::new(&[1 << 29]).floats("c", &[], &[2.0]).node("Mul", &["x", "c"], "y", vec![]);
-    assert!(m.obstacle().contains("too many per-channel factors"));
+    assert_eq!(m.import().unwrap().weights, Weights(vec![vec![2.0]]));
+    let m = Model::new(&[1 << 29]).floats("c", &[], &[2.0]).node("Add", &["x", "c"], "y", vec![]);
+    assert_eq!(m.import().unwrap().weights, Weights(vec![vec![1.0], vec![2.0]]));
+    let m = Model::new(&[1, 1 << 29]).floats("c", &[1 << 12, 1], &[2.0; 1 << 12]);
+    assert!(m.node("Mul", &["x", "c"], "y", vec![]).obstacle().contains("too many places"));
+    let m = Model::new(&[1, 2]).ints("n", &[3], &[1, 1, 1 << 40]).node("Tile", &["x", "n"], "y", vec![]);
+    assert!(m.obstacle().contains("too many places"));
     // Very many equal names stay cheap.
     let mut m = Model::new(&[4]);
     for i in 0..20_000 {
@@ -151,43 +164,5 @@ fn damaged_bytes_are_errors() {
     }
     for bytes in [&b""[..], b"hello", &[0; 64], &[0xff; 64], &[0x3a, 0x00]] {
         assert!(matches!(import(bytes, None, None), Err(Error::Onnx(_))));
-    }
-}
-
-#[test]
-fn random_damage_never_panics() {
-    let mut m = batch_norm(
-        Model::new(&[1, 4, 4]).init("w", &[2, 1, 3, 3]).ints("t", &[2], &[0, -1]).node(
-            "Conv",
-            &["x", "w"],
-            "c",
-            vec![ints("pads", &[1; 4]), ints("strides", &[1, 1])],
-        ),
-        "c",
-    )
-    .node("MaxPool", &["bn"], "p", vec![ints("kernel_shape", &[2, 2]), int("ceil_mode", 1)])
-    .node("Reshape", &["p", "t"], "y", vec![int("allowzero", 0)]);
-    m.graph().output.push(ValueInfo { name: "y".into(), kind: None });
-    let bytes = m.0.encode_to_vec();
-    // xorshift64: a failure repeats.
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut random = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as usize % below
-    };
-    for _ in 0..20_000 {
-        let mut damaged = bytes.clone();
-        for _ in 0..1 + random(4) {
-            let at = random(damaged.len());
-            match random(4) {
-                0 => damaged[at] = random(256) as u8,
-                1 => damaged[at] = [0, 1, 0x7f, 0xff][random(4)],
-                2 => drop(damaged.remove(at)),
-                _ => damaged.insert(at, random(256) as u8),
-            }
-        }
-        let _ = import(&damaged, None, None);
     }
 }
