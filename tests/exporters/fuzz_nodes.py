@@ -112,7 +112,9 @@ def pool(op: str) -> Callable[[Wires], Node]:
             attributes |= maybe(w.rng, 0.4, count_include_pad=w.rng.randint(0, 1))
             if w.opset < 19:
                 attributes.pop("dilations", None)
-        attributes |= maybe(w.rng, 0.3, ceil_mode=1)
+        if attributes.get("auto_pad") != "VALID":
+            # Readers disagree on both at once: docs/readers.md.
+            attributes |= maybe(w.rng, 0.3, ceil_mode=1)
         return Node(op, [x], {"kernel_shape": kernel, **attributes})
 
     return propose

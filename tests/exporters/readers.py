@@ -68,6 +68,7 @@ def rows() -> Iterator[tuple[str, str, onnx.ModelProto, np.ndarray]]:
     yield "ConvTranspose SAME_LOWER, kernel 2, stride 1", "runtime", back(line, ten, auto_pad="SAME_LOWER"), line
     yield "ConvTranspose SAME_LOWER, kernel 1, stride 2", "refuse", back(line, one, auto_pad="SAME_LOWER", strides=[2]), line
     yield "MaxPool ceil_mode, kernel 1, stride 2 on 8", "runtime", pool(line, ceil_mode=1, strides=[2], kernel_shape=[1]), line
+    yield "MaxPool VALID with ceil_mode, kernel 3, stride 2 on 8", "refuse", pool(line, auto_pad="VALID", ceil_mode=1, strides=[2], kernel_shape=[3]), line
     average = partial(model, "AveragePool", line, opset=19, ceil_mode=1, kernel_shape=[4])
     yield "AveragePool ceil_mode, kernel 4, stride 3 on 8", "runtime", average(strides=[3]), line
     yield "AveragePool ceil_mode, kernel 4, stride 4, pads of 1, counted", "runtime", average(strides=[4], pads=[1, 1], count_include_pad=1), line
