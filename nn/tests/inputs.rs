@@ -28,7 +28,7 @@ fn judged(plan: &Plan, images: &Images, top: f32) {
     let row = images.row();
     let floats = |values: Vec<f32>| Images { pixels: Pixels::Float(values), ..images.clone() };
     let look = |images: &Images, kind: Floats, given: Given| -> Option<Doubt> {
-        examine(plan, &images.inputs(&plan.graph.input, kind).unwrap(), given, FLAG)
+        examine(plan, &images.inputs(&plan.graph.input, kind).unwrap(), given, FLAG, 0)
     };
     let mut likely = 0;
     for batch in all.chunks(row).chain([all]) {

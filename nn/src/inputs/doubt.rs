@@ -54,9 +54,9 @@ const ONE: f64 = 1.0001;
 /// Image numbers that are listed.
 const LISTED: usize = 5;
 
-/// Compares whole images, normalised, with what `plan` was made for. `flag` is how the caller is told that floats are
+/// Compares whole images, normalised and numbered from `first` on, with what `plan` was made for. `flag` is how the caller is told that floats are
 /// normalised already. `None` when nothing speaks against them, or the plan knows no ranges.
-pub fn examine(plan: &Plan, values: &[f32], given: Given, flag: &str) -> Option<Doubt> {
+pub fn examine(plan: &Plan, values: &[f32], given: Given, flag: &str, first: usize) -> Option<Doubt> {
     let ranges = plan.ranges.as_ref()?;
     let input = &plan.graph.input;
     let samples = ranges.raw.clone().unwrap_or_else(|| Profile::bytes(input));
@@ -64,6 +64,7 @@ pub fn examine(plan: &Plan, values: &[f32], given: Given, flag: &str) -> Option<
         normalised: samples.normalised(input),
         images: Profile::of(input, values),
         count: values.len() / input.row().max(1),
+        first,
         bounds: ranges.samples == 0,
         samples,
         input,
@@ -128,6 +129,8 @@ struct Case<'a> {
     images: Profile,
     /// Number of images.
     count: usize,
+    /// Number of the first image.
+    first: usize,
     input: &'a Input,
     given: Given,
     flag: &'a str,
@@ -167,7 +170,7 @@ impl Case<'_> {
                 }
             }
             if over {
-                images.push(at);
+                images.push(self.first + at);
             }
         }
         let first: Vec<String> = images.iter().take(LISTED).map(usize::to_string).collect();

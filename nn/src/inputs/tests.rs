@@ -53,18 +53,18 @@ fn plan(normalise: &Normalise, samples: Pixels) -> Plan {
 
 fn raw(plan: &Plan, values: Vec<f32>) -> Option<Doubt> {
     let values = inputs(&plan.graph, Pixels::Float(values), Floats::Raw);
-    examine(plan, &values, Given::Floats, "--normalised")
+    examine(plan, &values, Given::Floats, "--normalised", 0)
 }
 fn normalised(plan: &Plan, values: &[f32]) -> Option<Doubt> {
-    examine(plan, values, Given::Normalised, "--normalised")
+    examine(plan, values, Given::Normalised, "--normalised", 0)
 }
 fn bytes(plan: &Plan, values: Vec<u8>) -> Option<Doubt> {
-    examine(plan, &inputs(&plan.graph, Pixels::Raw(values), Floats::Raw), Given::Bytes, "--normalised")
+    examine(plan, &inputs(&plan.graph, Pixels::Raw(values), Floats::Raw), Given::Bytes, "--normalised", 0)
 }
 fn whole(plan: &Plan, values: Vec<f32>) -> Option<Doubt> {
     // Whatever is said of floats: integers are raw.
     let values = inputs(&plan.graph, Pixels::Whole(values), Floats::Normalised);
-    examine(plan, &values, Given::Whole, "--normalised")
+    examine(plan, &values, Given::Whole, "--normalised", 0)
 }
 fn floats(bytes: &[u8], divided: f32) -> Vec<f32> {
     bytes.iter().map(|b| f32::from(*b) / divided).collect()

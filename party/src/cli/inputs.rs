@@ -45,7 +45,7 @@ impl Admit {
             out.note("this plan knows no ranges: whether the images fit is not checked");
         }
         let Some(Doubt { grade, what, remedy }) =
-            examine(plan, &inputs.values, given(inputs, normalised), flag)
+            examine(plan, &inputs.values, given(inputs, normalised), flag, inputs.skipped)
         else {
             return Ok(());
         };

@@ -15,6 +15,8 @@ pub struct Inputs {
     pub values: Vec<f32>,
     /// Number of images.
     pub images: usize,
+    /// Images of the files that stand before these.
+    pub skipped: usize,
     /// What the files held. Of [`Kind::Bytes`], every value lies in [`Input::byte_range`].
     pub kind: Kind,
     /// Where each image of a folder comes from: its file, below the folder; with its number where a file has several.
@@ -44,6 +46,7 @@ impl Inputs {
         }
         self.values.drain(..self.values.len() / self.images * skipped);
         self.images -= skipped;
+        self.skipped += skipped;
         if let Some(names) = &mut self.names {
             names.drain(..skipped);
         }
@@ -106,7 +109,8 @@ pub fn read_images(path: &Path, input: &Input, normalised: bool) -> Result<Input
     }
     let floats = if normalised { Floats::Normalised } else { Floats::Raw };
     let values = images.inputs(input, floats).map_err(|e| unusable(path, e))?;
-    Ok(Inputs { values, images: images.len(), kind: images.pixels.kind(), names, known })
+    let kind = images.pixels.kind();
+    Ok(Inputs { values, images: images.len(), skipped: 0, kind, names, known })
 }
 
 type Set = (Images, Option<Vec<String>>, Option<Known>);

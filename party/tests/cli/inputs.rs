@@ -87,6 +87,9 @@ fn images_beyond_the_samples_are_refused_before_anybody_is_called() {
         "{}",
         said.stderr
     );
+    // They have the numbers of the file wherever one begins.
+    let rest = infer(&lab, "net.plan.json", "far.npy", &["--from", "5"]);
+    assert!(rest.stderr.contains("1 of 15 images (15)"), "{}", rest.stderr);
     // Images that are not asked for need not fit.
     assert_eq!(infer(&lab, "net.plan.json", "far.npy", &["--limit", "3"]).code, 3);
     // A check of this plan looks at the same thing.
