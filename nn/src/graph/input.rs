@@ -87,7 +87,7 @@ impl Input {
         let image = |image: &[T]| (0..channels).flat_map(|c| plane(image, c)).collect::<Vec<T>>();
         values.chunks(channels * h * w).flat_map(image).collect()
     }
-    /// Elements per image; 0 where the shape is beyond [`MAX_ELEMENTS`].
+    /// Elements per image; 0 where the shape is beyond [`super::MAX_ELEMENTS`].
     pub fn row(&self) -> usize {
         elements(&self.shape).unwrap_or(0)
     }
