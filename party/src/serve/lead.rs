@@ -156,8 +156,10 @@ impl<B: Backend> Leader<'_, '_, B> {
             }
             Follow::Refused(code) => {
                 self.look()?;
-                // if this key set is what is wrong, another one may do; the next turn tells, or says what is short
-                if self.party.stocks.has_common(piece.key_set) {
+                // if this key set is what is wrong, another one may do
+                let (stocks, promised) = (&self.party.stocks, self.party.requests.promised(id));
+                let enough = stocks.left()[0].saturating_sub(promised) >= asked.left.into();
+                if stocks.has_common(piece.key_set) || !enough {
                     self.party.tell(self.peer, &Lead::Drop(id, code))?;
                     let failure = Failure::new(code.exit(), "P1 cannot run this job");
                     self.party.requests.end(id, failure.with_peer(self.peer.name()));
