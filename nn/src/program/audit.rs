@@ -154,12 +154,18 @@ impl Program {
 impl<E: Engine> Run<'_, '_, E> {
     /// Counts the large elements of a node's result, if the plan wants that and the result can have grown.
     pub(super) fn audit(&mut self, i: usize, wire: &Wire<E::Value>) -> Result<()> {
-        let grows = match self.program.graph.nodes[i].op {
-            Op::Linear { .. } | Op::Conv2d { .. } | Op::AvgPool { .. } | Op::SumPool(_) => true,
-            Op::Add | Op::Sub | Op::Mul | Op::Offset { .. } | Op::Affine { .. } => true,
-            Op::LeakyRelu { slope } => slope.abs() > 1.0,
-            _ => false,
-        };
+        let grows = matches!(
+            self.program.graph.nodes[i].op,
+            Op::Linear { .. }
+                | Op::Conv2d { .. }
+                | Op::AvgPool { .. }
+                | Op::SumPool(_)
+                | Op::Add
+                | Op::Sub
+                | Op::Mul
+                | Op::Offset { .. }
+                | Op::Affine { .. }
+        );
         if !self.options().audit || !grows {
             return Ok(());
         }
