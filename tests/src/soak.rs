@@ -30,6 +30,8 @@ pub struct Settings {
     pub slowest: f64,
     /// Images of a key set.
     pub set: u64,
+    /// Images that are kept in stock: below it the next set is dealt.
+    pub stock: u64,
     /// Images of a segment.
     pub segment: u32,
     /// Data owners.
@@ -46,6 +48,7 @@ impl Settings {
             least_kills: 4 * minutes,
             slowest: verdict::SLOWEST,
             set: 3000,
+            stock: 4500,
             segment: 250,
             owners: 5,
         }
@@ -58,6 +61,8 @@ impl Settings {
             least_kills: 3,
             slowest: f64::INFINITY,
             set: 400,
+            // What is asked for while a new set waits for parties that are down half of the time.
+            stock: 1600,
             segment: 100,
             owners: 3,
             ..Settings::minutes(1, seed)
@@ -96,8 +101,7 @@ fn nap(time: Duration, over: &[&AtomicBool]) -> bool {
 /// Runs a soak; `None` when `interrupt` was set before its end. All processes have ended then, all files are gone.
 pub fn run(settings: &Settings, interrupt: &AtomicBool, say: &(dyn Fn(&str) + Sync)) -> Option<Record> {
     let stage = Stage::new(settings, interrupt);
-    stage.top_up();
-    stage.top_up();
+    (0..settings.stock.div_ceil(settings.set)).for_each(|_| _ = stage.top_up());
     let (quiet, closing) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let (stage, quiet, closing) = (&stage, &quiet, &closing);

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How long dealing, listing or provisioning may take.
 const LONG: Duration = Duration::from_secs(90);
 
-/// How often provisioning is tried for a new set.
+/// How often provisioning is tried for no set in particular.
 const TRIES: usize = 8;
 
 /// A key set in a listing.
@@ -51,12 +51,12 @@ fn left(stage: &Stage) -> Option<u64> {
     Some(a.iter().filter_map(common).sum())
 }
 
-/// Keeps at least one and a half sets in stock until `quiet`.
+/// Keeps the stock until `quiet`.
 pub fn keep(stage: &Stage, quiet: &AtomicBool) {
     let mut refused = 0;
     while !nap(Duration::from_millis(500), &[quiet, stage.interrupt]) {
         // Below this, the next set is made; what is left lasts until it is there.
-        if left(stage).is_some_and(|left| left < stage.settings.set * 3 / 2)
+        if left(stage).is_some_and(|left| left < stage.settings.stock)
             && let Some(set) = stage.top_up()
         {
             provision(stage, Some((&set, quiet)));
@@ -108,13 +108,13 @@ impl Stage<'_> {
     }
 }
 
-/// The model owner opens its weights, again until it succeeds and, for a new set, until it tells of that one: the parties
-/// notice a new set a moment after it is there.
+/// The model owner opens its weights, again until it succeeds and, for a new set, until it tells of that one, however long
+/// parties are down: nobody can use a set without weights, and the stock counts it.
 pub fn provision(stage: &Stage, set: Option<(&str, &AtomicBool)>) {
-    for _ in 0..TRIES {
+    for tried in 1.. {
         let said = once(stage);
         let enough = match set {
-            None => said.is_some(),
+            None => said.is_some() || tried == TRIES,
             Some((name, quiet)) => said.is_some_and(|out| out.contains(name)) || quiet.load(Ordering::SeqCst),
         };
         if enough || nap(Duration::from_millis(700), &[stage.interrupt]) {
