@@ -170,6 +170,10 @@ impl<'a, B: Backend> Session<'a, B> {
     pub fn batch(&self) -> usize {
         self.images.len()
     }
+    /// See [`Own::per_image`].
+    pub(crate) fn per_image(&self, form: &Form) -> usize {
+        self.own().per_image(form)
+    }
     /// Keeps the coins of stochastic roundings from now on (this party's own low bits), for the fixed-point oracle.
     pub fn record_coins(&mut self) {
         self.coins = Some(vec![]);

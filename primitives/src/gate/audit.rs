@@ -116,7 +116,12 @@ impl Gate for Audit {
         let [x] = take(Self::NAME, x)?;
         let form = self.output(B::Ring::BITS, &[x.form()])?;
         let (dev, one, row) = (s.dev.clone(), B::Ring::ONE, x.form().shape.row());
-        let at = Stored { name: Self::NAME, part: 0, fields: self.part(x.form()).fields, per_image: row };
+        let at = Stored {
+            name: Self::NAME,
+            part: 0,
+            fields: self.part(x.form()).fields,
+            per_image: s.per_image(x.form()),
+        };
         let below = B::Ring::ZERO.sub(B::Ring::from_u64(self.theta));
         let first = dev.sum(x.form().len(), &[Term::of(one, &x.value), Term::one(below)], x.form().bits);
         let mut counted = vec![];

@@ -249,7 +249,7 @@ fn partial_k<G: Bilinear, B: Backend>(
     let (dev, n, one) = (own.dev, B::Ring::BITS, B::Ring::ONE);
     let (form, minus) = (gate.output(n, &[x.form(), &w.form])?, B::Ring::ZERO.sub(one));
     let product = dev.product(&gate.product(), [x.form(), &w.form], &x.share, &w.value);
-    let c = own.words(<G as Bilinear>::NAME, C, n, form.shape.row())?;
+    let c = own.words(<G as Bilinear>::NAME, C, n, own.per_image(&form))?;
     let k = dev.lin(&[(minus, &product), (one, &c)], n);
     let Some(bias) = bias else { return Ok(k) };
     let share = match own.me.is_p0() {

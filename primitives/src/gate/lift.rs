@@ -79,7 +79,7 @@ impl Gate for Lift {
         let form = self.output(n, &[x.form()])?;
         let (dev, minus) = (s.dev.clone(), B::Ring::ZERO.sub(one));
         let fields = Self::part(n, x.form()).fields;
-        let at = Stored { name: Self::NAME, part: 0, fields, per_image: form.shape.row() };
+        let at = Stored { name: Self::NAME, part: 0, fields, per_image: s.per_image(&form) };
         let target = Target::new(form, s.outlet());
         let mut out = target.grow(&mut s.talk);
         let tile = |mut key: TileKey<B>, range: std::ops::Range<usize>| {

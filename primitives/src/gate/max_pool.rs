@@ -161,7 +161,7 @@ impl MaxPool {
             name: Self::NAME,
             part,
             fields: self.part(0, bits).fields,
-            per_image: diff.form.shape.row(),
+            per_image: s.per_image(&diff.form),
         };
         let public = s.me.is_p0();
         let target = Target::new(diff.form.clone(), outlet);

@@ -89,7 +89,7 @@ impl Gate for Relu {
             name: Self::NAME,
             part: 0,
             fields: self.part(x.form()).fields,
-            per_image: form.shape.row(),
+            per_image: s.per_image(&form),
         };
         let target = Target::new(form.clone(), s.outlet());
         let mut out = target.grow(&mut s.talk);

@@ -92,7 +92,7 @@ impl Gate for ReluFloor {
             name: Self::NAME,
             part: 0,
             fields: self.part(&form).fields,
-            per_image: form.shape.row(),
+            per_image: s.per_image(&form),
         };
         let target = Target::new(form.clone(), s.outlet());
         let mut out = target.grow(&mut s.talk);

@@ -144,7 +144,7 @@ impl Truncate {
     ) -> Result<Share<B>> {
         let form = self.output(B::Ring::BITS, &[x.form()])?;
         let (dev, cut) = (s.dev.clone(), self.cut);
-        let at = Stored { name, part: 0, fields: self.part(&form).fields, per_image: form.shape.row() };
+        let at = Stored { name, part: 0, fields: self.part(&form).fields, per_image: s.per_image(&form) };
         let part = |r: &std::ops::Range<usize>| dev.slice(&x.value, r.start, r.len());
         let target = Target::new(form.clone(), s.outlet());
         let mut out = target.grow(&mut s.talk);

@@ -29,9 +29,14 @@ pub struct Own<'a, B: Backend> {
 }
 
 impl<B: Backend> Own<'_, B> {
+    /// Elements of a wire that belong to one image of the run. A step of training is one image: sums over its batch, of no
+    /// batch themselves, are addressed like everything else.
+    pub fn per_image(&self, form: &Form) -> usize {
+        form.len() / self.images.len().max(1)
+    }
     /// This party's share of the mask that [`crate::Deal::fresh`] drew.
     pub fn fresh(&self, part: u32, form: &Form) -> B::Buf {
-        let (from, streams) = (self.images.start * form.shape.row(), self.streams(part));
+        let (from, streams) = (self.images.start * self.per_image(form), self.streams(part));
         self.dev.expand(streams.field(FRESH), from, form.len(), form.bits)
     }
     /// The keys of its shares of an input mask, one per image, for the owner.
