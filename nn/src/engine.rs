@@ -19,7 +19,7 @@ pub use prepare::Prepare;
 
 use twoply_primitives::{Form, Gate, Local, Result};
 
-/// What can run a program.
+/// What gates and maps run on.
 pub trait Engine {
     /// A wire.
     type Value: Clone;
@@ -31,6 +31,10 @@ pub trait Engine {
     fn gate<G: Gate>(&mut self, g: &G, x: &[&Self::Value]) -> Result<Self::Value>;
     /// A map without keys or talk.
     fn local(&mut self, f: &Local, x: &[&Self::Value]) -> Result<Self::Value>;
+}
+
+/// What can answer a data owner.
+pub trait Infer: Engine {
     /// The data owner's input. Not a gate: it talks to the owner, not to the peer.
     fn input(&mut self, form: &Form) -> Result<Self::Value>;
     /// The last gate, its result sent to the data owner unopened.

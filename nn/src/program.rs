@@ -14,7 +14,7 @@ mod size;
 pub(crate) use audit::DIGEST;
 pub use audit::{RangeAudit, Reply};
 
-use crate::engine::Engine;
+use crate::engine::Infer;
 use crate::graph::{Graph, Op, Source};
 use crate::plan::{Options, Reveal};
 use crate::{Error, Meaning, Result, Weights};
@@ -104,11 +104,11 @@ impl Program {
     }
 
     /// Runs the program on `batch` images.
-    pub fn run<E: Engine>(&self, e: &mut E, params: &[E::Value], batch: usize) -> Result<()> {
+    pub fn run<E: Infer>(&self, e: &mut E, params: &[E::Value], batch: usize) -> Result<()> {
         self.execute(e, params, batch).map(drop)
     }
     /// Runs, and says how many fraction bits the owner's values have.
-    fn execute<E: Engine>(&self, e: &mut E, params: &[E::Value], batch: usize) -> Result<u32> {
+    fn execute<E: Infer>(&self, e: &mut E, params: &[E::Value], batch: usize) -> Result<u32> {
         e.layer(&self.graph.input.name);
         let row = self.graph.input.shape.iter().copied();
         let shape = Shape(std::iter::once(batch).chain(row).collect());
@@ -195,7 +195,7 @@ fn raw_products(graph: &Graph) -> Vec<bool> {
 }
 
 /// One run under way.
-struct Run<'p, 'e, E: Engine> {
+struct Run<'p, 'e, E: Infer> {
     program: &'p Program,
     e: &'e mut E,
     params: &'p [E::Value],
@@ -208,7 +208,7 @@ struct Run<'p, 'e, E: Engine> {
     scheme: Scheme,
 }
 
-impl<E: Engine> Run<'_, '_, E> {
+impl<E: Infer> Run<'_, '_, E> {
     fn options(&self) -> &Options {
         &self.program.options
     }

@@ -7,7 +7,7 @@ use common::build::{Builder, LAST, Model, random};
 use common::{Run, Shift, bound, two_parties, variants};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use twoply_nn::engine::{Engine, Planner};
+use twoply_nn::engine::{Engine, Infer, Planner};
 use twoply_nn::roles::Answer;
 use twoply_nn::{Evaluator, Floats, Images, Meaning, Normalise, Options, Plan, Reveal, import, with_ring};
 use twoply_primitives::gate::Rounding;
@@ -101,6 +101,9 @@ impl Engine for Sums {
         }
         self.planner.local(f, x)
     }
+}
+
+impl Infer for Sums {
     fn input(&mut self, form: &Form) -> twoply_primitives::Result<Form> {
         self.planner.input(form)
     }

@@ -1,6 +1,6 @@
 //! Clear values: the fixed-point oracle. Needs a ring, no backend of parties and no keys.
 
-use super::Engine;
+use super::{Engine, Infer};
 use std::collections::HashMap;
 use twoply_primitives::ring::sign_extend;
 use twoply_primitives::{Backend, Cpu, Error, Form, Gate, Local, Result, Ring};
@@ -68,11 +68,6 @@ impl<R: Ring> Engine for Clear<R> {
         &v.0
     }
     fn layer(&mut self, _: &str) {}
-    fn see(&mut self, node: usize, (form, values): &Self::Value, frac: u32) {
-        if let Some(seen) = &mut self.seen {
-            seen.push(Seen { node, values: values.clone(), bits: form.bits, frac });
-        }
-    }
     fn gate<G: Gate>(&mut self, g: &G, x: &[&Self::Value]) -> Result<Self::Value> {
         let (forms, values): (Vec<&Form>, Vec<&[R]>) = x.iter().map(|v| (&v.0, &v.1[..])).unzip();
         let form = g.output(R::BITS, &forms)?;
@@ -88,6 +83,14 @@ impl<R: Ring> Engine for Clear<R> {
         let form = f.output(&forms)?;
         let z = Cpu::<R>::new().local(f, &form, &forms, &x.iter().map(|v| &v.1).collect::<Vec<_>>());
         Ok((form, z))
+    }
+}
+
+impl<R: Ring> Infer for Clear<R> {
+    fn see(&mut self, node: usize, (form, values): &Self::Value, frac: u32) {
+        if let Some(seen) = &mut self.seen {
+            seen.push(Seen { node, values: values.clone(), bits: form.bits, frac });
+        }
     }
     fn input(&mut self, form: &Form) -> Result<Self::Value> {
         if self.input.len() != form.len() {

@@ -1,6 +1,6 @@
 //! Masks: the dealer's reading. A gate's number advances once per input, gate or delivery, as at the parties.
 
-use super::Engine;
+use super::{Engine, Infer};
 use twoply_primitives::{Backend, Deal, Form, Gate, Local, Mask, Result};
 
 impl<B: Backend> Engine for Deal<'_, B> {
@@ -18,6 +18,9 @@ impl<B: Backend> Engine for Deal<'_, B> {
     fn local(&mut self, f: &Local, x: &[&Mask<B>]) -> Result<Mask<B>> {
         Mask::local(&self.dev, f, x)
     }
+}
+
+impl<B: Backend> Infer for Deal<'_, B> {
     fn input(&mut self, form: &Form) -> Result<Mask<B>> {
         let r = Deal::input(self, form);
         self.next_gate();

@@ -1,6 +1,6 @@
 //! Which key tiles a run will use, in order: shapes alone, like the plan.
 
-use super::Engine;
+use super::{Engine, Infer};
 use twoply_primitives::session::Upcoming;
 use twoply_primitives::{Form, Gate, Local, Result, Site};
 
@@ -44,6 +44,9 @@ impl Engine for Foresee {
     fn local(&mut self, f: &Local, x: &[&Form]) -> Result<Form> {
         f.output(x)
     }
+}
+
+impl Infer for Foresee {
     fn input(&mut self, form: &Form) -> Result<Form> {
         self.gate += 1;
         Ok(form.clone())

@@ -1,6 +1,6 @@
 //! Masked values: a party's reading. The owner is reached over a channel of its own.
 
-use super::Engine;
+use super::{Engine, Infer};
 use twoply_primitives::session::Outlet;
 use twoply_primitives::{Backend, Channel, Form, Gate, Local, Masked, Result, Session};
 
@@ -72,6 +72,9 @@ impl<B: Backend> Engine for Party<'_, B> {
     fn local(&mut self, f: &Local, x: &[&Masked<B>]) -> Result<Masked<B>> {
         Masked::local(&self.session.dev, f, x)
     }
+}
+
+impl<B: Backend> Infer for Party<'_, B> {
     fn input(&mut self, form: &Form) -> Result<Masked<B>> {
         self.session.begin_gate(&self.layer, "input", Outlet::Owner);
         let (share, keys) = self.session.input(form);

@@ -1,6 +1,6 @@
 //! Shapes: what a program will do and what it will cost.
 
-use super::Engine;
+use super::{Engine, Infer};
 use crate::program::DIGEST;
 use serde::{Deserialize, Serialize};
 use twoply_primitives::{Cost, Form, Gate, Local, Result};
@@ -90,6 +90,9 @@ impl Engine for Planner {
     fn local(&mut self, f: &Local, x: &[&Form]) -> Result<Form> {
         f.output(x)
     }
+}
+
+impl Infer for Planner {
     fn input(&mut self, form: &Form) -> Result<Form> {
         self.add("input", serde_json::Value::Null, form.clone(), Cost::default(), 0);
         if let Some(input) = self.gates.last_mut() {

@@ -1,7 +1,7 @@
 //! Mask shares alone: a party's reading before a run has its input. Every gate's result has a mask that does not depend
 //! on values, so the part of each linear gate that does not either can be computed beforehand.
 
-use super::Engine;
+use super::{Engine, Infer};
 use twoply_primitives::session::{Early, Own};
 use twoply_primitives::{Backend, Error, Form, Gate, Local, Result, Ring};
 
@@ -44,6 +44,9 @@ impl<'a, B: Backend, F: FnMut(u32, B::Buf) -> bool> Engine for Prepare<'a, B, F>
     fn local(&mut self, f: &Local, x: &[&Early<'a, B>]) -> Result<Early<'a, B>> {
         Early::local(self.own.dev, f, x)
     }
+}
+
+impl<'a, B: Backend, F: FnMut(u32, B::Buf) -> bool> Infer for Prepare<'a, B, F> {
     fn input(&mut self, form: &Form) -> Result<Early<'a, B>> {
         let share = self.own.input(form);
         self.own.gate += 1;

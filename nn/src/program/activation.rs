@@ -2,11 +2,11 @@
 
 use super::{Run, Wire};
 use crate::Result;
-use crate::engine::Engine;
+use crate::engine::Infer;
 use twoply_primitives::Local;
 use twoply_primitives::gate::{Relu, ReluFloor, Rounding};
 
-impl<E: Engine> Run<'_, '_, E> {
+impl<E: Infer> Run<'_, '_, E> {
     /// n bits with f fraction bits, whatever the operand has.
     pub(super) fn relu(&mut self, x: Wire<E::Value>, last: bool) -> Result<Option<Wire<E::Value>>> {
         let (f, n, scheme) = (self.options().fixed.f, self.options().fixed.n, self.scheme);

@@ -1,7 +1,7 @@
 //! Operations that only move or add wires: free for the parties, once the wires have one scale.
 
 use super::{Run, Wire};
-use crate::engine::Engine;
+use crate::engine::Infer;
 use crate::graph::{Graph, Op, Source};
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ fn subsample(shape: &[usize], window: &Window) -> Vec<usize> {
     (0..c).flat_map(plane).collect()
 }
 
-impl<E: Engine> Run<'_, '_, E> {
+impl<E: Infer> Run<'_, '_, E> {
     /// Equal fractions meet in the narrowest ring; otherwise the finest sets the scale, at n bits.
     pub(super) fn combine(&mut self, map: &Local, wires: Vec<Wire<E::Value>>) -> Result<Wire<E::Value>> {
         let frac = wires.iter().map(|w| w.frac).max().unwrap_or(0);

@@ -24,7 +24,7 @@
 //! its digest, and off unless asked for. The parties learn nothing: two more masked bits per element.
 
 use super::{Program, Run, Wire};
-use crate::engine::{Engine, Planner};
+use crate::engine::{Infer, Planner};
 use crate::graph::Op;
 use crate::plan::Reveal;
 use crate::{Error, Result};
@@ -151,7 +151,7 @@ impl Program {
     }
 }
 
-impl<E: Engine> Run<'_, '_, E> {
+impl<E: Infer> Run<'_, '_, E> {
     /// Counts the large elements of a node's result, if the plan wants that and the result can have grown.
     pub(super) fn audit(&mut self, i: usize, wire: &Wire<E::Value>) -> Result<()> {
         let grows = matches!(

@@ -6,7 +6,7 @@
 //! ranges and contract speak of, has to be in it.
 
 use super::{Run, Wire};
-use crate::engine::Engine;
+use crate::engine::Infer;
 use crate::graph::{Graph, Op};
 use crate::{Error, Result};
 use twoply_primitives::gate::Mul;
@@ -36,7 +36,7 @@ fn encoded(v: f64, frac: u32) -> i64 {
     (v * f64::from(frac).exp2()).round_ties_even() as i64
 }
 
-impl<E: Engine> Run<'_, '_, E> {
+impl<E: Infer> Run<'_, '_, E> {
     /// The product of node `i`; a square brings its operand to scale once.
     pub(super) fn times(
         &mut self,

@@ -22,7 +22,7 @@
 //! A pool takes one step where that is good to 4 ulp, else two; if neither is, it is refused.
 
 use super::{Run, Wire};
-use crate::engine::Engine;
+use crate::engine::Infer;
 use crate::graph::{Graph, Op, Source};
 use crate::plan::Options;
 use crate::{Error, Result};
@@ -189,7 +189,7 @@ impl Pool {
     }
 }
 
-impl<E: Engine> Run<'_, '_, E> {
+impl<E: Infer> Run<'_, '_, E> {
     /// An average pool of a wire of n bits with f fraction bits: one gate, or a long division by two truncations.
     pub(super) fn mean(
         &mut self,

@@ -1,7 +1,7 @@
 //! Which gates a graph becomes, and what is refused.
 
 use super::*;
-use crate::engine::Planner;
+use crate::engine::{Engine, Planner};
 use crate::graph::{Input, Node, Normalise, Param, Role};
 use crate::{Weights, plan::Options};
 use twoply_primitives::{Fixed, Window, ring};
@@ -222,6 +222,9 @@ fn runs_share_the_places_of_a_program() {
             }
             f.output(x)
         }
+    }
+
+    impl Infer for Gathers {
         fn input(&mut self, form: &Form) -> twoply_primitives::Result<Form> {
             self.0.input(form)
         }

@@ -6,7 +6,7 @@ use super::play::{Gone, Play, Secrets, dealt};
 use super::redirect::Redirect;
 use super::watched::Watched;
 use std::sync::Arc;
-use twoply_nn::engine::{Engine, Planner};
+use twoply_nn::engine::{Engine, Infer, Planner};
 use twoply_nn::{Options, Program, roles};
 use twoply_primitives::deal::FRESH;
 use twoply_primitives::owner::weight_key;
@@ -118,8 +118,11 @@ impl Engine for Stuck<'_> {
     fn local(&mut self, f: &Local, x: &[&Self::Value]) -> Result<Self::Value> {
         Mask::local(&self.deal.dev, f, x)
     }
+}
+
+impl Infer for Stuck<'_> {
     fn input(&mut self, form: &Form) -> Result<Self::Value> {
-        Engine::input(&mut self.deal, form)
+        Infer::input(&mut self.deal, form)
     }
     fn output<G: Gate>(&mut self, g: &G, x: &[&Self::Value]) -> Result<()> {
         self.gate(g, x).map(drop)
