@@ -21,7 +21,7 @@ pub use audit::Audit;
 pub use avg_pool::AvgPool;
 pub use bilinear::{Bilinear, Conv2d, Linear, Mul};
 pub use lift::Lift;
-pub use max_pool::MaxPool;
+pub use max_pool::{Level, MaxPool, Tree, tree};
 pub use relu::Relu;
 pub use relu_floor::ReluFloor;
 pub use truncate::Truncate;
@@ -31,7 +31,8 @@ use crate::session::{Early, Own};
 use crate::{Backend, Deal, Form, Mask, Masked, Part, Result, Ring, Session, Share};
 use serde::{Deserialize, Serialize};
 
-/// Recorded coins of a gate's stochastic roundings, one per element; without them the oracle rounds down.
+/// Coins of a gate's stochastic roundings, one per element, of which the lowest bits count: recorded ones, or random ones to
+/// simulate; without them the oracle rounds down.
 pub type Coins<'a> = Option<&'a [u64]>;
 
 /// How values lose their lowest f bits.
@@ -117,7 +118,7 @@ pub enum Mode {
 /// `floor(x / 2^by)` of the signed value, plus the coin: `[x_low > coin]` with `coin` the public low bits of an open wire.
 fn cut_open<R: Ring>(x: R, by: u32, coin: Option<u64>) -> i64 {
     let low = x.low() & crate::ring::ones(by);
-    (x.signed() >> by) + coin.is_some_and(|c| low > c) as i64
+    (x.signed() >> by) + coin.is_some_and(|c| low > c & crate::ring::ones(by)) as i64
 }
 
 /// The operands of a gate that takes exactly `N`.

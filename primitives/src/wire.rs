@@ -67,6 +67,16 @@ impl<B: Backend> Mask<B> {
     pub fn form(&self) -> &Form {
         &self.form
     }
+    /// The mask of a public wire: none.
+    pub fn none(dev: &B, form: &Form) -> Self {
+        let zero = || dev.upload(&vec![B::Ring::ZERO; form.len()]);
+        Mask { form: form.clone(), shares: [zero(), zero()] }
+    }
+    /// The masks of these rows of axis 0.
+    pub fn rows(&self, dev: &B, index: &[usize]) -> Self {
+        let [a, b] = &self.shares;
+        Mask { form: some(&self.form, index), shares: [a, b].map(|s| rows(dev, &self.form, s, index)) }
+    }
     /// The mask itself, mod 2^bits.
     pub(crate) fn sum(&self, dev: &B) -> B::Buf {
         dev.lin(&[(B::Ring::ONE, &self.shares[0]), (B::Ring::ONE, &self.shares[1])], self.form.bits)
@@ -104,6 +114,16 @@ impl<B: Backend> Masked<B> {
             Arc::new(dev.lin(&[(B::Ring::ONE, &self.value), (minus, &self.share)], self.form.bits))
         })
     }
+    /// A value that both parties know, under no mask.
+    pub fn public(dev: &B, form: &Form, value: &[B::Ring]) -> Self {
+        let share = dev.upload(&vec![B::Ring::ZERO; value.len()]);
+        Masked::new(form.clone(), dev.upload(value), share)
+    }
+    /// These rows of axis 0.
+    pub fn rows(&self, dev: &B, index: &[usize]) -> Self {
+        let part = |x: &B::Buf| rows(dev, &self.form, x, index);
+        Masked::new(some(&self.form, index), part(&self.value), part(&self.share))
+    }
     /// Overwrites what this party alone knows of the wire: its share of the mask, and what was computed from it.
     pub fn wipe(&mut self, dev: &B) {
         dev.wipe(&mut self.share);
@@ -124,6 +144,20 @@ impl<B: Backend> Masked<B> {
             dev.local(&f.homogeneous(), &form, &forms, &x.iter().map(|m| &m.share).collect::<Vec<_>>());
         Ok(Masked::new(form, value, share))
     }
+}
+
+fn rows<B: Backend>(dev: &B, form: &Form, x: &B::Buf, index: &[usize]) -> B::Buf {
+    let row = form.shape.row();
+    dev.concat(index.iter().map(|at| dev.slice(x, at * row, row)).collect())
+}
+
+/// The form of as many rows as `index` names.
+fn some(form: &Form, index: &[usize]) -> Form {
+    let mut form = form.clone();
+    if let Some(batch) = form.shape.0.first_mut() {
+        *batch = index.len();
+    }
+    form
 }
 
 /// One party's additive share, mod 2^bits, of a gate's masked result, with its share of the result's mask.

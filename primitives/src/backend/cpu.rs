@@ -122,6 +122,20 @@ impl<R: Ring> Backend for Cpu<R> {
             Local::ScaleEach(c) => {
                 x[0].iter().zip(c.iter().cycle()).map(|(a, &c)| a.mul(R::from_i64(c)).and(mask)).collect()
             }
+            Local::Sums(sums) => {
+                let all = gather(&sums.places, forms, x, R::ones(R::BITS));
+                let image = |b: usize| &all[b * sums.places.len()..(b + 1) * sums.places.len()];
+                let sum = |x: &[R]| x.iter().fold(R::ZERO, |a, &b| a.add(b)).and(mask);
+                let images = (0..forms[0].shape.batch()).map(image);
+                images.flat_map(|x| sums.starts.windows(2).map(move |s| sum(&x[s[0]..s[1]]))).collect()
+            }
+            Local::SumBatch => {
+                let mut z = vec![R::ZERO; out.len()];
+                for image in x[0].chunks_exact(out.len().max(1)) {
+                    z.iter_mut().zip(image).for_each(|(z, &v)| *z = z.add(v));
+                }
+                z.into_iter().map(|z| z.and(mask)).collect()
+            }
         }
     }
 

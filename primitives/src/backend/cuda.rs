@@ -219,6 +219,22 @@ impl<R: Ring> Backend for Cuda<R> {
                 self.run("scale_each", z.len, &args);
                 z
             }
+            Local::Sums(sums) => {
+                let x: Vec<_> = x.iter().zip(forms).map(|(x, f)| (*x, f.shape.row())).collect();
+                let all = self.gather(&sums.places, out.shape.batch(), R::BITS, &x);
+                let (z, starts) = (self.buf(out.len()), self.indices(&sums.starts));
+                let [row, places, len] = [sums.row(), sums.places.len(), out.len()].map(|v| self.dev.size(v));
+                let args: [&dyn Arg; 7] =
+                    [&z.ptr(), &all.ptr(), &starts.ptr(), &row, &places, &Word(mask), &len];
+                self.run("segments", z.len, &args);
+                z
+            }
+            Local::SumBatch => {
+                let (z, [batch, len]) =
+                    (self.buf(out.len()), [forms[0].shape.batch(), out.len()].map(|v| self.dev.size(v)));
+                self.run("sum_batch", z.len, &[&z.ptr(), &x[0].ptr(), &batch, &Word(mask), &len]);
+                z
+            }
         }
     }
     fn sum(&self, len: usize, terms: &[Term<Self>], bits: u32) -> Buf<R> {

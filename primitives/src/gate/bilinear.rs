@@ -165,7 +165,7 @@ impl<G: Bilinear> Gate for G {
         let (cut, bits) = (self.cut(), R::BITS - self.cut());
         let round = |(i, v): (usize, &R)| {
             // coin: P1's low bits s_1; the sum of floor and ceil is one above the floor if 0 < s_1 <= x_low
-            let up = coins.is_some_and(|c| c[i] > 0 && c[i] <= v.low() & ones(cut));
+            let up = coins.is_some_and(|c| (1..=v.low() & ones(cut)).contains(&(c[i] & ones(cut))));
             R::from_i64((v.signed() >> cut) + up as i64).and(R::ones(bits))
         };
         z.iter().enumerate().map(round).collect()

@@ -18,7 +18,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tree::{Level, Tree};
+pub use tree::{Level, Tree, of as tree};
 
 /// Maximum over a window of `[batch, channels, height, width]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

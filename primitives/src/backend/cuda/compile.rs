@@ -40,7 +40,7 @@ macro_rules! of_rings {
 }
 of_rings! {
     "expand" "expand_each" "sum" "mul" "shift" "add_row" "scale_each" "pack" "unpack" "add_packed" "stored" "bit" "correct"
-    "dpf_evaluate" "dpf_generate" "at_most" "digit_lookup" "one_hot" "gather" "sum_pool" "limbs" "limbs_conv" "gemm"
+    "dpf_evaluate" "dpf_generate" "at_most" "digit_lookup" "one_hot" "gather" "sum_pool" "segments" "sum_batch" "limbs" "limbs_conv" "gemm"
     "product_linear" "product_conv"
 }
 /// Kernels of bits.

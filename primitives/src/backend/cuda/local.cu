@@ -57,6 +57,27 @@ __device__ void sum_pool(
     }
 }
 
+// out[b * row + j] is the sum of image b's elements starts[j]..starts[j + 1], of `places` each.
+template <typename R>
+__device__ void segments(R* out, const R* x, const u32* starts, u32 row, u32 places, R mask, u32 len) {
+    EACH(e, (u64)len) {
+        u32 image = (u32)e / row, j = (u32)e % row;
+        const R* from = x + (u64)image * places;
+        R sum = 0;
+        for (u32 i = starts[j]; i < starts[j + 1]; i++) sum += from[i];
+        out[e] = sum & mask;
+    }
+}
+
+// out[j] is the sum of element j of all images, of `len` each.
+template <typename R> __device__ void sum_batch(R* out, const R* x, u32 batch, R mask, u32 len) {
+    EACH(e, (u64)len) {
+        R sum = 0;
+        for (u32 b = 0; b < batch; b++) sum += x[(u64)b * len + e];
+        out[e] = sum & mask;
+    }
+}
+
 #define LOCAL(R, n)                                                                                          \
     extern "C" __global__ void gather_##n(                                                                   \
         R* out, const u32* index, u32 row, u32 batch, Operands_##n ops, R mask) {                            \
@@ -65,6 +86,13 @@ __device__ void sum_pool(
     extern "C" __global__ void sum_pool_##n(                                                                 \
         R* out, const R* x, u32 planes, u32 h, u32 w, u32 oh, u32 ow, Window g, R mask) {                    \
         sum_pool(out, x, planes, h, w, oh, ow, g, mask);                                                     \
+    }                                                                                                        \
+    extern "C" __global__ void segments_##n(                                                                 \
+        R* out, const R* x, const u32* starts, u32 row, u32 places, R mask, u32 len) {                       \
+        segments(out, x, starts, row, places, mask, len);                                                    \
+    }                                                                                                        \
+    extern "C" __global__ void sum_batch_##n(R* out, const R* x, u32 batch, R mask, u32 len) {               \
+        sum_batch(out, x, batch, mask, len);                                                                 \
     }
 LOCAL(u32, 32)
 LOCAL(u64, 64)

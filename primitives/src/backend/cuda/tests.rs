@@ -441,6 +441,9 @@ fn maps<R: Ring>() {
         (Local::Gather(index(150, 147)), vec![a.clone(), form(&[3, 7], 20), a.clone()]),
         (Local::Gather(index(900, 14 * 70 + 7)), [vec![a.clone(); 14], vec![form(&[3, 7], 20)]].concat()),
         (Local::SumPool(window), vec![b.clone()]),
+        (Local::Sums(crate::local::Sums::adjoint(&index(90, 70), 70)), vec![form(&[3, 90], 20)]),
+        (Local::Sums(crate::local::Sums::adjoint(&index(77, 9), 11)), vec![a.clone(), form(&[3, 7], 20)]),
+        (Local::SumBatch, vec![b.clone()]),
         (Local::ScaleEach((0..70).map(|i| i * 1_000_003 - 9).collect()), vec![a.clone()]),
     ];
     for (f, forms) in cases {

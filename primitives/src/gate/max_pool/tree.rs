@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// One level: places of `a` and of `b` among the image and the results of all levels before, concatenated.
 pub struct Level {
+    /// Of the first operands: at a tie they are the larger.
     pub a: Arc<[usize]>,
+    /// Of the second.
     pub b: Arc<[usize]>,
 }
 
