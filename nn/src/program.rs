@@ -10,6 +10,7 @@ mod audit;
 mod elementwise;
 mod pool;
 mod size;
+mod wires;
 
 pub(crate) use audit::DIGEST;
 pub use audit::{RangeAudit, Reply};
@@ -24,6 +25,7 @@ pub(crate) use size::check_bill;
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::{Argmax, Conv2d, Lift, Linear, MaxPool, Mode, Rounding, Truncate};
 use twoply_primitives::{Form, Local, Ring, Shape};
+pub(crate) use wires::Wires;
 
 /// A graph with everything decided that the gates need.
 #[derive(Clone, Debug)]
@@ -43,6 +45,7 @@ pub struct Program {
 }
 
 /// A value and its fraction bits.
+#[derive(Clone)]
 struct Wire<V> {
     v: V,
     frac: u32,
@@ -117,9 +120,7 @@ impl Program {
             program: self,
             e,
             params,
-            input: Some(Wire { v: x, frac: self.options.fixed.f }),
-            wires: self.graph.nodes.iter().map(|_| None).collect(),
-            uses: self.uses(),
+            wires: Wires::new(&self.graph, Wire { v: x, frac: self.options.fixed.f }),
             delivered: 0,
             scheme: self.options.compare,
         };
@@ -134,10 +135,10 @@ impl Program {
                 run.e.see(i, &wire.v, wire.frac);
                 run.audit(i, wire)?;
             }
-            run.wires[i] = wire;
+            run.wires.put(i, wire);
         }
         if self.options.reveal == Reveal::Label
-            && let Some(logits) = run.wires[last].take()
+            && let Some(logits) = run.wires.take(Source::Node(last))
         {
             run.e.layer("argmax");
             let logits = run.full_width(logits)?;
@@ -160,20 +161,6 @@ impl Program {
         let fixed = self.options.fixed;
         let pool = self.means.get(i).and_then(Option::as_ref);
         pool.map_or(fixed.limit(), |mean| fixed.limit().min(mean.limit(fixed)))
-    }
-
-    /// How often each node's result is used, the output once.
-    fn uses(&self) -> Vec<usize> {
-        let mut uses = vec![0; self.graph.nodes.len()];
-        for s in self.graph.nodes.iter().flat_map(|n| &n.inputs) {
-            if let Source::Node(i) = s {
-                uses[*i] += 1;
-            }
-        }
-        if let Some(last) = uses.last_mut() {
-            *last += 1;
-        }
-        uses
     }
 }
 
@@ -199,9 +186,7 @@ struct Run<'p, 'e, E: Infer> {
     program: &'p Program,
     e: &'e mut E,
     params: &'p [E::Value],
-    input: Option<Wire<E::Value>>,
-    wires: Vec<Option<Wire<E::Value>>>,
-    uses: Vec<usize>,
+    wires: Wires<'p, Wire<E::Value>>,
     /// Fraction bits of what went to the owner.
     delivered: u32,
     /// How the layer at hand compares.
@@ -218,28 +203,8 @@ impl<E: Infer> Run<'_, '_, E> {
             Rounding::Floor => Mode::Floor(self.scheme),
         }
     }
-    /// An operand; its wire is dropped with its last use.
     fn operand(&mut self, i: usize, k: usize) -> Result<Wire<E::Value>> {
-        let missing = || Error::data("plan", "a node reads a wire that is not there");
-        let node = &self.program.graph.nodes[i];
-        let share = |w: &Wire<E::Value>| Wire { v: w.v.clone(), frac: w.frac };
-        match node.inputs.get(k).ok_or_else(missing)? {
-            Source::Input => {
-                let later = self.program.graph.nodes[i + 1..].iter().flat_map(|n| &n.inputs);
-                let used = later.chain(&node.inputs[k + 1..]).any(|s| *s == Source::Input);
-                let wire = if used { self.input.as_ref().map(share) } else { self.input.take() };
-                wire.ok_or_else(missing)
-            }
-            Source::Node(j) => {
-                self.uses[*j] -= 1;
-                let wire = if self.uses[*j] == 0 {
-                    self.wires[*j].take()
-                } else {
-                    self.wires[*j].as_ref().map(share)
-                };
-                wire.ok_or_else(missing)
-            }
-        }
+        self.wires.operand(i, k)
     }
     /// Back to n bits, whatever the fraction.
     fn full_width(&mut self, w: Wire<E::Value>) -> Result<Wire<E::Value>> {

@@ -43,13 +43,15 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// The adjoint of a gather of the places `index` out of `row`: every element goes back to where it was taken from.
+    /// The adjoint of a gather of the places `index` out of `row`: every element goes back to where it was taken from, and
+    /// nowhere from a place beyond.
     pub fn adjoint(index: &[usize], row: usize) -> Sums {
+        let taken = || index.iter().enumerate().filter(|(_, at)| **at < row);
         let mut starts = vec![0; row + 1];
-        index.iter().for_each(|&at| starts[at + 1] += 1);
+        taken().for_each(|(_, at)| starts[at + 1] += 1);
         (0..row).for_each(|at| starts[at + 1] += starts[at]);
-        let (mut next, mut places) = (starts.clone(), vec![0; index.len()]);
-        for (from, &at) in index.iter().enumerate() {
+        let (mut next, mut places) = (starts.clone(), vec![0; starts[row]]);
+        for (from, &at) in taken() {
             places[next[at]] = from;
             next[at] += 1;
         }
@@ -159,6 +161,8 @@ mod tests {
     fn what_a_gather_took_goes_back() {
         let (x, y) = (Form::new([2, 5], 32), Form::new([2, 7], 32));
         let index = [3, 0, 3, 1, 3, 4, 0];
+        let twice = Sums::adjoint(&[&index[..], &[5, 9]].concat(), 5);
+        assert_eq!(twice.places, Sums::adjoint(&index, 5).places, "places beyond the row are nobody's");
         let values: Vec<u32> = (0..10).map(|i| i * i + 1).collect();
         let back: Vec<u32> = (0..14).map(|i| 100 + i).collect();
         let there = run(&Local::Gather(index.into()), &[&x], &[&values]);
