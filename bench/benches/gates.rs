@@ -13,7 +13,7 @@ use twoply_bench::memory::in_memory;
 use twoply_bench::{cpu, values};
 use twoply_primitives::backend::Packed;
 use twoply_primitives::compare::{Scheme, Widths};
-use twoply_primitives::gate::{Conv2d, Linear, MaxPool, Mul, Relu, ReluFloor};
+use twoply_primitives::gate::{Conv2d, Linear, MaxPool, Mul, Relu, ReluFloor, Staircase, Step, Table};
 use twoply_primitives::{Backend, Form, Gate, PartyId, Ring, TILE, Window};
 
 fn wire(shape: &[usize], bits: u32) -> Operand {
@@ -95,6 +95,31 @@ fn products<R: Ring>(c: &mut Criterion, (n, m): (u32, u32)) {
     both::<R, _>(c, "two wires", &Mul { cut }, &operands, batch * 4096);
 }
 
+/// A table of exponentials of 15 bits, for places of `width` bits.
+fn table(width: u32) -> Table {
+    let entry = |j: u32| (16384.0 * (-f64::from(j) / f64::from(1 << (width - 4))).exp()).round() as u32;
+    Table { width, shift: 0, bits: 15, entries: (0..1 << width).map(entry).collect() }
+}
+
+/// Thresholds in a geometric row, four an octave from 2^4 on.
+fn staircase(scheme: Scheme, count: i32) -> Staircase {
+    let steps = (0..count).map(|i| Step { at: 2f64.powf(4.0 + f64::from(i) / 4.0) as i64, by: -1000 });
+    Staircase { scheme, base: 1 << 20, steps: steps.collect() }
+}
+
+/// Tables of the widths of a softmax and the widest, and staircases.
+fn functions<R: Ring>(c: &mut Criterion) {
+    let (batch, row) = (16, 4096);
+    for width in [8, 10, 13] {
+        let row = if width > 10 { row / 8 } else { row };
+        both::<R, _>(c, &format!("w={width}"), &table(width), &[wire(&[batch, row], width)], batch * row);
+    }
+    for scheme in [Scheme::Dpf, Scheme::Digits] {
+        let (gate, operands) = (staircase(scheme, 32), [wire(&[batch, 256], 20)]);
+        both::<R, _>(c, &format!("{scheme} 32 steps"), &gate, &operands, batch * 256);
+    }
+}
+
 /// Runs `f` on a pool of one thread, so that what is timed is one core's work and no hand-over.
 fn one_thread(f: impl FnOnce() + Send) {
     rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("one thread").install(f);
@@ -147,7 +172,7 @@ fn words<R: Ring>(c: &mut Criterion<CpuTime>, widths: &[u32]) {
     group.finish();
 }
 
-/// ReLU of each width, and with exact rounding, and products of two wires, for one party.
+/// ReLU of each width, and with exact rounding, tables, staircases, and products of two wires, for one party.
 fn one_party<R: Ring>(c: &mut Criterion<CpuTime>, (n, m): (u32, u32)) {
     let (batch, row) = (16, 4096);
     for scheme in [Scheme::Dpf, Scheme::Digits] {
@@ -158,6 +183,14 @@ fn one_party<R: Ring>(c: &mut Criterion<CpuTime>, (n, m): (u32, u32)) {
         }
         let floor = ReluFloor { scheme, cut: n - m };
         alone::<R, _>(c, &scheme.to_string(), &floor, &[wire(&[batch, row], n)], count);
+    }
+    for width in [8, 10, 13] {
+        let row = if width > 10 { row / 8 } else { row };
+        alone::<R, _>(c, &format!("w={width}"), &table(width), &[wire(&[batch, row], width)], batch * row);
+    }
+    for scheme in [Scheme::Dpf, Scheme::Digits] {
+        let (gate, operands) = (staircase(scheme, 32), [wire(&[batch, 256], m)]);
+        alone::<R, _>(c, &format!("{scheme} 32 steps"), &gate, &operands, batch * 256);
     }
     let (cut, operands) = (n - m, [wire(&[batch, row], n), wire(&[batch, row], n)]);
     alone::<R, _>(c, "two wires", &Mul { cut }, &operands, batch * row);
@@ -177,6 +210,8 @@ fn gates(c: &mut Criterion) {
     rectifiers::<u64>(c, WIDE);
     products::<u32>(c, NARROW);
     products::<u64>(c, WIDE);
+    functions::<u32>(c);
+    functions::<u64>(c);
 }
 
 fn config() -> Criterion {

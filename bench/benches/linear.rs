@@ -1,11 +1,12 @@
-//! Ring products: matrices on every rung, layers of LeNet, ResNet-18 and VGG-16 on the highest, on one thread and on
-//! two. Elements are multiplications of ring elements; `bound` is what the multipliers alone allow one core.
+//! Ring products: matrices on every rung, layers of LeNet, ResNet-18 and VGG-16 and the gradients of LeNet's on the
+//! highest, on one thread and on two. Elements are multiplications of ring elements; `bound` is what the multipliers
+//! alone allow one core.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::time::Duration;
 use twoply_bench::cpu;
-use twoply_bench::linear::{Case, layers, matrices};
+use twoply_bench::linear::{Case, gradients, layers, matrices};
 use twoply_primitives::backend::{Isa, spin};
 use twoply_primitives::{Backend, Ring};
 
@@ -46,7 +47,7 @@ fn linear(c: &mut Criterion) {
             product::<u64>(c, case, isa);
         }
     }
-    for case in matrices()[2..].iter().chain(&layers()) {
+    for case in matrices()[2..].iter().chain(&layers()).chain(&gradients()) {
         product::<u32>(c, case, top);
         product::<u64>(c, case, top);
     }

@@ -47,7 +47,7 @@ impl<B: Backend> Compared<B> {
     pub fn deal(&self) -> Result<()> {
         let mut sink = Discard;
         let mut deal = Deal::new(self.dev.clone(), seeds(), ORIGIN, 1, &mut sink);
-        deal.tiles("compare", 0, &self.part, |t| self.how.deal(t, &t.part_of(&self.alpha)))
+        deal.tiles("compare", 0, &self.part, |t| self.how.deal(t, &t.part_of(&self.alpha))).map(drop)
     }
     /// One party's answers on `x`, message and merge included, the exchange left out.
     pub fn evaluate(&self, me: PartyId, x: &B::Buf) -> Result<()> {

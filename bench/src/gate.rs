@@ -106,19 +106,17 @@ fn weights_origin() -> Origin {
 
 /// Operand `i` has gate number `i`, the gate itself the next one.
 fn masks<B: Backend>(dev: &B, operands: &[Operand], batch: usize) -> Vec<Mask<B>> {
-    let (mut none, mut no_weights) = (Discard, Discard);
+    let mut none = Discard;
     let mut wires = Deal::new(dev.clone(), seeds(), ORIGIN, batch, &mut none);
-    let mut weights = Deal::new(dev.clone(), seeds(), weights_origin(), 1, &mut no_weights);
-    let mask = |operand: &Operand| {
+    let mask = |(i, operand): (usize, &Operand)| {
         let mask = match operand {
             Operand::Wire(form) => wires.input(form),
-            Operand::Weight(form) => weights.weight(form),
+            Operand::Weight(form) => Mask::weight(dev, form, &seeds(), weights_origin(), i as u32),
         };
         wires.next_gate();
-        weights.next_gate();
         mask
     };
-    operands.iter().map(mask).collect()
+    operands.iter().enumerate().map(mask).collect()
 }
 
 fn deal<B: Backend, G: Gate>(

@@ -30,17 +30,36 @@ impl Case {
         let (x, w) = (vec![batch, from, size, size], vec![to, from, k, k]);
         Case { name, shape, product: Product::Conv { window, groups: 1 }, x, w }
     }
+    /// What the layer's gradients take: with respect to its input, and to its weight.
+    pub fn gradients(&self) -> [Case; 2] {
+        let (dx, dw) = match self.product {
+            Product::Conv { window, groups } => {
+                let input = [self.x[2], self.x[3]];
+                (Product::ConvDx { window, groups, input }, Product::ConvDw { window, groups })
+            }
+            _ => (Product::LinearDx, Product::LinearDw),
+        };
+        let g = self.result();
+        let case = |what, product, w: &Vec<usize>| {
+            let shape = format!("{}, {what}", self.shape);
+            Case { name: self.name, shape, product, x: g.clone(), w: w.clone() }
+        };
+        [case("dx", dx, &self.w), case("dw", dw, &self.x)]
+    }
+    /// Shape of the result; of none if the operands do not fit.
+    fn result(&self) -> Vec<usize> {
+        let shape = |s: &Vec<usize>| Shape(s.clone());
+        self.product.shape(&shape(&self.x), &shape(&self.w)).map_or(vec![], |s| s.0)
+    }
     /// Multiplications of ring elements.
     pub fn multiplications(&self) -> u64 {
-        let per_result: usize = self.w[1..].iter().product();
-        let results = match &self.product {
-            Product::Conv { window, .. } => {
-                let [h, w] = window.output(self.x[2], self.x[3]).unwrap_or_default();
-                self.x[0] * self.w[0] * h * w
-            }
-            _ => self.x[0] * self.w[0],
+        let len = |s: &[usize]| s.iter().product::<usize>();
+        let (all, per) = match self.product {
+            Product::LinearDx | Product::ConvDx { .. } => (len(&self.x), len(&self.w[1..])),
+            Product::LinearDw | Product::ConvDw { .. } => (len(&self.x), len(&self.result()[1..])),
+            _ => (len(&self.result()), len(&self.w[1..])),
         };
-        (results * per_result) as u64
+        (all * per) as u64
     }
     /// Forms of the operands, and reproducible values for them.
     pub fn operands<R: Ring>(&self) -> ([Form; 2], Vec<R>, Vec<R>) {
@@ -80,6 +99,12 @@ pub fn layers() -> Vec<Case> {
     all
 }
 
+/// What the gradients of LeNet's layers take, at the batch that it is trained with.
+pub fn gradients() -> Vec<Case> {
+    let lenet = layers().into_iter().filter(|c| c.name.starts_with("lenet") && c.x[0] == 128);
+    lenet.flat_map(|c| c.gradients()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +115,12 @@ mod tests {
         let [conv1, conv2, fc1] = &layers()[..3] else { panic!("LeNet comes first") };
         let counted = [conv1, conv2, fc1].map(Case::multiplications);
         assert_eq!(counted, [24 * 24 * 20 * 25, 8 * 8 * 50 * 500, 400_000]);
+        for layer in [conv1, conv2, fc1] {
+            let [dx, dw] = layer.gradients();
+            assert_eq!([dx.result(), dw.result()], [&layer.x[..], &layer.w[..]]);
+            assert_eq!([dx, dw].map(|c| c.multiplications()), [layer.multiplications(); 2]);
+        }
+        assert_eq!(gradients().len(), 6);
         assert!(matrices().iter().chain(&layers()).all(|c| c.multiplications() > 0));
     }
 }

@@ -5,9 +5,12 @@ use crate::valgrind::{public, secret};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;
+use twoply_primitives::backend::Product;
 use twoply_primitives::channel::pair;
 use twoply_primitives::compare::Scheme;
-use twoply_primitives::gate::{Audit, Gate, Lift, Linear, Mode, Mul, Relu, ReluFloor, Truncate};
+use twoply_primitives::gate::{
+    Audit, Gate, Lift, Linear, Mode, Mul, Relu, ReluFloor, Staircase, Step, Sum, Table, Truncate,
+};
 use twoply_primitives::session::{Outlet, Setup};
 use twoply_primitives::*;
 
@@ -89,7 +92,7 @@ fn run<R: Ring, G: Gate>(gate: &G, forms: &[Form], x: &[Vec<R>]) {
                     Masked::from_owner(&dev, &forms[g], &masked[g], shares[g][me.index()].clone()).unwrap()
                 };
                 let wires: Vec<_> = (0..forms.len()).map(wire).collect();
-                s.begin_gate("constant time", G::NAME, Outlet::Owner);
+                s.begin_gate("constant time", G::NAME, Outlet::Kept);
                 let share = gate.eval(&mut s, &wires.iter().collect::<Vec<_>>()).unwrap();
                 s.for_owner(share).unwrap()
             })
@@ -123,6 +126,25 @@ pub fn audit(scheme: Scheme) {
     run::<u64, _>(&Audit { scheme, theta: 1 << 61 }, &[Form::new([2, 5], 64)], &[values(10, 64)]);
 }
 
+pub fn staircase(scheme: Scheme) {
+    let steps = [-900, -1, 40, 1000].map(|at| Step { at, by: 3 * at });
+    let gate = Staircase { scheme, base: 5, steps: steps.into() };
+    run::<u32, _>(&gate, &[Form::new([2, 70], 20)], &[values(140, 20)]);
+    run::<u64, _>(&gate, &[Form::new([2, 5], 64)], &[values(10, 64)]);
+}
+
+/// By one-hots that are dealt, and by half-tree keys.
+pub fn table() {
+    for width in [4, 8, 10] {
+        // a coin moves an entry by one
+        let (half, mask) = (1 << (width - 1), (1 << width) - 1);
+        let entries = (0..1 << width).map(|j| (j + half) & mask).collect();
+        let gate = Table { width, shift: 13 - width, bits: width, entries };
+        run::<u32, _>(&gate, &[Form::new([2, 70], 20)], &[values(140, 20)]);
+        run::<u64, _>(&gate, &[Form::new([2, 5], 64)], &[values(10, 64)]);
+    }
+}
+
 pub fn truncate_and_lift() {
     let truncate = Truncate { cut: 12, mode: Mode::PublicCoin };
     run::<u32, _>(&truncate, &[Form::new([2, 30], 32)], &[values(60, 32)]);
@@ -136,4 +158,17 @@ pub fn products() {
     run::<u32, _>(&Mul { cut: 12 }, &forms, &[values(10, 32), values(10, 32)]);
     let forms = [Form::new([2, 70], 64), Form::new([2, 70], 64)];
     run::<u64, _>(&Mul { cut: 0 }, &forms, &[values(140, 64), values(140, 64)]);
+}
+
+/// A convolution's gradients, with an addend and without, and addends alone.
+pub fn sums() {
+    let (window, groups) = (Window::square(3, 2).padded(1), 1);
+    let sum = |terms: &[Product], add| Sum { terms: terms.to_vec(), add, cut: 12 };
+    let wire = |shape| Form::new(shape, 32);
+    let dx = sum(&[Product::ConvDx { window, groups, input: [1, 5] }], 1);
+    let forms = [wire([2, 2, 1, 3]), wire([2, 1, 3, 3]), wire([2, 1, 1, 5])];
+    run::<u32, _>(&dx, &forms, &[values(12, 32), values(18, 32), values(10, 32)]);
+    let dw = sum(&[Product::ConvDw { window, groups }], 0);
+    run::<u32, _>(&dw, &[wire([1, 2, 1, 3]), wire([1, 1, 1, 5])], &[values(6, 32), values(5, 32)]);
+    run::<u32, _>(&sum(&[], 2), &[wire([2, 1, 1, 5]), wire([2, 1, 1, 5])], &[values(10, 32), values(10, 32)]);
 }

@@ -53,8 +53,16 @@ fn main() -> ExitCode {
         });
         run("audit, point functions", false, &|_| gates::audit(twoply_primitives::compare::Scheme::Dpf));
         run("audit, digits", false, &|_| gates::audit(twoply_primitives::compare::Scheme::Digits));
+        run("staircase, point functions", false, &|_| {
+            gates::staircase(twoply_primitives::compare::Scheme::Dpf);
+        });
+        run("staircase, digits", false, &|_| {
+            gates::staircase(twoply_primitives::compare::Scheme::Digits);
+        });
+        run("tables", false, &|_| gates::table());
         run("truncation, lift", false, &|_| gates::truncate_and_lift());
         run("products", false, &|_| gates::products());
+        run("sums", false, &|_| gates::sums());
         run("planted: a branch", true, &|_| cases::planted_branch());
         run("planted: a table's index", true, &|_| cases::planted_index());
     }

@@ -10,9 +10,7 @@ use crate::{Error, Plan, Result, Weights};
 use std::ops::Range;
 use twoply_preprocessing::{PartFile, SegmentWriter};
 use twoply_primitives::session::{Early, GateStats, Own, Upcoming};
-use twoply_primitives::{
-    Backend, Channel, Deal, Form, KeySetId, KeySink, Mask, Masked, Origin, Ring, Seed, Session, Site, owner,
-};
+use twoply_primitives::{Backend, Channel, Deal, KeySetId, Mask, Masked, Origin, Ring, Seed, Session, owner};
 
 /// Runs an expression with `$R` standing for the ring of `$n` bits (32 or 64).
 #[macro_export]
@@ -31,21 +29,6 @@ macro_rules! with_ring {
     };
 }
 
-/// The weight masks of a key set store nothing: both shares come from seeds.
-struct NoKeys;
-
-impl KeySink for NoKeys {
-    fn put(
-        &mut self,
-        name: &'static str,
-        _: Site,
-        _: usize,
-        _: [Vec<u8>; 2],
-    ) -> twoply_primitives::Result<()> {
-        Err(twoply_primitives::Error::Keys(format!("{name}: weights have no keys")))
-    }
-}
-
 fn weights_origin(set: KeySetId) -> Origin {
     Origin { set, segment: Origin::WEIGHTS }
 }
@@ -57,14 +40,8 @@ pub fn weight_masks<B: Backend>(
     set: KeySetId,
     seeds: &[Seed; 2],
 ) -> Vec<Mask<B>> {
-    let mut none = NoKeys;
-    let mut deal = Deal::new(dev.clone(), seeds.clone(), weights_origin(set), 1, &mut none);
-    let mask = |form: &Form| {
-        let m = deal.weight(form);
-        deal.next_gate();
-        m
-    };
-    program.params().iter().map(mask).collect()
+    let mask = |(index, form)| Mask::weight(dev, form, seeds, weights_origin(set), index as u32);
+    program.params().iter().enumerate().map(mask).collect()
 }
 
 /// Dealer: one segment, both halves. Returns the bytes of both files.

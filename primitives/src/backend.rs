@@ -5,6 +5,7 @@ mod cpu;
 pub mod cuda;
 mod device;
 mod field;
+mod product;
 
 pub use cpu::{Cpu, Isa, spin};
 pub(crate) use cpu::{Kernels, Multiply};
@@ -14,11 +15,11 @@ pub use cuda::Cuda;
 #[doc(hidden)]
 pub use device::cuda;
 pub use device::{Choice, Device, NoDevice};
-pub use field::{Digit, Field, Fields, Merge, Merging, Place, Slots, Stored, Trees};
+pub use field::{Digit, Field, Fields, Hot, Lookup, Merge, Merging, Place, Slots, Stored, Trees};
+pub use product::Product;
 
 use crate::prg::{Roots, Stream, Streams};
-use crate::{Form, Local, Result, Ring, TileBytes, Window};
-use serde::{Deserialize, Serialize};
+use crate::{Form, Local, Result, Ring, TileBytes};
 use std::borrow::Cow;
 
 /// Words of one width packed without gaps, as they lie in a key tile or come from a seed; a view from bit `at` on.
@@ -31,22 +32,6 @@ pub struct Packed<'a> {
     pub width: u32,
     /// Number of words.
     pub len: usize,
-}
-
-/// A bilinear map of an activation and a weight.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Product {
-    /// `x [batch, k]` times the transpose of `w [n, k]`.
-    Linear,
-    /// `x [batch, c, h, w]` with kernels `w [oc, c / groups, kh, kw]`, padded with zeros.
-    Conv {
-        /// Kernel size, stride, padding, dilation.
-        window: Window,
-        /// Channel groups.
-        groups: usize,
-    },
-    /// Element by element, two wires of one shape.
-    Elementwise,
 }
 
 /// What leaves a device for the host: it may still be under way.
@@ -215,6 +200,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     ) -> Self::Bits;
     /// Party: its bits of `[alpha <= x mod 2^w]` from a shared table of `2^w` bits.
     fn at_most(&self, table: Field<Self::Keys>, w: u32, x: &Self::Buf, slots: &Slots) -> Self::Bits;
+
+    /// Party: its share, by exclusive or, of `entries[(x - alpha) mod 2^w]`. Every entry is touched for every element.
+    fn look_up(&self, table: Lookup, hot: Hot<Self::Keys>, x: &Self::Buf, slots: &Slots) -> Self::Buf;
 
     /// Dealer: what P1 stores of the one-hot tables of a digit of `x`, whose other shares are P0's stream.
     fn digit_tables(&self, x: &Self::Buf, digit: Digit, stream: Stream, slots: &Slots) -> Self::Packet;

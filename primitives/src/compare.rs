@@ -1,7 +1,7 @@
 //! Exact comparison `[alpha <= x]` of a public `x` with a secret `alpha` of `w` bits: one trait, two implementations.
 //!
-//! A comparison may also yield a second predicate: on the lowest `low` bits (floor truncation needs both), or at a second
-//! public point `x + ahead`, from the same key material where that is cheaper. One key may be evaluated at any number of
+//! A comparison may also yield further predicates: on the lowest `low` bits (floor truncation needs both), or at further
+//! public points `x + ahead`, from the same key material where that is cheaper. One key may be evaluated at any number of
 //! public points: a party only ever computes its own share of a bit, and what leaves is masked afresh for every point.
 //! For the same masks both implementations give the same bits.
 
@@ -32,13 +32,9 @@ pub struct Widths {
     pub low: Option<u32>,
 }
 
-/// One party's bits of the predicates on the slots of a key.
-pub struct Outcome<B: Backend> {
-    /// `[alpha mod 2^w <= x mod 2^w]`.
-    pub full: B::Bits,
-    /// `[alpha mod 2^low <= x mod 2^low]`, or `[alpha mod 2^w <= (x + ahead) mod 2^w]`, if asked for.
-    pub second: Option<B::Bits>,
-}
+/// One party's bits of the predicates on the slots of a key: `[alpha mod 2^w <= x mod 2^w]`, and what else was asked for:
+/// `[alpha mod 2^low <= x mod 2^low]`, or `[alpha mod 2^w <= (x + ahead) mod 2^w]` at each further point, in order.
+pub type Outcome<B> = Vec<<B as Backend>::Bits>;
 
 /// One exact implementation. A key is consumed: `begin` takes it by value and keeps what `finish` needs.
 pub trait Comparison<B: Backend> {
@@ -82,11 +78,11 @@ impl Scheme {
             Scheme::Digits => AnyComparison::Digits(digits::Digits::new(widths)),
         }
     }
-    /// The implementation for `w` bits at two points, `x` and `x + ahead`, from one key.
-    pub fn twice(self, w: u32, ahead: u64) -> AnyComparison {
+    /// The implementation for `w` bits at several points from one key: at `x` and, for each of `ahead`, so much further on.
+    pub fn at_points(self, w: u32, ahead: &[u64]) -> AnyComparison {
         match self {
-            Scheme::Dpf => AnyComparison::Dpf(dpf::Dpf::twice(w, ahead)),
-            Scheme::Digits => AnyComparison::Digits(digits::Digits::twice(w, ahead)),
+            Scheme::Dpf => AnyComparison::Dpf(dpf::Dpf::at_points(w, ahead)),
+            Scheme::Digits => AnyComparison::Digits(digits::Digits::at_points(w, ahead)),
         }
     }
 }

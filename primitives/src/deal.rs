@@ -1,7 +1,6 @@
 //! What a gate sees while it is dealt: the device, both seeds, and a sink for tiles.
 
 use crate::backend::{Digit, Fields, Merge, Packet, Slots, Trees};
-use crate::owner::weight_key;
 use crate::prg::{Origin, Roots, Stream, Streams, owner_key};
 use crate::record::packed_len;
 use crate::session::groups;
@@ -49,14 +48,6 @@ impl<'a, B: Backend> Deal<'a, B> {
         let share = |seed| self.dev.expand_each(&keys(seed), form.shape.row(), form.bits);
         Mask { form: form.clone(), shares: [share(&self.seeds[0]), share(&self.seeds[1])] }
     }
-    /// The mask of a weight tensor whose number is this gate's: its owner gets each share as one key.
-    pub fn weight(&self, form: &Form) -> Mask<B> {
-        let share = |seed| {
-            let streams = Streams::from_key(&weight_key(seed, self.origin, self.gate));
-            self.dev.expand(streams.field(FRESH), 0, form.len(), form.bits)
-        };
-        Mask { form: form.clone(), shares: [share(&self.seeds[0]), share(&self.seeds[1])] }
-    }
     /// Both parties' streams of one part of this gate.
     fn streams(&self, part: u32) -> [Streams; 2] {
         let site = Site { gate: self.gate, part };
@@ -64,28 +55,31 @@ impl<'a, B: Backend> Deal<'a, B> {
     }
     /// Deals one part of this gate, a group of tiles at a time, written in order.
     ///
-    /// `f` fills one group through [`TileDeal`]; what it writes must be the fields that `part` announces.
-    pub fn tiles(
+    /// `f` fills one group through [`TileDeal`]; what it writes must be the fields that `part` announces. What it returns is
+    /// handed back, group by group.
+    pub fn tiles<T: Send>(
         &mut self,
         name: &'static str,
         part: u32,
         layout: &Part,
-        f: impl Fn(&mut TileDeal<B>) + Sync,
-    ) -> Result<()> {
+        f: impl Fn(&mut TileDeal<B>) -> T + Sync,
+    ) -> Result<Vec<T>> {
         let (site, streams) = (Site { gate: self.gate, part }, self.streams(part));
         let deal = |range: Range<usize>| {
             let slots = Slots { range, elements: layout.elements };
             let mut t =
                 TileDeal { dev: &self.dev, streams: &streams, origin: self.origin, site, slots, out: vec![] };
-            f(&mut t);
-            (t.slots, t.out)
+            let kept = f(&mut t);
+            (t.slots, t.out, kept)
         };
+        let mut all = vec![];
         for wave in groups::<B>(&(0..layout.elements)).chunks(B::GRAIN.wave) {
-            let dealt: Vec<(Slots, Vec<Dealt<B>>)> = match B::GRAIN.threads {
+            let dealt: Vec<(Slots, Vec<Dealt<B>>, T)> = match B::GRAIN.threads {
                 true => wave.par_iter().cloned().map(deal).collect(),
                 false => wave.iter().cloned().map(deal).collect(),
             };
-            for (slots, fields) in dealt {
+            for (slots, fields, kept) in dealt {
+                all.push(kept);
                 for (tile, bytes) in slots.tiles().zip(cut(&slots, layout, fields)?) {
                     for p in [0, 1] {
                         let want = layout.tile_bytes(p, layout.tile_len(tile));
@@ -95,7 +89,7 @@ impl<'a, B: Backend> Deal<'a, B> {
                 }
             }
         }
-        Ok(())
+        Ok(all)
     }
 }
 

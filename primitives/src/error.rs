@@ -6,7 +6,7 @@ use crate::wire::PartyId;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Errors of gates, channels and key sources.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Operands whose shapes, widths or counts a gate cannot take.

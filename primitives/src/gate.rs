@@ -8,10 +8,15 @@ mod bilinear;
 pub(crate) mod check;
 mod lift;
 mod max_pool;
+mod opening;
 mod predicate;
 mod relu;
 mod relu_floor;
 mod select;
+mod sign;
+mod staircase;
+mod sum;
+mod table;
 #[cfg(test)]
 mod tests;
 mod truncate;
@@ -24,6 +29,11 @@ pub use lift::Lift;
 pub use max_pool::{Level, MaxPool, Tree, tree};
 pub use relu::Relu;
 pub use relu_floor::ReluFloor;
+pub use select::{Kind, Select};
+pub use sign::Sign;
+pub use staircase::{Staircase, Step};
+pub use sum::Sum;
+pub use table::Table;
 pub use truncate::Truncate;
 
 use crate::compare::Scheme;

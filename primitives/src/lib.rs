@@ -33,4 +33,4 @@ pub use record::{KeySink, KeySource, Part, Site, TILE, TileBytes};
 pub use ring::Ring;
 pub use session::Session;
 pub use tensor::{Form, Shape, Window};
-pub use wire::{BitShare, Mask, Masked, PartyId, Share};
+pub use wire::{BitMask, BitShare, Mask, Masked, MaskedBit, PartyId, Share};

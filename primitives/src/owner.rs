@@ -3,10 +3,10 @@
 //! An owner gets from each party the key of its mask share (16 bytes per tensor or image instead of the share itself),
 //! sends the same masked value to both, and adds the two shares of a result. Nothing here goes through the other party.
 
-use crate::backend::Packed;
+use crate::backend::{Packed, Packet};
 use crate::deal::FRESH;
 use crate::prg::{Origin, Streams};
-use crate::{Backend, Cpu, Error, Form, Masked, Result, Ring, Seed};
+use crate::{Backend, Cpu, Error, Form, Mask, Masked, PartyId, Result, Ring, Seed};
 
 /// Key of a party's share of the mask of weight tensor `index`: of the key set's weight seed, one stream per tensor.
 pub fn weight_key(seed: &Seed, origin: Origin, index: u32) -> [u8; 16] {
@@ -16,6 +16,12 @@ pub fn weight_key(seed: &Seed, origin: Origin, index: u32) -> [u8; 16] {
 /// Key of a party's share of the mask of an image's input, the first gate of every program.
 pub fn input_key(seed: &Seed, origin: Origin, image: u32) -> [u8; 16] {
     crate::prg::owner_key(seed, origin, 0, image.into())
+}
+
+/// Keys of a party's shares of the masks of these rows of a data set, one per row; `column` tells inputs (0) from targets (1).
+/// Rows are masked once, and used in every epoch.
+pub fn row_keys(seed: &Seed, origin: Origin, column: u32, rows: &[usize]) -> Vec<[u8; 16]> {
+    rows.iter().map(|&row| crate::prg::owner_key(seed, origin, column, row as u64)).collect()
 }
 
 /// A mask share from its key: `len` words of `bits` bits.
@@ -54,7 +60,38 @@ pub fn join<R: Ring>(shares: [&[u8]; 2], len: usize, bits: u32) -> Result<Vec<R>
     Ok(dev.lin(&[(R::ONE, &part(0)), (R::ONE, &part(1))], bits))
 }
 
+impl<B: Backend> Mask<B> {
+    /// The mask of weight tensor `index`, from both parties' weight seeds.
+    pub fn weight(dev: &B, form: &Form, seeds: &[Seed; 2], origin: Origin, index: u32) -> Self {
+        let share = |seed| weight_share(dev, form, seed, origin, index);
+        Mask { form: form.clone(), shares: [share(&seeds[0]), share(&seeds[1])] }
+    }
+    /// The masks of rows of a data set, from both parties' keys; `form` is that of the rows.
+    pub fn of_rows(dev: &B, form: &Form, keys: [&[[u8; 16]]; 2]) -> Self {
+        Mask { form: form.clone(), shares: keys.map(|k| dev.expand_each(k, form.shape.row(), form.bits)) }
+    }
+}
+
 impl<B: Backend> Masked<B> {
+    /// Rows of a data set as their owner masked them, with this party's keys.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are not as many bytes, or keys, as the rows want.
+    pub fn of_rows(dev: &B, form: &Form, packed: &[u8], keys: &[[u8; 16]]) -> Result<Self> {
+        Masked::from_owner(dev, form, packed, dev.expand_each(keys, form.shape.row(), form.bits))
+    }
+    /// An open wire for its owner, packed: both parties' shares add up to the value.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn for_owner(&self, dev: &B, me: PartyId) -> Result<Vec<u8>> {
+        let minus = B::Ring::ZERO.sub(B::Ring::ONE);
+        let share = match me {
+            PartyId::P0 => dev.lin(&[(B::Ring::ONE, &self.value), (minus, &self.share)], self.form.bits),
+            PartyId::P1 => dev.lin(&[(minus, &self.share)], self.form.bits),
+        };
+        dev.pack(&share, self.form.bits).wait()
+    }
     /// A wire whose masked value came, packed, from its owner; `share` is this party's share of its mask.
     pub fn from_owner(dev: &B, form: &Form, packed: &[u8], share: B::Buf) -> Result<Self> {
         let len = form.len();
@@ -76,23 +113,19 @@ impl<B: Backend> Masked<B> {
         origin: Origin,
         index: u32,
     ) -> Result<Self> {
-        let streams = Streams::from_key(&weight_key(seed, origin, index));
-        let share = dev.expand(streams.field(FRESH), 0, form.len(), form.bits);
-        Masked::from_owner(dev, form, packed, share)
+        Masked::from_owner(dev, form, packed, weight_share(dev, form, seed, origin, index))
     }
+}
+
+fn weight_share<B: Backend>(dev: &B, form: &Form, seed: &Seed, origin: Origin, index: u32) -> B::Buf {
+    let streams = Streams::from_key(&weight_key(seed, origin, index));
+    dev.expand(streams.field(FRESH), 0, form.len(), form.bits)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::prg::KeySetId;
-
-    struct NoKeys;
-    impl crate::KeySink for NoKeys {
-        fn put(&mut self, _: &'static str, _: crate::Site, _: usize, _: [Vec<u8>; 2]) -> Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn repro_dealer_owner_and_parties_derive_the_same_weight_mask() {
@@ -108,10 +141,7 @@ mod tests {
             .collect();
         assert_eq!(clear, x);
         // and so does the dealer
-        let mut sink = NoKeys;
-        let mut deal = crate::Deal::new(dev, seeds.clone(), origin, 1, &mut sink);
-        (0..4).for_each(|_| deal.next_gate());
-        let dealt = deal.weight(&form);
+        let dealt = Mask::weight(&dev, &form, &seeds, origin, 4);
         assert!((0..2).all(|p| dealt.shares[p] == sides[p].share));
         // and what a party knew of it can be overwritten
         let [mut first, _] = sides;

@@ -117,8 +117,8 @@ pub struct Setup<'a, B: Backend> {
 pub enum Outlet {
     /// Both parties open it: what is computed may leave for the peer at once.
     Open,
-    /// It stays a share, for an owner.
-    Owner,
+    /// It stays a share: for an owner, or to be opened with others.
+    Kept,
 }
 
 /// One run of one party: some images of one segment through the program.
@@ -314,8 +314,8 @@ impl<'a, B: Backend> Session<'a, B> {
         let mut all = self.open_together(vec![s])?;
         all.pop().ok_or_else(|| Error::shape("open", "nothing to open"))
     }
-    /// Opens several shares in one message.
-    pub(crate) fn open_together(&mut self, mut shares: Vec<Share<B>>) -> Result<Vec<Masked<B>>> {
+    /// Opens several shares in one message: results of gates that do not depend on each other.
+    pub fn open_together(&mut self, mut shares: Vec<Share<B>>) -> Result<Vec<Masked<B>>> {
         let mut round = match &mut shares[..] {
             [s] if s.begun.is_some() => s.begun.take(),
             _ => None,
@@ -354,9 +354,8 @@ impl<'a, B: Backend> Session<'a, B> {
     }
     /// An open wire for its owner: P0 adds the public value, so the owner's sum is the value itself.
     pub fn deliver(&mut self, x: Masked<B>) -> Result<Vec<u8>> {
-        let buf =
-            if self.me.is_p0() { x.value } else { self.dev.lin(&[(B::Ring::ZERO, &x.value)], x.form.bits) };
-        self.for_owner(Share { form: x.form, buf, mask: x.share, begun: None })
+        self.talk.now.to_owner += x.form.len() as u64;
+        x.for_owner(&self.dev, self.me)
     }
     /// Reveals a masked wire to both parties: the one deliberate disclosure. Not used by inference.
     pub fn reveal(&mut self, x: Masked<B>) -> Result<Vec<B::Ring>> {

@@ -2,6 +2,7 @@
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Extents, row-major. On an activation wire axis 0 counts the images of the run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -124,6 +125,15 @@ impl Window {
         Ok([axis(0, h), axis(1, w)])
     }
 
+    /// Where tap `i` of an axis (0: rows, 1: columns) lies inside an extent of `size`: at which of `out` positions, and on
+    /// which element of the extent at the first of them. Neighbouring positions are a stride apart.
+    pub fn reach(&self, axis: usize, i: usize, size: usize, out: usize) -> (Range<usize>, usize) {
+        let (step, at, pad) = (self.stride[axis], i * self.dilation[axis], self.pad[axis]);
+        let first = pad.saturating_sub(at).div_ceil(step);
+        let end = (size + pad).saturating_sub(at).div_ceil(step).min(out);
+        (first.min(end)..end, (first * step + at).saturating_sub(pad).min(size))
+    }
+
     /// Offsets into a plane of `h` x `w` that output position (`y`, `x`) reads; padded taps are left out.
     pub fn taps(&self, h: usize, w: usize, y: usize, x: usize) -> impl Iterator<Item = usize> {
         let win = *self;
@@ -154,6 +164,25 @@ mod tests {
             assert!((0..oh).flat_map(|y| (0..ow).map(move |x| (y, x))).all(same));
         }
         let d = Window { dilation: [2, 2], ..Window::square(3, 1) };
+        let far = Window { kernel: [4, 3], stride: [3, 2], pad: [4, 5, 3, 6], dilation: [2, 3] };
+        for (w, h, wd) in [(w, 5, 6), (odd, 4, 7), (d, 6, 5), (far, 3, 2)] {
+            let [oh, ow] = w.output(h, wd).unwrap();
+            let mut reached: Vec<[usize; 2]> = vec![];
+            for (i, j) in (0..w.kernel[0]).flat_map(|i| (0..w.kernel[1]).map(move |j| (i, j))) {
+                let ((rows, top), (columns, left)) = (w.reach(0, i, h, oh), w.reach(1, j, wd, ow));
+                for (y, x) in rows.enumerate().flat_map(|y| columns.clone().enumerate().map(move |x| (y, x)))
+                {
+                    let at = (top + y.0 * w.stride[0]) * wd + left + x.0 * w.stride[1];
+                    reached.push([y.1 * ow + x.1, at]);
+                }
+            }
+            let read = |y, x| w.taps(h, wd, y, x).map(move |at| [y * ow + x, at]);
+            let mut want: Vec<[usize; 2]> =
+                (0..oh).flat_map(|y| (0..ow).flat_map(move |x| read(y, x))).collect();
+            reached.sort();
+            want.sort();
+            assert_eq!(reached, want, "{w:?}");
+        }
         assert_eq!(d.output(5, 5).unwrap(), [1, 1]);
         assert_eq!(d.taps(5, 5, 0, 0).collect::<Vec<_>>(), [0, 2, 4, 10, 12, 14, 20, 22, 24]);
         assert!(Window::square(6, 1).output(5, 5).is_err());

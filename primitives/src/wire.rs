@@ -1,7 +1,8 @@
 //! What may be known of a wire, as types. Fields are private to this crate: only gates see inside.
 //!
-//! A [`Mask`] is the dealer's; a [`Masked`] is a party's; a [`Share`] and a [`BitShare`] exist only between a gate's
-//! computation and its opening. Neither share is `Clone` nor readable:
+//! A [`Mask`] is the dealer's; a [`Masked`] is a party's, and so are a [`BitMask`] and a [`MaskedBit`] of a decision. A
+//! [`Share`] and a [`BitShare`] exist only between a gate's computation and its opening. Neither share is `Clone` nor
+//! readable:
 //!
 //! ```compile_fail
 //! fn twice<B: twoply_primitives::Backend>(s: twoply_primitives::Share<B>) {
@@ -16,8 +17,9 @@
 
 use crate::backend::Slots;
 use crate::session::Round;
-use crate::{Backend, Form, Local, Result, Ring};
+use crate::{Backend, Error, Form, Local, Result, Ring, Shape};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// One of the two parties. Never a `bool`: the roles differ.
@@ -72,11 +74,6 @@ impl<B: Backend> Mask<B> {
         let zero = || dev.upload(&vec![B::Ring::ZERO; form.len()]);
         Mask { form: form.clone(), shares: [zero(), zero()] }
     }
-    /// The masks of these rows of axis 0.
-    pub fn rows(&self, dev: &B, index: &[usize]) -> Self {
-        let [a, b] = &self.shares;
-        Mask { form: some(&self.form, index), shares: [a, b].map(|s| rows(dev, &self.form, s, index)) }
-    }
     /// The mask itself, mod 2^bits.
     pub(crate) fn sum(&self, dev: &B) -> B::Buf {
         dev.lin(&[(B::Ring::ONE, &self.shares[0]), (B::Ring::ONE, &self.shares[1])], self.form.bits)
@@ -119,11 +116,6 @@ impl<B: Backend> Masked<B> {
         let share = dev.upload(&vec![B::Ring::ZERO; value.len()]);
         Masked::new(form.clone(), dev.upload(value), share)
     }
-    /// These rows of axis 0.
-    pub fn rows(&self, dev: &B, index: &[usize]) -> Self {
-        let part = |x: &B::Buf| rows(dev, &self.form, x, index);
-        Masked::new(some(&self.form, index), part(&self.value), part(&self.share))
-    }
     /// Overwrites what this party alone knows of the wire: its share of the mask, and what was computed from it.
     pub fn wipe(&mut self, dev: &B) {
         dev.wipe(&mut self.share);
@@ -146,20 +138,6 @@ impl<B: Backend> Masked<B> {
     }
 }
 
-fn rows<B: Backend>(dev: &B, form: &Form, x: &B::Buf, index: &[usize]) -> B::Buf {
-    let row = form.shape.row();
-    dev.concat(index.iter().map(|at| dev.slice(x, at * row, row)).collect())
-}
-
-/// The form of as many rows as `index` names.
-fn some(form: &Form, index: &[usize]) -> Form {
-    let mut form = form.clone();
-    if let Some(batch) = form.shape.0.first_mut() {
-        *batch = index.len();
-    }
-    form
-}
-
 /// One party's additive share, mod 2^bits, of a gate's masked result, with its share of the result's mask.
 ///
 /// Opened by [`crate::Session::open`] or addressed to an owner by [`crate::Session::for_owner`]; both take it by value.
@@ -175,4 +153,66 @@ pub struct Share<B: Backend> {
 pub struct BitShare<B: Backend> {
     pub(crate) planes: B::Planes,
     pub(crate) slots: Slots,
+}
+
+/// Dealer side: the masks `rho` of one bit per element, as the ring elements 0 and 1.
+///
+/// Made by [`crate::gate::Sign`]; may serve several [`crate::gate::Select`], so it can be cloned.
+#[derive(Clone)]
+pub struct BitMask<B: Backend> {
+    pub(crate) form: Form,
+    pub(crate) rho: Arc<B::Buf>,
+}
+
+impl<B: Backend> BitMask<B> {
+    /// Shape of the bits; width 1.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+    /// The same bits in another shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if it has another number of elements.
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
+        Ok(BitMask { form: reshaped(&self.form, shape.into())?, ..self.clone() })
+    }
+}
+
+/// Party side: the opened bit `d^ = d xor rho` of every element, which both parties hold, and this party's share of `rho`.
+#[derive(Clone)]
+pub struct MaskedBit<B: Backend> {
+    pub(crate) form: Form,
+    /// `d^`, a group of tiles at a time, in order, with the run's elements it covers.
+    pub(crate) opened: Arc<[(Range<usize>, B::Bits)]>,
+    /// `[rho]_b` mod 2^n.
+    pub(crate) share: Arc<B::Buf>,
+}
+
+impl<B: Backend> MaskedBit<B> {
+    /// Shape of the bits; width 1.
+    pub fn form(&self) -> &Form {
+        &self.form
+    }
+    /// The same bits in another shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if it has another number of elements.
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
+        Ok(MaskedBit { form: reshaped(&self.form, shape.into())?, ..self.clone() })
+    }
+    /// `d^` of one group of tiles: wires of one number of elements are cut into the same groups all through a run.
+    pub(crate) fn at(&self, group: &Range<usize>) -> Result<&B::Bits> {
+        let found = self.opened.binary_search_by_key(&group.start, |o| o.0.start).map(|i| &self.opened[i]);
+        match found {
+            Ok((range, bits)) if range == group => Ok(bits),
+            _ => Err(Error::shape("bit", format!("elements {group:?} were decided in another run"))),
+        }
+    }
+}
+
+fn reshaped(from: &Form, shape: Shape) -> Result<Form> {
+    if shape.len() != from.len() {
+        return Err(Error::shape("bit", format!("cannot reshape {:?} into {:?}", from.shape.0, shape.0)));
+    }
+    Ok(Form { shape, ..from.clone() })
 }

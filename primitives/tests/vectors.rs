@@ -6,7 +6,8 @@
 
 mod common;
 
-use common::{Dealt, deal, parties, random};
+use common::bits::Choices;
+use common::{Dealt, Store, deal, parties, random};
 use serde_json::{Map, Value, json};
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::gate::*;
@@ -22,10 +23,10 @@ fn unhex(s: &str) -> Vec<u8> {
 }
 
 /// Hash of one party's tiles with their places.
-fn tiles<R: Ring>(dealt: &Dealt<R>, party: PartyId) -> String {
+fn tiles(store: &Store, party: PartyId) -> String {
     let mut h = blake3::Hasher::new();
-    for (at, tile) in dealt.store.places() {
-        let bytes = dealt.store.bytes(at, tile, party);
+    for (at, tile) in store.places() {
+        let bytes = store.bytes(at, tile, party);
         let place = [at.gate as u64, at.part as u64, tile as u64, bytes.len() as u64];
         for n in place {
             h.update(&n.to_le_bytes());
@@ -38,17 +39,35 @@ fn tiles<R: Ring>(dealt: &Dealt<R>, party: PartyId) -> String {
 /// Deals and runs one gate on small values.
 fn vector<R: Ring, G: Gate>(out: &mut Map<String, Value>, what: &str, gate: &G, forms: &[Form]) {
     let dealt = deal::<R, G>(gate, forms, 300);
-    let small = |(i, f): (usize, &Form)| {
-        let value = |v: &u64| R::from_i64((v % 4001) as i64 - 2000).and(R::ones(f.bits));
-        random(301 + i as u64, f.len()).iter().map(value).collect::<Vec<R>>()
-    };
-    let x: Vec<Vec<R>> = forms.iter().enumerate().map(small).collect();
-    let played = dealt.play(gate, &x);
+    let played = dealt.play(gate, &small(forms));
     let name = format!("{} {what} mod 2^{}", G::NAME, R::BITS).replace("  ", " ");
+    enter(out, name, &dealt.store, &played.transcript);
+}
+
+/// A sign and every kind of choice by it.
+fn choices<R: Ring>(out: &mut Map<String, Value>, scheme: Scheme, forms: &[Form]) {
+    let select = |(lift, out)| Select { lift, out };
+    let kinds = [(Kind::Relu, R::BITS), (Kind::Signed, R::BITS), (Kind::Narrow, 8)];
+    let all = Choices { sign: Sign { scheme }, selects: kinds.map(select).to_vec(), same: false };
+    let dealt = all.deal::<R>(forms, 300);
+    let played = all.play(&dealt, &small(forms));
+    enter(out, format!("sign, select {scheme} mod 2^{}", R::BITS), &dealt.store, &played.transcript);
+}
+
+/// Small values for wires of these forms.
+fn small<R: Ring>(forms: &[Form]) -> Vec<Vec<R>> {
+    let one = |(i, f): (usize, &Form)| {
+        let value = |v: &u64| R::from_i64((v % 4001) as i64 - 2000).and(R::ones(f.bits));
+        random(301 + i as u64, f.len()).iter().map(value).collect()
+    };
+    forms.iter().enumerate().map(one).collect()
+}
+
+fn enter(out: &mut Map<String, Value>, name: String, store: &Store, transcript: &[u8; 32]) {
     let entry = json!({
-        "p0": tiles(&dealt, PartyId::P0),
-        "p1": tiles(&dealt, PartyId::P1),
-        "transcript": hex(&played.transcript),
+        "p0": tiles(store, PartyId::P0),
+        "p1": tiles(store, PartyId::P1),
+        "transcript": hex(transcript),
     });
     assert!(out.insert(name, entry).is_none(), "names are unique");
 }
@@ -69,6 +88,10 @@ fn ring<R: Ring>(out: &mut Map<String, Value>, f: u32) {
     vector::<R, _>(out, "", &Mul { cut: 0 }, &[Form::new([2, 5], n), Form::new([2, 5], n)]);
     vector::<R, _>(out, "cut", &Mul { cut: f }, &[row(n), row(n)]);
     vector::<R, _>(out, "", &Lift, &[row(m)]);
+    for (what, width, shift) in [("", 8, 0), ("narrow", 3, 0), ("open", 8, 4), ("half-tree", 9, 0)] {
+        let entries = (0..1u32 << width).map(|j| j * 37 % 101).collect();
+        vector::<R, _>(out, what, &Table { width, shift, bits: 7, entries }, &[row(m)]);
+    }
     vector::<R, _>(out, "public coin", &Truncate { cut: f, mode: Mode::PublicCoin }, &[row(n)]);
     for scheme in [Scheme::Dpf, Scheme::Digits] {
         let s = scheme.to_string();
@@ -85,9 +108,13 @@ fn ring<R: Ring>(out: &mut Map<String, Value>, f: u32) {
         );
         vector::<R, _>(out, &s, &MaxPool { scheme, window: Window::square(3, 1) }, &[image(m)]);
         vector::<R, _>(out, &s, &Argmax { scheme }, &[Form::new([3, 5], n)]);
+        let steps = [-900, -1, 0, 700].map(|at| Step { at, by: 7 - at });
+        vector::<R, _>(out, &s, &Staircase { scheme, base: -5, steps: steps.into() }, &[row(m)]);
+        vector::<R, _>(out, &s, &Audit { scheme, theta: 1000 }, &[row(m)]);
         let window = Window::square(2, 2);
         let mean = AvgPool { window, count_include_pad: true, cut: f, mode: Mode::Floor(scheme) };
         vector::<R, _>(out, &format!("{s} mean"), &mean, &[image(n)]);
+        choices::<R>(out, scheme, &[row(m), row(m)]);
     }
 }
 

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use twoply_primitives::backend::{
-    Digit, Field, Fields, Grain, Merge, Merging, Packed, Packet, Product, Slots, Stored, Term, Trees,
+    Digit, Field, Fields, Grain, Hot, Lookup, Merge, Merging, Packed, Packet, Product, Slots, Stored, Term,
+    Trees,
 };
 use twoply_primitives::prg::{Roots, Stream, Streams};
 use twoply_primitives::{Backend, Cpu, Error, Form, Local, Result, TileBytes};
@@ -116,6 +117,7 @@ impl Backend for Brittle {
         fn bit_fields(fields: Fields<Keys>, slots: &Slots) -> Planes;
         fn dpf_bits(tree: &Trees, w: u32, roots: Roots, words: Stored<Keys>, x: &Buf, slots: &Slots) -> Bits;
         fn at_most(table: Field<Keys>, w: u32, x: &Buf, slots: &Slots) -> Bits;
+        fn look_up(table: Lookup, hot: Hot<Keys>, x: &Buf, slots: &Slots) -> Buf;
         fn digit_planes(tables: Vec<(Digit, Field<Keys>)>, masks: &Planes, x: &Buf, slots: &Slots) -> Planes;
     }
     leaving! {

@@ -76,7 +76,7 @@ impl<B: Backend> Engine for Party<'_, B> {
 
 impl<B: Backend> Infer for Party<'_, B> {
     fn input(&mut self, form: &Form) -> Result<Masked<B>> {
-        self.session.begin_gate(&self.layer, "input", Outlet::Owner);
+        self.session.begin_gate(&self.layer, "input", Outlet::Kept);
         let (share, keys) = self.session.input(form);
         self.tell_owner(keys.as_flattened());
         let packed = self.owner.recv(form.packed_bytes() as usize);
@@ -93,7 +93,7 @@ impl<B: Backend> Infer for Party<'_, B> {
         Ok(x)
     }
     fn output<G: Gate>(&mut self, g: &G, x: &[&Masked<B>]) -> Result<()> {
-        self.session.begin_gate(&self.layer, G::NAME, Outlet::Owner);
+        self.session.begin_gate(&self.layer, G::NAME, Outlet::Kept);
         let share = g.eval(&mut self.session, x)?;
         let bytes = self.session.for_owner(share)?;
         self.session.end_gate();
@@ -101,7 +101,7 @@ impl<B: Backend> Infer for Party<'_, B> {
         Ok(())
     }
     fn aside<G: Gate>(&mut self, g: &G, x: &[&Masked<B>]) -> Result<()> {
-        self.session.begin_gate(&self.layer, G::NAME, Outlet::Owner);
+        self.session.begin_gate(&self.layer, G::NAME, Outlet::Kept);
         let share = g.eval(&mut self.session, x)?;
         let bytes = self.session.for_owner(share)?;
         self.session.end_gate();
@@ -109,7 +109,7 @@ impl<B: Backend> Infer for Party<'_, B> {
         Ok(())
     }
     fn deliver(&mut self, x: &Masked<B>) -> Result<()> {
-        self.session.begin_gate(&self.layer, "deliver", Outlet::Owner);
+        self.session.begin_gate(&self.layer, "deliver", Outlet::Kept);
         let bytes = self.session.deliver(x.clone())?;
         self.session.end_gate();
         self.answer(bytes);

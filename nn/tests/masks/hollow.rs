@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 use twoply_primitives::backend::{
-    Digit, Field, Fields, Grain, Merge, Merging, Packed, Product, Slots, Stored, Term, Trees,
+    Digit, Field, Fields, Grain, Hot, Lookup, Merge, Merging, Packed, Product, Slots, Stored, Term, Trees,
 };
 use twoply_primitives::prg::{Roots, Stream, Streams};
 use twoply_primitives::record::packed_len;
@@ -54,16 +54,8 @@ impl<R: Ring> Backend for Hollow<R> {
     fn mul(&self, a: &usize, _: &usize) -> usize {
         *a
     }
-    fn product(&self, p: &Product, forms: [&Form; 2], x: &usize, _: &usize) -> usize {
-        let (x_shape, w_shape) = (&forms[0].shape.0, &forms[1].shape.0);
-        match p {
-            Product::Elementwise => *x,
-            Product::Linear => x_shape[0] * w_shape[0],
-            Product::Conv { window, .. } => {
-                let [oh, ow] = window.output(x_shape[2], x_shape[3]).unwrap();
-                x_shape[0] * w_shape[0] * oh * ow
-            }
-        }
+    fn product(&self, p: &Product, forms: [&Form; 2], _: &usize, _: &usize) -> usize {
+        p.shape(&forms[0].shape, &forms[1].shape).unwrap().len()
     }
     fn add_row(&self, x: &usize, _: &usize, _: usize) -> usize {
         *x
@@ -128,6 +120,9 @@ impl<R: Ring> Backend for Hollow<R> {
         slots.len()
     }
     fn at_most(&self, _: Field<()>, _: u32, _: &usize, slots: &Slots) -> usize {
+        slots.len()
+    }
+    fn look_up(&self, _: Lookup, _: Hot<()>, _: &usize, slots: &Slots) -> usize {
         slots.len()
     }
     fn digit_tables(&self, _: &usize, digit: Digit, _: Stream, slots: &Slots) -> Vec<u8> {

@@ -7,7 +7,7 @@ use super::notes::Notes;
 use super::redirect::Redirect;
 use std::sync::{Arc, Mutex};
 use twoply_primitives::backend::{
-    Digit, Field, Fields, Grain, Merge, Merging, Packed, Product, Slots, Stored, Term, Trees,
+    Digit, Field, Fields, Grain, Hot, Lookup, Merge, Merging, Packed, Product, Slots, Stored, Term, Trees,
 };
 use twoply_primitives::prg::{Roots, Stream, Streams};
 use twoply_primitives::{Backend, Form, Local, Result, Ring, TileBytes};
@@ -251,6 +251,17 @@ impl<D: Backend> Backend for Watched<D> {
     }
     fn at_most(&self, table: Field<D::Keys>, w: u32, x: &D::Buf, slots: &Slots) -> D::Bits {
         self.inner.at_most(self.field("own table", table, slots, 1 << w), w, x, slots)
+    }
+    fn look_up(&self, table: Lookup, hot: Hot<D::Keys>, x: &D::Buf, slots: &Slots) -> D::Buf {
+        let hot = match hot {
+            Hot::Table(field) => Hot::Table(self.field("own one-hot", field, slots, 1 << table.width)),
+            Hot::Tree { trees, roots, words } => {
+                let first = roots.first() + slots.skipped();
+                self.notes.words("own roots", roots.stream(), first, slots.len(), 128);
+                Hot::Tree { trees, roots, words }
+            }
+        };
+        self.inner.look_up(table, hot, x, slots)
     }
     fn digit_tables(&self, x: &D::Buf, digit: Digit, stream: Stream, slots: &Slots) -> D::Packet {
         let stream = self.redirect.of(stream);

@@ -5,6 +5,7 @@ mod dpf;
 mod fields;
 mod isa;
 mod kernels;
+mod lookup;
 mod matmul;
 mod packing;
 mod product;
@@ -16,7 +17,7 @@ pub use kernels::Kernels;
 pub use matmul::{Multiply, spin};
 
 use super::{Backend, DpfTile, Packed, Product, Term};
-use super::{Digit, Field, Fields, Grain, Merge, Merging, Slots, Stored, Trees};
+use super::{Digit, Field, Fields, Grain, Hot, Lookup, Merge, Merging, Slots, Stored, Trees};
 use crate::bits::{Bits, Planes};
 use crate::prg::{Roots, Stream, Streams, TreeHash};
 use crate::{Form, Local, Ring, TileBytes};
@@ -252,6 +253,20 @@ impl<R: Ring> Backend for Cpu<R> {
     }
     fn at_most(&self, table: Field<Vec<TileBytes>>, w: u32, x: &Vec<R>, slots: &Slots) -> Bits {
         fields::at_most(&fields::table(&table, Digit { shift: 0, bits: w }, slots), x)
+    }
+
+    fn look_up(&self, table: Lookup, hot: Hot<Vec<TileBytes>>, x: &Vec<R>, slots: &Slots) -> Vec<R> {
+        match hot {
+            Hot::Table(field) => {
+                let digit = Digit { shift: 0, bits: table.width };
+                R::look_up(&table, &fields::table(&field, digit, slots), x)
+            }
+            Hot::Tree { trees, roots, words } => {
+                let (hash, words) = (trees.hash(slots.tiles().start), fields::bytes(&words, slots));
+                let tile = DpfTile { words, tile_len: slots.tile_len(), from: slots.skipped() };
+                R::look_up_tree(&table, &hash, roots, tile, x)
+            }
+        }
     }
 
     fn digit_tables(&self, x: &Vec<R>, digit: Digit, stream: Stream, slots: &Slots) -> Vec<u8> {

@@ -29,7 +29,8 @@ pub use memory::{Buf, Planes};
 pub use transfer::Packet;
 
 use super::{
-    Backend, Cpu, Digit, Field, Fields, Grain, Merge, Merging, Packed, Product, Slots, Stored, Term, Trees,
+    Backend, Cpu, Digit, Field, Fields, Grain, Hot, Lookup, Merge, Merging, Packed, Product, Slots, Stored,
+    Term, Trees,
 };
 use crate::prg::{Roots, Rounds, Stream, Streams};
 use crate::record::packed_len;
@@ -261,6 +262,13 @@ impl<R: Ring> Backend for Cuda<R> {
             Product::Elementwise => self.mul(x, w),
             Product::Linear => product::linear(self, forms, x, w),
             Product::Conv { window, groups } => product::conv(self, forms, x, w, window, *groups),
+            Product::LinearDx => product::linear_dx(self, forms, x, w),
+            Product::LinearDw => product::linear_dw(self, forms, x, w),
+            Product::ConvDx { window, groups, input } => {
+                product::conv_dx(self, forms, x, w, window, (*groups, *input))
+            }
+            Product::ConvDw { window, groups } => product::conv_dw(self, forms, x, w, window, *groups),
+            Product::Dot { block } => product::dot(self, forms[0], x, w, *block),
         }
     }
     fn add_row(&self, x: &Buf<R>, row: &Buf<R>, span: usize) -> Buf<R> {
@@ -426,12 +434,7 @@ impl<R: Ring> Backend for Cuda<R> {
         let (out, hashes) = (self.vectors(1, slots.len()), self.hashes(trees, slots));
         let (stream, party) = (roots.stream(), roots.party().index() as u32);
         let (key, field, place, at) =
-            (Key::of(stream.rounds()), stream.number(), self.place(&words), Where::of(&self.dev, slots));
-        // these fields come first in a tile, a full tile takes 512 bytes for every bit of a slot, and a key 16 times
-        // something: so all words begin at multiples of 16, and kernels read them whole
-        if [place.bytes, place.stride, place.full, place.last].iter().any(|at| at % 16 != 0) {
-            self.dev.fail("half-tree keys that do not come first in their tiles".into());
-        }
+            (Key::of(stream.rounds()), stream.number(), self.tree_place(&words), Where::of(&self.dev, slots));
         let args: [&dyn Arg; 9] =
             [&out.ptr(), &x.ptr(), &w, &key, &field, &party, &place, &at, &hashes.ptr()];
         self.run("dpf_evaluate", slots.len(), &args);
@@ -440,6 +443,35 @@ impl<R: Ring> Backend for Cuda<R> {
     fn at_most(&self, table: Field<Keys>, w: u32, x: &Buf<R>, slots: &Slots) -> Planes {
         let (out, (table, _held)) = (self.vectors(1, slots.len()), self.table(table, 1 << w, slots));
         self.run("at_most", slots.len(), &[&out.ptr(), &x.ptr(), &w, &table, &Where::of(&self.dev, slots)]);
+        out
+    }
+    fn look_up(&self, table: Lookup, hot: Hot<Keys>, x: &Buf<R>, slots: &Slots) -> Buf<R> {
+        let (out, entries) = (self.buf(slots.len()), self.upload_plain(table.entries));
+        let (w, at) = (table.width, Where::of(&self.dev, slots));
+        match hot {
+            Hot::Table(field) => {
+                let (hot, _held) = self.table(field, 1 << w, slots);
+                self.run("look_up", out.len, &[&out.ptr(), &x.ptr(), &w, &entries.ptr(), &hot, &at]);
+            }
+            Hot::Tree { trees, roots, words } => {
+                let (stream, party) = (roots.stream(), roots.party().index() as u32);
+                let (key, field, hashes) =
+                    (Key::of(stream.rounds()), stream.number(), self.hashes(trees, slots));
+                let args: [&dyn Arg; 10] = [
+                    &out.ptr(),
+                    &x.ptr(),
+                    &w,
+                    &entries.ptr(),
+                    &key,
+                    &field,
+                    &party,
+                    &self.tree_place(&words),
+                    &at,
+                    &hashes.ptr(),
+                ];
+                self.run("look_up_tree", out.len, &args);
+            }
+        }
         out
     }
 

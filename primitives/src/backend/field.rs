@@ -1,7 +1,7 @@
 //! What is asked of a device about keys: which slots, where their fields are, how digits multiply out.
 
 use super::Backend;
-use crate::prg::{Origin, Stream, Streams, TreeHash};
+use crate::prg::{Origin, Roots, Stream, Streams, TreeHash};
 use crate::record::packed_len;
 use crate::{Site, TILE};
 use std::ops::Range;
@@ -127,8 +127,34 @@ impl Trees {
 pub struct Digit {
     /// Bits below it.
     pub shift: u32,
-    /// Its width, 1 to 7.
+    /// Its width: 1 to 7 where it is compared, up to 8 where it is found in a table.
     pub bits: u32,
+}
+
+/// A public table, which is read at a place that is known up to a secret: `entries[(x - alpha) mod 2^width]`.
+#[derive(Clone, Copy)]
+pub struct Lookup<'a> {
+    /// Bits of a place, 1 to 13.
+    pub width: u32,
+    /// Bits of an entry, 1 to 32.
+    pub bits: u32,
+    /// `2^width` entries, below `2^bits`.
+    pub entries: &'a [u32],
+}
+
+/// A party's share, by exclusive or, of the one-hot of alpha: `2^w` bits, of which bit alpha is set.
+pub enum Hot<'a, K> {
+    /// As it is.
+    Table(Field<'a, K>),
+    /// All leaves of a half-tree key of w bits, at least 9.
+    Tree {
+        /// Its hashes.
+        trees: &'a Trees,
+        /// This party's roots, from the first tile's first on.
+        roots: Roots<'a>,
+        /// The words.
+        words: Stored<'a, K>,
+    },
 }
 
 /// How a comparison by `k` digits multiplies out: by products of the masks `a_i` and `b_j` of its opened planes. Planes

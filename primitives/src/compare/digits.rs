@@ -7,14 +7,16 @@
 //! `a_i` and `b_j` are free: sums of both parties' expansions. Only products of two or more masks are stored, so P1
 //! keeps `sum 2^m_i + 3 * 2^(k-1) - 2 - (2k - 1)` bits and P0 nothing.
 //!
-//! Tables are linear in their shares, so they may be looked up at a second public point. What that opens needs masks of
-//! its own, with their products: under the first point's masks `L + L'` would show `l + l'`. Only the tables serve twice.
+//! Tables are linear in their shares, so they may be looked up at any number of public points. What a point opens needs
+//! masks of its own, with their products: under the first point's masks `L + L'` would show `l + l'`. Only the tables serve
+//! more than once.
 
 use super::{Comparison, Outcome, Widths};
 use crate::backend::{Digit, Merge, Merging, Place};
 use crate::deal::TileDeal;
 use crate::session::TileKey;
 use crate::{Backend, Error, Result};
+use std::ops::Range;
 
 /// Largest digit: a table of 128 bits.
 const MAX_DIGIT: u32 = 7;
@@ -27,9 +29,13 @@ const MASK_B: u32 = 0x3000;
 /// Products of `b_j` over a set S are field `PROD_B + S`; with `a_i` before them, `PROD_A + (i << 16) + S`.
 const PROD_B: u32 = 0x80_0000;
 const PROD_A: u32 = 0x100_0000;
-/// Masks and products of the second point are numbered apart.
+/// Masks and products of the second point are numbered apart; those of a further one follow each other.
 const SECOND_MASK: u32 = 0x800;
 const SECOND_PROD: u32 = 0x40_0000;
+const FURTHER: u32 = 0x200_0000;
+/// Numbers for a further point: 19 masks and 1,515 products of [`MAX_DIGITS`] digits.
+const POINT: u32 = 0x800;
+const FURTHER_PROD: u32 = 0x20;
 
 /// Comparison by digit tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +44,8 @@ pub struct Digits {
     split: Vec<u32>,
     /// First digit of the second predicate.
     low: Option<usize>,
-    /// How far the second point is from the first.
-    ahead: Option<u64>,
+    /// How far the further points are from the first.
+    ahead: Vec<u64>,
 }
 
 /// Bits per element that P1 stores for a split that is looked up at so many points.
@@ -74,15 +80,16 @@ impl Digits {
         let split = best_split(widths, 1);
         let first = |low: u32| (0..split.len()).find(|&i| split[i..].iter().sum::<u32>() == low);
         let low = widths.low.and_then(first);
-        Digits { split, low, ahead: None }
+        Digits { split, low, ahead: vec![] }
     }
-    /// The cheapest split of `w` bits, to be looked up at `x` and at `x + ahead`.
-    pub fn twice(w: u32, ahead: u64) -> Self {
-        Digits { split: best_split(Widths { w, low: None }, 2), low: None, ahead: Some(ahead) }
+    /// The cheapest split of `w` bits, to be looked up at `x` and, for each of `ahead`, so much further on.
+    pub fn at_points(w: u32, ahead: &[u64]) -> Self {
+        let split = best_split(Widths { w, low: None }, 1 + ahead.len());
+        Digits { split, low: None, ahead: ahead.to_vec() }
     }
     /// The points, by number.
-    fn points(&self) -> std::ops::Range<u32> {
-        0..1 + self.ahead.is_some() as u32
+    fn points(&self) -> Range<u32> {
+        0..1 + self.ahead.len() as u32
     }
     /// Digit widths, highest first.
     pub fn split(&self) -> &[u32] {
@@ -103,13 +110,21 @@ impl Digits {
     /// Fields of the masks of the planes of a point's message: `a_0, b_0, a_1, ..`.
     fn masks(&self, point: u32) -> Vec<u32> {
         let field = |p: u32| if p.is_multiple_of(2) { MASK_A + p / 2 } else { MASK_B + p / 2 };
-        (0..self.merge().planes() as u32).map(|p| field(p) + point * SECOND_MASK).collect()
+        let planes = 0..self.merge().planes() as u32;
+        match point {
+            0 | 1 => planes.map(|p| field(p) + point * SECOND_MASK).collect(),
+            _ => planes.map(|p| FURTHER + (point - 2) * POINT + p).collect(),
+        }
     }
     fn merge(&self) -> Merge {
         Merge { k: self.k() }
     }
     /// Fields of a point's products, in the order in which they are stored.
     fn products(&self, point: u32) -> Vec<u32> {
+        if point > 1 {
+            let first = FURTHER + (point - 2) * POINT + FURTHER_PROD;
+            return (first..first + self.merge().stored() as u32).collect();
+        }
         let (pairs, with_a) = (self.merge().pairs(), self.merge().with_a());
         let field = |(i, s): (usize, usize)| PROD_A + ((i as u32) << 16) + s as u32;
         let fields = pairs.map(|s| PROD_B + s as u32).chain(with_a.map(field));
@@ -145,9 +160,10 @@ impl<B: Backend> Comparison<B> for Digits {
         for (_, digit) in self.digits() {
             places.push(t.correction(1 << digit.bits)?);
         }
-        let later = self.ahead.map(|by| t.dev().shift(x, by, 0, self.split.iter().sum()));
+        let further = |by: &u64| t.dev().shift(x, *by, 0, self.split.iter().sum());
+        let later: Vec<B::Buf> = self.ahead.iter().map(further).collect();
         let (mut masks, mut said) = (vec![], vec![]);
-        for (point, x) in self.points().zip([Some(x), later.as_ref()].into_iter().flatten()) {
+        for (point, x) in self.points().zip(std::iter::once(x).chain(&later)) {
             let table = |((i, digit), place): (_, &Option<Place>)| Ok((digit, t.field(TABLE + i, *place)?));
             let tables: Result<Vec<_>> = self.digits().into_iter().zip(&places).map(table).collect();
             let own = t.own_planes(&self.masks(point));
@@ -164,20 +180,16 @@ impl<B: Backend> Comparison<B> for Digits {
         opened: Option<&B::Planes>,
     ) -> Result<(Outcome<B>, TileKey<B>)> {
         let opened = opened.ok_or_else(|| Error::shape("digits", "nothing was opened"))?;
-        let one = t.me().is_p0();
-        let first = t.bits(&self.products(0))?;
-        let Some(_) = self.ahead else {
-            let merging = || Merging { opened, masks: &masks[0], products: &first, one };
-            let at_most = |from| t.dev().digit_merge(&self.merge(), from, merging());
-            return Ok((Outcome { full: at_most(0), second: self.low.map(at_most) }, t));
-        };
-        let products = [first, t.bits(&self.products(1))?];
-        let at_most = |point: usize| {
-            let opened = &self.of_point(t.dev(), opened, point);
-            let merging = Merging { opened, masks: &masks[point], products: &products[point], one };
-            t.dev().digit_merge(&self.merge(), 0, merging)
-        };
-        Ok((Outcome { full: at_most(0), second: Some(at_most(1)) }, t))
+        let (one, mut out) = (t.me().is_p0(), vec![]);
+        for (point, masks) in self.points().zip(&masks) {
+            let products = &t.bits(&self.products(point))?;
+            let own = (!self.ahead.is_empty()).then(|| self.of_point(t.dev(), opened, point as usize));
+            let opened = own.as_ref().unwrap_or(opened);
+            let merging = || Merging { opened, masks, products, one };
+            let firsts = std::iter::once(0).chain(self.low);
+            out.extend(firsts.map(|from| t.dev().digit_merge(&self.merge(), from, merging())));
+        }
+        Ok((out, t))
     }
 }
 
@@ -205,7 +217,7 @@ mod tests {
         assert_eq!(split(31, None).split(), [6, 5, 5, 5, 5, 5]);
         assert_eq!(stored_bits(split(19, None).split(), 1), 72 + 37);
         // two points: the products count twice, so digits are fewer and wider
-        assert_eq!(Digits::twice(19, 5).split(), [5, 5, 5, 4]);
+        assert_eq!(Digits::at_points(19, &[5]).split(), [5, 5, 5, 4]);
         assert_eq!(stored_bits(&[5, 5, 5, 4], 2), 112 + 2 * 15);
         for w in 1..=63 {
             assert_eq!(split(w, None).split().iter().sum::<u32>(), w);
@@ -215,5 +227,23 @@ mod tests {
                 assert_eq!(d.split().iter().skip(d.low.unwrap()).sum::<u32>(), low, "{w} {low}");
             }
         }
+    }
+    /// Under one field number two words would show their difference: no field serves twice, with the gate's own among them.
+    #[test]
+    fn every_point_has_fields_of_its_own() {
+        for w in [1, 7, 19, 63] {
+            let digits = Digits::at_points(w, &[1; 299]);
+            let mut all: Vec<u32> = (0..digits.k() as u32).map(|i| TABLE + i).collect();
+            digits.points().for_each(|p| all.extend([digits.masks(p), digits.products(p)].concat()));
+            let count = all.len();
+            all.sort_unstable();
+            all.dedup();
+            assert_eq!(all.len(), count, "{w} bits");
+            // what gates number themselves
+            assert!(all.iter().all(|f| (0x1000..0x4000).contains(f) || *f >= PROD_B));
+        }
+        let most = Digits { split: vec![1; MAX_DIGITS], low: None, ahead: vec![] };
+        assert!(most.masks(2).len() as u32 <= FURTHER_PROD);
+        assert!(FURTHER_PROD + most.products(2).len() as u32 <= POINT);
     }
 }

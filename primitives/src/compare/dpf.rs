@@ -8,7 +8,7 @@ use super::{Comparison, Outcome, Widths};
 use crate::backend::Digit;
 use crate::deal::TileDeal;
 use crate::session::TileKey;
-use crate::{Backend, Error, Result};
+use crate::{Backend, Result};
 
 /// Field numbers of the roots or tables: at `w` bits, then at `low` bits.
 const FIELDS: u32 = 0x1000;
@@ -16,22 +16,22 @@ const FIELDS: u32 = 0x1000;
 /// Widths below this are truth tables.
 const SMALL: u32 = 8;
 
-/// Comparison by point functions, one per width; one may be evaluated at a second point.
+/// Comparison by point functions, one per width; one alone may be evaluated at several points.
 #[derive(Clone, Debug)]
 pub struct Dpf {
     widths: Vec<u32>,
-    /// How far the second point of each is from the first.
-    ahead: Option<u64>,
+    /// How far the further points are from the first.
+    ahead: Vec<u64>,
 }
 
 impl Dpf {
     /// At these widths.
     pub fn new(widths: Widths) -> Self {
-        Dpf { widths: std::iter::once(widths.w).chain(widths.low).collect(), ahead: None }
+        Dpf { widths: std::iter::once(widths.w).chain(widths.low).collect(), ahead: vec![] }
     }
-    /// At `w` bits, at the points `x` and `x + ahead`.
-    pub fn twice(w: u32, ahead: u64) -> Self {
-        Dpf { widths: vec![w], ahead: Some(ahead) }
+    /// At `w` bits, at the point `x` and, for each of `ahead`, so much further on.
+    pub fn at_points(w: u32, ahead: &[u64]) -> Self {
+        Dpf { widths: vec![w], ahead: ahead.to_vec() }
     }
 }
 
@@ -67,12 +67,12 @@ impl<B: Backend> Comparison<B> for Dpf {
     }
 
     fn begin(&self, mut t: TileKey<B>, x: &B::Buf) -> Result<(Option<B::Planes>, Self::Pending)> {
-        let mut out = Vec::with_capacity(2);
+        let mut out = Vec::with_capacity(self.widths.len() + self.ahead.len());
         let (dev, slots) = (t.dev().clone(), t.slots().clone());
         for (i, &w) in self.widths.iter().enumerate() {
             let field = FIELDS + i as u32;
-            let later = self.ahead.map(|by| dev.shift(x, by, 0, w));
-            let points = [Some(x), later.as_ref()].into_iter().flatten();
+            let later: Vec<B::Buf> = self.ahead.iter().map(|&by| dev.shift(x, by, 0, w)).collect();
+            let points = std::iter::once(x).chain(&later);
             if w < SMALL {
                 let table = t.correction(1 << w)?;
                 for x in points {
@@ -85,9 +85,7 @@ impl<B: Backend> Comparison<B> for Dpf {
                 }
             }
         }
-        let mut out = out.into_iter();
-        let full = out.next().ok_or_else(|| Error::shape("dpf", "no width"))?;
-        Ok((None, (t, Outcome { full, second: out.next() })))
+        Ok((None, (t, out)))
     }
 
     fn finish(&self, (t, outcome): Self::Pending, _: Option<&B::Planes>) -> Result<(Outcome<B>, TileKey<B>)> {

@@ -4,7 +4,7 @@
 //! The last level opens only the index. Values are compared on all n bits, so logits need no truncation.
 
 use super::predicate::{Decided, Predicate};
-use super::select::{Select, choose};
+use super::select::{Selection, choose};
 use super::{Coins, Cost, Gate, take};
 use crate::backend::Term;
 use crate::compare::Scheme;
@@ -33,7 +33,7 @@ fn index_bits(k: usize) -> u32 {
 
 /// `select` on an index lane of `kappa` bits, `X` and `R` being the indices' difference and its mask.
 struct Lanes {
-    value: Option<Select>,
+    value: Option<Selection>,
     kappa: u32,
     /// Whether the indices are still public, so that their difference has no mask.
     public: bool,
@@ -54,7 +54,7 @@ impl Argmax {
     fn level(&self, n: u32, batch: usize, k: usize, first: usize) -> (Form, Form, Lanes, Part) {
         let pairs = Shape::from([batch, k / 2]);
         let kappa = index_bits(first);
-        let value = (k > 2).then_some(Select { m: n, out: n, free: true });
+        let value = (k > 2).then_some(Selection::by_own_sign(n, n, true));
         let lanes = Lanes { value, kappa, public: k == first };
         let part = Part { elements: pairs.len(), fields: self.predicate(n).fields(&lanes.words()) };
         (Form { shape: pairs.clone(), bits: n }, Form { shape: pairs, bits: kappa }, lanes, part)

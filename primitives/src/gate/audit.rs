@@ -17,6 +17,7 @@
 //! the ring's ends `t - theta` or `t - 1 + theta` wraps as well and the element counts as two: right for "not 0", and for a
 //! size; a count is at most twice the number of elements.
 
+use super::opening::Weight;
 use super::predicate::{Decided, Predicate};
 use super::{Coins, Cost, Gate, take};
 use crate::backend::{Product, Term};
@@ -41,7 +42,7 @@ pub struct Audit {
 impl Audit {
     /// The signs of `t - theta` and, `2 theta - 1` further on, of `t - (1 - theta)`.
     fn predicate(&self, x: &Form) -> Predicate {
-        Predicate::signs(self.scheme, x.bits, 2 * self.theta - 1)
+        Predicate::signs(self.scheme, x.bits, vec![2 * self.theta - 1])
     }
     /// Bits of a count: an element counts twice at most.
     fn width(x: &Form) -> u32 {
@@ -53,20 +54,10 @@ impl Audit {
     }
     /// Shares of every element's count, one group's.
     fn counted<B: Backend>(mut d: Decided<B>, width: u32) -> Result<B::Buf> {
-        let (dev, one) = (d.key.dev().clone(), B::Ring::ONE);
-        let (minus, two) = (B::Ring::ZERO.sub(one), one.add(one));
-        let (sign, later) = (d.sign(), d.later());
-        let (rho, rho_later) = (d.key.word(RHO, width)?, d.key.word(RHO_LATER, width)?);
-        let mut terms = vec![
-            Term::of(one, &rho),
-            Term::of(B::Ring::ZERO.sub(two), &rho).when(&sign),
-            Term::of(minus, &rho_later),
-            Term::of(two, &rho_later).when(&later),
-        ];
-        if d.key.me().is_p0() {
-            terms.extend([Term::one(one), Term::one(one).when(&sign), Term::one(minus).when(&later)]);
-        }
-        Ok(dev.sum(d.key.len(), &terms, width))
+        let one = B::Ring::ONE;
+        let own = if d.key.me().is_p0() { vec![Term::one(one)] } else { vec![] };
+        let weights = [(one, RHO), (B::Ring::ZERO.sub(one), RHO_LATER)];
+        d.weighted(&own, &weights.map(|(c, field)| Weight { c, field, width }), width)
     }
 }
 
@@ -104,7 +95,7 @@ impl Gate for Audit {
         d.tiles(Self::NAME, 0, &self.part(r.form()), |t| {
             let big = t.part_of(&sum);
             predicate.deal(t, &big);
-            let masks = [Predicate::sign_mask(t, &big, m), Predicate::later_mask(t, &big, m)];
+            let masks = [0, 1].map(|point| Predicate::sign_mask_at(t, &big, m, point));
             for (field, mask) in [RHO, RHO_LATER].into_iter().zip(&masks) {
                 t.word(field, &dev.of_bits(mask), form.bits);
             }

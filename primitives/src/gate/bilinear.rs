@@ -25,8 +25,6 @@ pub trait Bilinear: Serialize + Send + Sync {
     fn product(&self) -> Product;
     /// Bits cut off the result by a public coin; 0 for none.
     fn cut(&self) -> u32;
-    /// Shape of the result.
-    fn shape(&self, x: &Form, w: &Form) -> Result<Shape>;
 }
 
 /// `x [batch, k]` times the transpose of `w [n, k]`, plus a bias `[n]`.
@@ -62,18 +60,6 @@ impl Bilinear for Linear {
     fn cut(&self) -> u32 {
         self.cut
     }
-    fn shape(&self, x: &Form, w: &Form) -> Result<Shape> {
-        let (&[batch, k], &[n, wk]) = (&x.shape.0[..], &w.shape.0[..]) else {
-            return Err(Error::shape(
-                "linear",
-                format!("wants [batch, k] and [n, k], got {:?} and {:?}", x.shape, w.shape),
-            ));
-        };
-        if k != wk {
-            return Err(Error::shape("linear", format!("input has {k} features, the weight wants {wk}")));
-        }
-        Ok(Shape::from([batch, n]))
-    }
 }
 
 impl Bilinear for Conv2d {
@@ -83,26 +69,6 @@ impl Bilinear for Conv2d {
     }
     fn cut(&self) -> u32 {
         self.cut
-    }
-    fn shape(&self, x: &Form, w: &Form) -> Result<Shape> {
-        let (&[batch, c, h, wd], &[oc, cg, kh, kw]) = (&x.shape.0[..], &w.shape.0[..]) else {
-            return Err(Error::shape(
-                "conv2d",
-                format!("wants [batch, c, h, w] and [oc, c/g, kh, kw], got {:?} and {:?}", x.shape, w.shape),
-            ));
-        };
-        let g = self.groups;
-        if g == 0 || c != cg * g || !oc.is_multiple_of(g) || [kh, kw] != self.window.kernel {
-            return Err(Error::shape(
-                "conv2d",
-                format!(
-                    "{c} channels in {g} groups do not fit kernels {:?} of window {:?}",
-                    w.shape, self.window.kernel
-                ),
-            ));
-        }
-        let [oh, ow] = self.window.output(h, wd)?;
-        Ok(Shape::from([batch, oc, oh, ow]))
     }
 }
 
@@ -114,12 +80,25 @@ impl Bilinear for Mul {
     fn cut(&self) -> u32 {
         self.cut
     }
-    fn shape(&self, x: &Form, w: &Form) -> Result<Shape> {
-        if x.shape != w.shape {
-            return Err(Error::shape("mul", format!("shapes {:?} and {:?} differ", x.shape, w.shape)));
-        }
-        Ok(x.shape.clone())
+}
+
+/// `floor(x / 2^cut)` of the signed value, plus the coin, mod 2^(n-cut): what the parties' shares add up to once P0 cut its
+/// own down and P1 its own up. The coin is P1's low bits `s_1`: one above the floor if `0 < s_1 <= x_low`.
+pub(super) fn cut_sum<R: Ring>(x: &[R], cut: u32, coins: Coins) -> Vec<R> {
+    let round = |(i, v): (usize, &R)| {
+        let up = coins.is_some_and(|c| (1..=v.low() & ones(cut)).contains(&(c[i] & ones(cut))));
+        R::from_i64((v.signed() >> cut) + up as i64).and(R::ones(R::BITS - cut))
+    };
+    x.iter().enumerate().map(round).collect()
+}
+
+/// A party's share of the sum, cut: P0 rounds down, P1 up; its low bits are the coin.
+pub(super) fn cut_share<B: Backend>(s: &mut Session<B>, z: &B::Buf, cut: u32) -> B::Buf {
+    let p0 = s.me.is_p0();
+    if !p0 && cut > 0 {
+        s.coin(|dev| dev.download(z).iter().map(|v| v.low() & ones(cut)).collect());
     }
+    s.dev.shift(z, if p0 { 0 } else { ones(cut) }, cut, B::Ring::BITS - cut)
 }
 
 /// Results that one element of the bias covers: the positions of its channel.
@@ -149,7 +128,7 @@ impl<G: Bilinear> Gate for G {
                 format!("cannot cut {} of {n} bits", self.cut()),
             ));
         }
-        let form = Form { shape: self.shape(x, w)?, bits: n - self.cut() };
+        let form = Form { shape: self.product().shape(&x.shape, &w.shape)?, bits: n - self.cut() };
         if bias.is_some_and(|b| b.len() != form.shape.0[1]) {
             return Err(Error::shape(<G as Bilinear>::NAME, "the bias wants one element per output channel"));
         }
@@ -162,13 +141,7 @@ impl<G: Bilinear> Gate for G {
         if let (Some(b), Ok(form)) = (x.get(2), self.output(R::BITS, forms)) {
             z = dev.add_row(&z, &b.to_vec(), span(&form, forms[2]));
         }
-        let (cut, bits) = (self.cut(), R::BITS - self.cut());
-        let round = |(i, v): (usize, &R)| {
-            // coin: P1's low bits s_1; the sum of floor and ceil is one above the floor if 0 < s_1 <= x_low
-            let up = coins.is_some_and(|c| (1..=v.low() & ones(cut)).contains(&(c[i] & ones(cut))));
-            R::from_i64((v.signed() >> cut) + up as i64).and(R::ones(bits))
-        };
-        z.iter().enumerate().map(round).collect()
+        cut_sum(&z, self.cut(), coins)
     }
 
     fn deal<B: Backend>(&self, d: &mut Deal<B>, r: &[&Mask<B>]) -> Result<Mask<B>> {
@@ -188,7 +161,7 @@ impl<G: Bilinear> Gate for G {
         let (n, one) = (B::Ring::BITS, B::Ring::ONE);
         let forms: Vec<&Form> = x.iter().map(|x| x.form()).collect();
         let form = self.output(n, &forms)?;
-        let (dev, p0, cut) = (s.dev.clone(), s.me.is_p0(), self.cut());
+        let (dev, p0) = (s.dev.clone(), s.me.is_p0());
         let k = whole_k(self, s, x)?;
         s.used(form.len(), if p0 { 0 } else { n });
         let (w, sign) = match p0 {
@@ -197,11 +170,7 @@ impl<G: Bilinear> Gate for G {
         };
         let online = dev.product(&self.product(), [forms[0], forms[1]], &x[0].value, w);
         let z = dev.lin(&[(sign, &online), (one, &k)], n);
-        if !p0 && cut > 0 {
-            s.coin(|dev| dev.download(&z).iter().map(|v| v.low() & ones(cut)).collect());
-        }
-        let up = if p0 { 0 } else { ones(cut) };
-        Ok(Share { buf: dev.shift(&z, up, cut, form.bits), mask: s.fresh(0, &form), form, begun: None })
+        Ok(Share { buf: cut_share(s, &z, self.cut()), mask: s.fresh(0, &form), form, begun: None })
     }
 
     fn early<B: Backend>(&self, own: &Own<B>, x: &[&Early<B>]) -> Result<Option<B::Buf>> {

@@ -1,6 +1,8 @@
 //! One test body for every gate: deal, evaluate on two threads, compare with the ideal functionality, with the bill,
 //! with the bytes in the store; for all images that were dealt and for some in the middle, on every kind of device.
 
+pub mod program;
+
 use super::{Cost, Gate};
 use crate::channel::{Loopback, pair};
 use crate::prg::{KeySetId, Origin, Streams};
@@ -60,6 +62,8 @@ struct Dealt<R> {
     masks: Vec<[Vec<R>; 2]>,
     /// The same of the result.
     out: (Form, [Vec<R>; 2]),
+    /// Images that were dealt: one, with its batch inside, if all operands serve every image.
+    images: usize,
 }
 
 const ORIGIN: Origin = Origin { set: SET, segment: 0 };
@@ -86,10 +90,10 @@ fn deal<B: Backend, G: Gate>(dev: &B, gate: &G, operands: &[(Form, bool)], entro
     let out = gate.deal(&mut deal, &masks.iter().collect::<Vec<_>>()).unwrap();
     let forms: Vec<&Form> = operands.iter().map(|o| &o.0).collect();
     assert_eq!(*out.form(), gate.output(B::Ring::BITS, &forms).unwrap(), "mask's form");
-    stored_as_billed(&mut tiles, &gate.cost(B::Ring::BITS, &forms).unwrap(), operands.len() as u32);
+    stored_as_billed(&mut tiles, &[gate.cost(B::Ring::BITS, &forms).unwrap()], operands.len());
     assert!(tiles.tiles.values().all(|t| t.0 == G::NAME), "tiles carry the name that plans give the gate");
     let masks = masks.iter().map(|m| shares(dev, m)).collect();
-    Dealt { seeds, tiles, masks, out: (out.form().clone(), shares(dev, &out)) }
+    Dealt { seeds, tiles, masks, out: (out.form().clone(), shares(dev, &out)), images }
 }
 
 /// One operand of a run: its form, whether it serves every image, the public value, both shares of its mask.
@@ -260,18 +264,10 @@ fn finish<R: Ring, G: Gate>(
 ) -> Outcome<R> {
     let forms: Vec<&Form> = operands.iter().map(|o| &o.form).collect();
     let cost = gate.cost(R::BITS, &forms).unwrap();
-    for (p, Ended { stats, .. }) in ended.iter().enumerate() {
-        assert_eq!((stats.rounds, stats.bytes), (cost.rounds, cost.bytes), "rounds and bytes of P{p}");
-        assert_eq!(
-            (stats.comparisons, stats.opened),
-            (cost.comparisons, cost.opened),
-            "comparisons, openings of P{p}"
-        );
-        assert_eq!(stats.key_bits, cost.key_bits(p), "key bits of P{p}");
-    }
+    ended.iter().enumerate().for_each(|(p, ended)| counted_as_billed(p, &ended.stats, &cost));
     let [out0, out1] = ended;
     assert_eq!(out0.value, out1.value, "both hold the same masked value");
-    let (row, ones) = (dealt.out.0.shape.row(), R::ones(out0.form.bits));
+    let (row, ones) = (dealt.out.0.len() / dealt.images, R::ones(out0.form.bits));
     let sum = |(a, b): (&R, &R)| a.add(*b).and(ones);
     let [r0, r1] = [0, 1].map(|p| &dealt.out.1[p][images.start * row..images.end * row]);
     let r: Vec<R> = r0.iter().zip(r1).map(sum).collect();
@@ -281,29 +277,61 @@ fn finish<R: Ring, G: Gate>(
     Outcome { clear, coins: out1.coins.first().map(|c| c.1.clone()) }
 }
 
-/// The store holds exactly the tiles that the bill announces.
-fn stored_as_billed(memory: &mut Memory, cost: &Cost, gate: u32) {
+/// A party's counters are those that the bill announces.
+fn counted_as_billed(p: usize, stats: &GateStats, cost: &Cost) {
+    assert_eq!((stats.rounds, stats.bytes), (cost.rounds, cost.bytes), "rounds and bytes of P{p}");
+    assert_eq!(
+        (stats.comparisons, stats.opened),
+        (cost.comparisons, cost.opened),
+        "comparisons, openings of P{p}"
+    );
+    assert_eq!(stats.key_bits, cost.key_bits(p), "key bits of P{p}");
+}
+
+/// The store holds exactly the tiles that the bills of the gates from `first` on announce.
+fn stored_as_billed(memory: &mut Memory, costs: &[Cost], first: usize) {
     let mut left = memory.tiles.len();
-    for (part, layout) in cost.parts.iter().enumerate() {
-        let site = Site { gate, part: part as u32 };
-        memory.elements.insert(site, layout.elements);
-        for tile in 0..layout.tiles() {
-            let bytes = &memory.tiles[&(site, tile)].1;
-            for p in [0, 1] {
-                assert_eq!(bytes[p].len(), layout.tile_bytes(p, layout.tile_len(tile)), "tile of P{p}");
+    for (gate, cost) in (first as u32..).zip(costs) {
+        for (part, layout) in cost.parts.iter().enumerate() {
+            let site = Site { gate, part: part as u32 };
+            memory.elements.insert(site, layout.elements);
+            for tile in 0..layout.tiles() {
+                let bytes = &memory.tiles[&(site, tile)].1;
+                for p in [0, 1] {
+                    assert_eq!(bytes[p].len(), layout.tile_bytes(p, layout.tile_len(tile)), "tile of P{p}");
+                }
+                left -= 1;
             }
-            left -= 1;
         }
     }
     assert_eq!(left, 0, "tiles that no bill announced");
 }
 
-/// `run` for all images and for some in the middle, against the ideal with recorded coins; without them each rounding
-/// is within one step.
+/// [`exact`], and within one step of the ideal without coins.
 pub fn check<R: Ring, G: Gate>(gate: &G, operands: &[(Form, bool)], x: &[Vec<R>], entropy: u64) {
+    let forms: Vec<&Form> = operands.iter().map(|o| &o.0).collect();
+    let bits = gate.output(R::BITS, &forms).unwrap().bits;
+    for (got, floor) in exact(gate, operands, x, entropy) {
+        for (a, b) in got.iter().zip(&floor) {
+            assert!(
+                [R::ZERO, R::ONE].contains(&a.sub(*b).and(R::ones(bits))),
+                "within one step above the floor"
+            );
+        }
+    }
+}
+
+/// `run` for all images and for some in the middle, against the ideal with recorded coins: both results, each with the
+/// ideal's without coins.
+pub fn exact<R: Ring, G: Gate>(
+    gate: &G,
+    operands: &[(Form, bool)],
+    x: &[Vec<R>],
+    entropy: u64,
+) -> [(Vec<R>, Vec<R>); 2] {
     let dealt = operands.iter().find(|o| !o.1).map_or(1, |o| o.0.shape.batch());
     let middle = dealt / 3..dealt - dealt / 4;
-    for images in [0..dealt, middle] {
+    [0..dealt, middle].map(|images| {
         let got = run(gate, operands, x, images.clone(), entropy);
         let of = |i: usize| {
             let (f, weight) = &operands[i];
@@ -327,15 +355,8 @@ pub fn check<R: Ring, G: Gate>(gate: &G, operands: &[(Form, bool)], x: &[Vec<R>]
         assert_eq!(got.clear.len(), want.len());
         let bad = got.clear.iter().zip(&want).filter(|(a, b)| a != b).count();
         assert_eq!(bad, 0, "{} of {} of {} differ", bad, want.len(), G::NAME);
-        let floor = gate.ideal(&refs, &slices, None);
-        let bits = gate.output(R::BITS, &refs).unwrap().bits;
-        for (a, b) in got.clear.iter().zip(&floor) {
-            assert!(
-                [R::ZERO, R::ONE].contains(&a.sub(*b).and(R::ones(bits))),
-                "within one step above the floor"
-            );
-        }
-    }
+        (got.clear, gate.ideal(&refs, &slices, None))
+    })
 }
 
 /// Ring elements whose signed value lies in `-limit..=limit`: random ones, small ones, and the ends.

@@ -7,7 +7,7 @@
 mod tree;
 
 use super::predicate::{Decided, Predicate};
-use super::select::Select;
+use super::select::Selection;
 use super::{Coins, Cost, Gate, take};
 use crate::backend::Term;
 use crate::compare::Scheme;
@@ -47,8 +47,8 @@ impl MaxPool {
         tree::sizes(self.window, image, out)
     }
 
-    fn inner(&self, bits: u32) -> (Predicate, Select) {
-        (Predicate::sign(self.scheme, bits), Select { m: bits, out: bits, free: true })
+    fn inner(&self, bits: u32) -> (Predicate, Selection) {
+        (Predicate::sign(self.scheme, bits), Selection::by_own_sign(bits, bits, true))
     }
     fn part(&self, elements: usize, bits: u32) -> Part {
         let (predicate, select) = self.inner(bits);

@@ -3,27 +3,33 @@
 //! With `t = X - R` on m bits: `[t >= 0] = msb(X) xor msb(R) xor [R_low <= X_low]`, one comparison of `m - 1` bits that is
 //! always in range (protocols, section 6). `rho = e_0 xor e_1 xor msb(R)` masks it for free. The borrow of the lowest f
 //! bits is `[x^_low < r_low]`, masked by `e'_0 xor e'_1`. Both are opened together, one bit each. So are the signs of `t`
-//! and of `t + ahead` for a public `ahead`: one key at two points, each sign under a mask of its own.
+//! and of `t + ahead` for any number of public `ahead`: one key at several points, each sign under a mask of its own.
 
 use super::Cost;
+pub use super::opening::Decided;
+use super::opening::{Opening, Undecided};
 use crate::compare::{AnyComparison, Comparison, Outcome, Scheme, Widths};
 use crate::deal::TileDeal;
-use crate::session::{Round, Stored, Talk, TileKey, in_waves};
+use crate::session::{Stored, Talk, TileKey, in_waves};
 use crate::{Backend, BitShare, Cpu, Error, Result, Session};
 use std::ops::Range;
 
 const SIGN: u32 = 0x100;
 const BORROW: u32 = 0x101;
-const LATER: u32 = 0x102;
+const SECOND_SIGN: u32 = 0x102;
+/// Signs of further points, by number.
+const FURTHER_SIGN: u32 = 0x1_0000;
 
-/// The predicate beside the sign, or alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Second {
-    None,
-    /// The borrow of the low bits.
-    Borrow,
-    /// The sign of the value this much further on.
-    Later(u64),
+/// Points of one predicate: as many as there are field numbers.
+pub const MOST_POINTS: usize = 1 << 16;
+
+/// Field of the mask of the sign at a point.
+fn sign_field(point: usize) -> u32 {
+    match point {
+        0 => SIGN,
+        1 => SECOND_SIGN,
+        _ => FURTHER_SIGN + point as u32,
+    }
 }
 
 /// Which predicates, and how they are compared.
@@ -32,63 +38,31 @@ pub struct Predicate {
     comparison: AnyComparison,
     /// Width m of the value whose sign is wanted.
     sign: Option<u32>,
-    second: Second,
-}
-
-/// A party's key after the predicates are open.
-pub struct Decided<B: Backend> {
-    opened: B::Planes,
-    /// How many were opened.
-    planes: usize,
-    /// The rest of the key.
-    pub key: TileKey<B>,
-    /// Elements of the run that it covers.
-    pub range: Range<usize>,
-}
-
-impl<B: Backend> Decided<B> {
-    /// `[t >= 0] xor rho`, of a predicate with a sign.
-    pub fn sign(&self) -> B::Bits {
-        self.key.dev().plane(&self.opened, 0)
-    }
-    /// `[x^_low < r_low]`, masked, of a predicate with a borrow.
-    pub fn borrow(&self) -> B::Bits {
-        self.key.dev().plane(&self.opened, self.planes - 1)
-    }
-    /// `[t + ahead >= 0] xor rho'`, of a predicate of two signs.
-    pub fn later(&self) -> B::Bits {
-        self.key.dev().plane(&self.opened, self.planes - 1)
-    }
-}
-
-/// Some slots whose masked predicates are computed and not open yet: the sign's shares, then the borrow's.
-struct Undecided<B: Backend> {
-    mine: BitShare<B>,
-    key: TileKey<B>,
-    range: Range<usize>,
+    /// How much further on other signs are wanted.
+    ahead: Vec<u64>,
+    /// Whether the borrow of low bits is wanted.
+    borrow: bool,
 }
 
 impl Predicate {
     /// The sign of a value of `m` bits.
     pub fn sign(scheme: Scheme, m: u32) -> Self {
-        Predicate {
-            comparison: scheme.at(Widths { w: m - 1, low: None }),
-            sign: Some(m),
-            second: Second::None,
-        }
+        Predicate::signs(scheme, m, vec![])
     }
     /// The borrow of the lowest `f` bits.
     pub fn borrow(scheme: Scheme, f: u32) -> Self {
-        Predicate { comparison: scheme.at(Widths { w: f, low: None }), sign: None, second: Second::Borrow }
+        let comparison = scheme.at(Widths { w: f, low: None });
+        Predicate { comparison, sign: None, ahead: vec![], borrow: true }
     }
     /// Both, of a value of `m` bits.
     pub fn both(scheme: Scheme, m: u32, f: u32) -> Self {
         let comparison = scheme.at(Widths { w: m - 1, low: Some(f) });
-        Predicate { comparison, sign: Some(m), second: Second::Borrow }
+        Predicate { comparison, sign: Some(m), ahead: vec![], borrow: true }
     }
-    /// The signs of a value `t` of `m` bits and of `t + ahead`, both mod 2^m.
-    pub fn signs(scheme: Scheme, m: u32, ahead: u64) -> Self {
-        Predicate { comparison: scheme.twice(m - 1, ahead), sign: Some(m), second: Second::Later(ahead) }
+    /// The signs of a value `t` of `m` bits and of `t + ahead` for each of `ahead`, all mod 2^m; fewer than
+    /// [`MOST_POINTS`].
+    pub fn signs(scheme: Scheme, m: u32, ahead: Vec<u64>) -> Self {
+        Predicate { comparison: scheme.at_points(m - 1, &ahead), sign: Some(m), ahead, borrow: false }
     }
     /// Widths of the fields that are stored, per party; `words` are the gate's own, which P1 keeps behind them.
     pub fn fields(&self, words: &[u32]) -> [Vec<u32>; 2] {
@@ -107,7 +81,7 @@ impl Predicate {
     }
     /// Comparisons that are evaluated for `len` elements.
     fn comparisons(&self, len: usize) -> u64 {
-        len as u64 * if matches!(self.second, Second::Later(_)) { 2 } else { 1 }
+        (len * (1 + self.ahead.len())) as u64
     }
 
     /// Dealer: stores the comparison with `r`.
@@ -116,12 +90,11 @@ impl Predicate {
     }
     /// Dealer: `rho`, the mask of the sign of a value of `m` bits masked by `r`.
     pub fn sign_mask<B: Backend>(t: &TileDeal<B>, r: &B::Buf, m: u32) -> B::Bits {
-        let free = t.dev().plane(&t.free_bits(&[SIGN]), 0);
-        t.dev().xor(&free, &t.dev().bit(r, m - 1))
+        Self::sign_mask_at(t, r, m, 0)
     }
-    /// Dealer: the mask of the second sign of two.
-    pub fn later_mask<B: Backend>(t: &TileDeal<B>, r: &B::Buf, m: u32) -> B::Bits {
-        let free = t.dev().plane(&t.free_bits(&[LATER]), 0);
+    /// Dealer: the mask of the sign at point number `point`, the first being 0.
+    pub fn sign_mask_at<B: Backend>(t: &TileDeal<B>, r: &B::Buf, m: u32, point: usize) -> B::Bits {
+        let free = t.dev().plane(&t.free_bits(&[sign_field(point)]), 0);
         t.dev().xor(&free, &t.dev().bit(r, m - 1))
     }
     /// Dealer: the mask of the borrow.
@@ -143,20 +116,15 @@ impl Predicate {
         let part = |range: &Range<usize>| dev.slice(x, range.start, range.len());
         s.talk.now.comparisons += self.comparisons(len);
         let own = Comparison::<B>::message_bits(&self.comparison);
-        let mut begun = Vec::new();
         if own == 0 {
-            let mut out = s.talk.round(len * self.opened());
+            let mut out = Opening::new(&mut s.talk, len, self.opened());
             let decide = |key, range: Range<usize>| {
                 let x = part(&range);
                 let (_, pending) = self.comparison.begin(key, &x)?;
                 self.mask(self.comparison.finish(pending, None)?, &x, range)
             };
-            s.tiles(at, decide, |talk, (u, bits): (Undecided<B>, _)| {
-                talk.say_bits::<B>(&mut out, bits, self.opened() * u.range.len())?;
-                begun.push(u);
-                Ok(())
-            })?;
-            return self.decided(&dev, &mut s.talk, out, begun, work, after);
+            s.tiles(at, decide, |talk, masked| out.say(talk, masked))?;
+            return out.each(&dev, &mut s.talk, work, after);
         }
         let mut first = s.talk.round(len * own);
         let begin = |key: TileKey<B>, range: Range<usize>| {
@@ -173,7 +141,7 @@ impl Predicate {
             merging.push(m);
             Ok(())
         })?;
-        let mut out = s.talk.round(len * self.opened());
+        let mut out = Opening::new(&mut s.talk, len, self.opened());
         in_waves(
             B::GRAIN,
             &mut s.talk,
@@ -182,67 +150,41 @@ impl Predicate {
             |(_, pending, range), opened| {
                 self.mask(self.comparison.finish(pending, Some(&opened))?, &part(&range), range)
             },
-            |talk, (u, bits)| {
-                talk.say_bits::<B>(&mut out, bits, self.opened() * u.range.len())?;
-                begun.push(u);
-                Ok(())
-            },
+            |talk, masked| out.say(talk, masked),
         )?;
-        self.decided(&dev, &mut s.talk, out, begun, work, after)
+        out.each(&dev, &mut s.talk, work, after)
     }
 
     /// Predicates opened per element.
     fn opened(&self) -> usize {
-        self.sign.is_some() as usize + (self.second != Second::None) as usize
+        self.sign.map_or(0, |_| 1 + self.ahead.len()) + self.borrow as usize
     }
 
-    /// The last step: the predicates are opened, the groups' work is done.
-    fn decided<'a, B: Backend, T: Send>(
-        &self,
-        dev: &B,
-        talk: &mut Talk<'a>,
-        mut round: Round,
-        begun: Vec<Undecided<B>>,
-        work: impl Fn(Decided<B>) -> Result<T> + Sync,
-        after: impl FnMut(&mut Talk<'a>, T) -> Result<()>,
-    ) -> Result<()> {
-        let planes = self.opened();
-        let decide =
-            |Undecided { key, range, .. }: Undecided<B>, opened| work(Decided { opened, planes, key, range });
-        let hear = |talk: &mut Talk<'a>, u: &Undecided<B>| talk.hear_bits(&mut round, dev, &u.mine, planes);
-        in_waves(B::GRAIN, talk, begun, hear, decide, after)
-    }
-
-    /// This party's shares of the masked predicates, from its shares of `[r <= x^]` in full and of the second predicate.
+    /// This party's shares of the masked predicates, from its shares of `[r <= x^]`: those of the signs, point by point, and
+    /// of the borrow at last.
     fn mask<B: Backend>(
         &self,
-        (Outcome { full, second }, mut key): (Outcome<B>, TileKey<B>),
+        (compared, mut key): (Outcome<B>, TileKey<B>),
         x: &B::Buf,
         range: Range<usize>,
     ) -> Result<(Undecided<B>, B::Packet)> {
         key.compared();
         let (p0, dev) = (key.me().is_p0(), key.dev().clone());
-        let sign = |compared: &B::Bits, field: u32, x: &B::Buf, m: u32| {
-            let share = dev.xor(compared, &key.own_bits(field));
-            if p0 { dev.xor(&share, &dev.bit(x, m - 1)) } else { share }
-        };
-        let mut bits = Vec::with_capacity(2);
+        let mut bits = Vec::with_capacity(self.opened());
         if let Some(m) = self.sign {
-            bits.push(sign(&full, SIGN, x, m));
-        }
-        let second = second.as_ref().unwrap_or(&full);
-        match (self.second, self.sign) {
-            (Second::Borrow, _) => {
-                let share = dev.xor(second, &key.own_bits(BORROW));
-                bits.push(if p0 { dev.not(&share) } else { share });
+            for (point, compared) in compared.iter().enumerate().take(1 + self.ahead.len()) {
+                let share = dev.xor(compared, &key.own_bits(sign_field(point)));
+                let msb = || match point {
+                    0 => dev.bit(x, m - 1),
+                    _ => dev.bit(&dev.shift(x, self.ahead[point - 1], 0, m), m - 1),
+                };
+                bits.push(if p0 { dev.xor(&share, &msb()) } else { share });
             }
-            (Second::Later(ahead), Some(m)) => {
-                bits.push(sign(second, LATER, &dev.shift(x, ahead, 0, m), m));
-            }
-            _ => {}
         }
-        let mine = BitShare { planes: dev.planes(bits), slots: key.slots().clone() };
-        let said = dev.say(&mine.planes, &mine.slots);
-        Ok((Undecided { mine, key, range }, said))
+        if let (true, Some(compared)) = (self.borrow, compared.last()) {
+            let share = dev.xor(compared, &key.own_bits(BORROW));
+            bits.push(if p0 { dev.not(&share) } else { share });
+        }
+        Ok(Undecided::new(dev.planes(bits), key, range))
     }
 }

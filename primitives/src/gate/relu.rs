@@ -5,7 +5,7 @@
 //! (protocols, sections 4 and 6). Exact for `-2^(m-1) <= t < 2^(m-1)`.
 
 use super::predicate::{Decided, Predicate};
-use super::select::Select;
+use super::select::Selection;
 use super::{Coins, Cost, Gate, cut_open, take};
 use crate::backend::Term;
 use crate::compare::Scheme;
@@ -26,9 +26,9 @@ pub struct Relu {
 }
 
 impl Relu {
-    fn inner(&self, x: &Form) -> (Predicate, Select) {
+    fn inner(&self, x: &Form) -> (Predicate, Selection) {
         let m = x.bits - self.shift;
-        (Predicate::sign(self.scheme, m), Select { m, out: self.out, free: self.shift == 0 })
+        (Predicate::sign(self.scheme, m), Selection::by_own_sign(m, self.out, self.shift == 0))
     }
     fn part(&self, x: &Form) -> Part {
         let (predicate, select) = self.inner(x);

@@ -1,158 +1,134 @@
-//! `max(t, 0)` for `t = X - R` once its masked sign `d^ = [t >= 0] xor rho` is open.
+//! A wire times a masked bit: `d t` of [`Sign`](super::Sign)'s `d`, in as many bits as its use wants.
 //!
-//! `z_b = [b=0] d^ X + s [rho]_b X - d^ [R]_b - s [rho R]_b`, `s = 1 - 2 d^`; to widen from m to more bits,
-//! `+ 2^m mu (d^ [msb R]_b + s [rho msb R]_b)` with `mu = 1 - msb(X)` (protocols, section 6).
+//! ReLU is this on the compared wire; backward it is this on the gradient, by the bit of the forward pass; a level of a
+//! MaxPool is `b + d (a - b)`, and backward `g_a = d g`, `g_b = g - g_a` (training, section 3). A bit may be used several times,
+//! each time with fresh words and a fresh mask of the result.
 
+mod selection;
+
+pub(super) use selection::{Selection, choose};
+
+use super::Cost;
 use crate::backend::Term;
-use crate::deal::TileDeal;
-use crate::session::TileKey;
-use crate::{Backend, Result, Ring};
+use crate::ring::sign_extend;
+use crate::session::{Stored, Target, TileKey};
+use crate::{
+    Backend, BitMask, Deal, Error, Form, Mask, Masked, MaskedBit, Part, Result, Ring, Session, Share,
+};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
-const RHO: u32 = 1;
-const RHO_R: u32 = 2;
-const WRAP: u32 = 3;
-const MSB: u32 = 4;
-const RHO_MSB: u32 = 5;
+/// What is known of the chosen values of a wire of m bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// `t >= 0` wherever the bit is set: the bit is t's own sign. `out >= m`; of `out = m` nothing need be known.
+    Relu,
+    /// `abs(t) <= 2^(m-2)`, of either sign: a gradient. `out >= m`; of `out = m` nothing need be known.
+    Signed,
+    /// `d t` lies in `[0, 2^out)`, `out < m`: the index of a table. Other values come out mod 2^out.
+    Narrow,
+}
 
-/// From a wire of `m` bits to one of `out >= m` bits.
-#[derive(Clone, Copy, Debug)]
+/// `d t` in `out` bits. It takes a bit and a wire, so it is no [`Gate`](super::Gate); a session counts it like one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Select {
-    /// Width of X.
-    pub m: u32,
+    /// What is known of `d t`.
+    pub lift: Kind,
     /// Width of the result.
     pub out: u32,
-    /// Whether both parties hold `[R]_b` from their seeds; else it is stored.
-    pub free: bool,
 }
 
 impl Select {
-    fn extra(&self) -> u32 {
-        self.out - self.m
+    /// Name in plans, key files and reports.
+    pub const NAME: &'static str = "select";
+
+    fn selection(&self, x: &Form) -> Selection {
+        let signed = self.lift == Kind::Signed;
+        Selection { m: x.bits, out: self.out, free: true, rho: false, signed }
     }
-    /// Widths of P1's words, in order.
-    pub fn words(&self) -> Vec<u32> {
-        let mut w = vec![self.out, self.out];
-        if !self.free {
-            w.push(self.out);
-        }
-        if self.extra() > 0 {
-            w.extend(std::iter::repeat_n(self.extra(), if self.free { 3 } else { 2 }));
-        }
-        w
+    fn part(&self, x: &Form) -> Part {
+        Part { elements: x.len(), fields: [vec![], self.selection(x).words()] }
     }
 
-    /// Dealer: stores the words for `R` (with the parties' shares of it, if free) and the sign's mask.
-    pub fn deal<B: Backend>(
-        &self,
-        t: &mut TileDeal<B>,
-        r: &B::Buf,
-        shares: Option<[&B::Buf; 2]>,
-        rho: &B::Bits,
-    ) {
-        let (dev, one) = (t.dev().clone(), B::Ring::ONE);
-        let gated = |x: &B::Buf| dev.sum(dev.len(x), &[Term::of(one, x).when(rho)], self.out);
-        t.word(RHO, &dev.of_bits(rho), self.out);
-        t.word(RHO_R, &gated(r), self.out);
-        match shares {
-            // [R]_b mod 2^m is free; as an integer the sum of both exceeds R by 2^m times this carry
-            Some([r0, r1]) if self.extra() > 0 => {
-                let sum = dev.lin(&[(one, r0), (one, r1)], B::Ring::BITS);
-                t.word(WRAP, &dev.shift(&sum, 0, self.m, self.extra()), self.extra());
-            }
-            Some(_) => {}
-            None => t.word(WRAP, r, self.out),
+    /// Form of the result in a ring of `n` bits, for a bit and a wire `x` of its shape.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shapes differ, `bit` is not one bit wide, or the kind does not allow these widths.
+    pub fn output(&self, n: u32, bit: &Form, x: &Form) -> Result<Form> {
+        if bit.bits != 1 || bit.shape != x.shape {
+            let (a, b) = (&bit.shape.0, &x.shape.0);
+            let why = format!("wants a bit for every element of {b:?}, got {a:?} of {} bits", bit.bits);
+            return Err(Error::shape(Self::NAME, why));
         }
-        if self.extra() > 0 {
-            let msb = dev.bit(r, self.m - 1);
-            t.word(MSB, &dev.of_bits(&msb), self.extra());
-            t.word(RHO_MSB, &dev.of_bits(&dev.and(rho, &msb)), self.extra());
+        let fits = match self.lift {
+            Kind::Relu | Kind::Signed => (x.bits..=n).contains(&self.out),
+            Kind::Narrow => (1..x.bits).contains(&self.out),
+        };
+        if !fits || !(2..=n).contains(&x.bits) {
+            let (kind, m, out) = (self.lift, x.bits, self.out);
+            return Err(Error::shape(Self::NAME, format!("{kind:?} cannot go from {m} bits to {out}")));
         }
+        Ok(Form { bits: self.out, ..x.clone() })
     }
 
-    /// Party: its share of rho, the first word.
-    pub fn rho<B: Backend>(&self, key: &mut TileKey<B>) -> Result<B::Buf> {
-        key.word(RHO, self.out)
+    /// The ideal functionality on clear values: `d t` mod 2^out, `form` being that of the wire `x`.
+    pub fn ideal<R: Ring>(&self, form: &Form, bit: &[R], x: &[R]) -> Vec<R> {
+        let value = |(d, t): (&R, &R)| d.mul(R::from_i64(sign_extend(t.low(), form.bits)));
+        bit.iter().zip(x).map(|v| value(v).and(R::ones(self.out))).collect()
     }
 
-    /// Party: its share, with its `own` terms (the result's mask). `r` is its share of R, if free.
+    /// Dealer: stores keys for bits masked by `bit` and a wire masked by `r`, returns the mask of the result.
+    ///
+    /// # Errors
+    /// As [`Select::output`], and those of the store.
+    pub fn deal<B: Backend>(&self, d: &mut Deal<B>, bit: &BitMask<B>, r: &Mask<B>) -> Result<Mask<B>> {
+        let form = self.output(B::Ring::BITS, bit.form(), r.form())?;
+        let (dev, out, sum) = (d.dev.clone(), d.fresh(0, &form), r.sum(&d.dev));
+        d.tiles(Self::NAME, 0, &self.part(r.form()), |t| {
+            let shares = [t.part_of(&r.shares[0]), t.part_of(&r.shares[1])];
+            let rho = dev.bit(&t.part_of(&bit.rho), 0);
+            let free = Some([&shares[0], &shares[1]]);
+            self.selection(r.form()).deal(t, &t.part_of(&sum), free, &rho);
+        })?;
+        Ok(out)
+    }
+
+    /// Party: a share of the masked result. [`Session::open`] opens it.
+    ///
+    /// # Errors
+    /// As [`Select::output`], [`Error::Shape`] if the bits were decided in another run, and those of peer, keys and device.
     pub fn eval<B: Backend>(
         &self,
-        key: &mut TileKey<B>,
-        rho: &B::Buf,
-        x: &B::Buf,
-        r: Option<&B::Buf>,
-        sign: &B::Bits,
-        own: Vec<Term<B>>,
-    ) -> Result<B::Buf> {
-        let (dev, one) = (key.dev().clone(), B::Ring::ONE);
-        let rho_r = key.word(RHO_R, self.out)?;
-        let stored = match (r, self.extra()) {
-            (None, _) => Some(key.word(WRAP, self.out)?),
-            (Some(_), 0) => None,
-            (Some(_), extra) => Some(key.word(WRAP, extra)?),
+        s: &mut Session<B>,
+        bit: &MaskedBit<B>,
+        x: &Masked<B>,
+    ) -> Result<Share<B>> {
+        let form = self.output(B::Ring::BITS, bit.form(), x.form())?;
+        let (dev, selection) = (s.dev.clone(), self.selection(x.form()));
+        let fields = self.part(x.form()).fields;
+        let at = Stored { name: Self::NAME, part: 0, fields, per_image: s.per_image(&form) };
+        let target = Target::new(form.clone(), s.outlet());
+        let mut out = target.grow(&mut s.talk);
+        let tile = |mut key: TileKey<B>, range: Range<usize>| {
+            let part = |v: &B::Buf| dev.slice(v, range.start, range.len());
+            let (rho, share, mask) = (part(&bit.share), part(&x.share), key.fresh(form.bits));
+            let own = vec![Term::of(B::Ring::ONE, &mask)];
+            let z = selection.eval(&mut key, &rho, &part(&x.value), Some(&share), bit.at(&range)?, own)?;
+            Ok(target.piece(&dev, z, mask))
         };
-        let top = match self.extra() {
-            0 => None,
-            extra => Some((key.word(MSB, extra)?, key.word(RHO_MSB, extra)?)),
-        };
-        let rho_x = dev.mul(rho, x);
-        let mut terms = chosen::<B>(key, sign, x, (&rho_x, Some(&rho_r)));
-        terms.extend(own);
-        if let Some(r) = r.or(stored.as_ref()) {
-            terms.push(Term::of(minus(one), r).when(sign));
-        }
-        let Some((msb, rho_msb)) = &top else {
-            return Ok(dev.sum(dev.len(x), &terms, self.out));
-        };
-        let scale = one.shl(self.m);
-        if let (Some(_), Some(wrap)) = (r, &stored) {
-            // a free share of R is short of the carry: - d (r - 2^m wrap)
-            terms.push(Term::of(scale, wrap).when(sign));
-        }
-        let mu = dev.not(&dev.bit(x, self.m - 1));
-        let both = dev.and(&mu, sign);
-        terms.push(Term::of(scale, rho_msb).when(&mu));
-        terms.push(Term::of(minus(scale.add(scale)), rho_msb).when(&both));
-        terms.push(Term::of(scale, msb).when(&both));
-        Ok(dev.sum(dev.len(x), &terms, self.out))
+        s.tiles(&at, tile, |talk, piece| out.push(&dev, talk, piece))?;
+        Ok(out.whole(&dev))
     }
-}
 
-fn minus<R: Ring>(v: R) -> R {
-    R::ZERO.sub(v)
-}
-
-/// Terms of this party's share of `d X - d R` but for its own `- d^ [R]_b`: with `s = 1 - 2 d^`,
-/// `[b=0] d^ X + s ([rho]_b X - [rho R]_b)`. No `rho R` where R is zero.
-fn chosen<'a, B: Backend>(
-    key: &TileKey<B>,
-    sign: &'a B::Bits,
-    x: &'a B::Buf,
-    (rho_x, rho_r): (&'a B::Buf, Option<&'a B::Buf>),
-) -> Vec<Term<'a, B>> {
-    let one = B::Ring::ONE;
-    let two = one.add(one);
-    let mut terms = vec![Term::of(one, rho_x), Term::of(minus(two), rho_x).when(sign)];
-    if let Some(rho_r) = rho_r {
-        terms.extend([Term::of(minus(one), rho_r), Term::of(two, rho_r).when(sign)]);
+    /// The bill.
+    ///
+    /// # Errors
+    /// As [`Select::output`].
+    pub fn cost(&self, n: u32, bit: &Form, x: &Form) -> Result<Cost> {
+        let form = self.output(n, bit, x)?;
+        let mut cost = Cost { parts: vec![self.part(x)], ..Cost::default() };
+        cost.result(&form);
+        Ok(cost)
     }
-    if key.me().is_p0() {
-        terms.push(Term::of(one, x).when(sign));
-    }
-    terms
-}
-
-/// This party's share of `d (X - R)` mod 2^bits, from its shares of rho, of `rho R` (none where R is zero) and of R.
-pub fn choose<B: Backend>(
-    key: &TileKey<B>,
-    sign: &B::Bits,
-    rho: &B::Buf,
-    x: &B::Buf,
-    (rho_r, r): (Option<&B::Buf>, &B::Buf),
-    bits: u32,
-) -> B::Buf {
-    let rho_x = key.dev().mul(rho, x);
-    let mut terms = chosen(key, sign, x, (&rho_x, rho_r));
-    terms.push(Term::of(minus(B::Ring::ONE), r).when(sign));
-    key.dev().sum(key.len(), &terms, bits)
 }

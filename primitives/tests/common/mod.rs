@@ -1,6 +1,8 @@
 //! What the tests of this folder share: tiles in memory, two parties on threads, wires whose masks the test knows.
 #![allow(dead_code)] // every test binary uses its own part
 
+pub mod bits;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread;

@@ -2,9 +2,12 @@
 //! got and every value that was opened. Against the operands when they are random, against nothing when they are fixed,
 //! and between two fixed inputs. A sample is an image: every one has its own masks and keys.
 
-use crate::common::{Dealt, deal, full, random};
+mod bits;
+
+use crate::common::{Dealt, Operand, Store, deal, full, random};
 use crate::keys::{KEYS, stored};
 use crate::stats::{Plane, View, planes, xor};
+use twoply_primitives::backend::Product;
 use twoply_primitives::bits::{Bits, read_word};
 use twoply_primitives::channel::Recording;
 use twoply_primitives::compare::{Scheme, Widths, digits::Digits};
@@ -86,14 +89,10 @@ impl Message {
     }
 }
 
-impl<G: Gate> Case<G> {
+impl<G> Case<G> {
     /// Images of the run.
     fn images(&self) -> usize {
         self.forms[0].shape.batch()
-    }
-    /// Keys for the run.
-    pub fn deal<R: Ring>(&self, entropy: u64) -> Dealt<R> {
-        deal(&self.gate, &self.forms, entropy)
     }
     /// Operands that are random within the limit.
     pub fn random<R: Ring>(&self, entropy: u64) -> Vec<Vec<R>> {
@@ -119,45 +118,29 @@ impl<G: Gate> Case<G> {
         f.shape.batch() != self.images()
     }
 
-    /// Runs on `x` and collects what `party` saw.
-    pub fn view<R: Ring>(&self, dealt: &Dealt<R>, x: &[Vec<R>], party: PartyId) -> View {
-        let played = dealt.play(&self.gate, x);
-        let (forms, slices): (Vec<&Form>, Vec<&[R]>) =
-            (self.forms.iter().collect(), x.iter().map(|x| &x[..]).collect());
-        let bits = self.gate.output(R::BITS, &forms).unwrap().bits;
-        for (got, want) in played.clear.iter().zip(self.gate.ideal(&forms, &slices, None)) {
-            assert!(got.sub(want).and(R::ones(bits)).low() <= 1, "a view counts only if the run was right");
-        }
-        let mut v = self.held(dealt, party);
-        self.masked(&mut v, dealt, x);
-        self.heard(&mut v, &played.logs[party.index()]);
-        v
-    }
-    /// What `party` holds before the run: its tile, and its own shares of the operands' masks.
-    pub fn held<R: Ring>(&self, dealt: &Dealt<R>, party: PartyId) -> View {
-        let mut v = View::default();
-        for (p, part) in dealt.cost.parts.iter().enumerate() {
-            let site = Site { gate: dealt.gate, part: p as u32 };
-            let fields = stored(&dealt.store, site, part, party);
-            // tables and their one-bit products come first
-            let words = fields.iter().rposition(|f| f.0 == 1).map_or(0, |last| last + 1);
-            for (i, (width, values)) in fields.iter().enumerate() {
-                let bits = planes(values, *width, part.elements / self.images());
-                let range = v.see(&format!("part {p} field {i}"), bits);
-                v.triple(range.clone(), *width);
-                if i >= words {
-                    v.stress(range);
-                }
-            }
-        }
-        for o in dealt.operands.iter().filter(|o| !self.is_weight(&o.form)) {
+    /// What `party` holds of an operand before the run: its own share of the mask.
+    fn shares<R: Ring>(&self, v: &mut View, operands: &[Operand<R>], party: PartyId) {
+        for o in operands.iter().filter(|o| !self.is_weight(&o.form)) {
             let bits = ring_planes(&o.shares[party.index()], o.form.bits, o.form.shape.row());
             v.see("own share of the mask", bits);
         }
-        v
     }
-    fn masked<R: Ring>(&self, v: &mut View, dealt: &Dealt<R>, x: &[Vec<R>]) {
-        for (o, x) in dealt.operands.iter().zip(x).filter(|(o, _)| !self.is_weight(&o.form)) {
+    /// What it holds of a part of a gate: the stored fields.
+    fn keys(&self, v: &mut View, store: &Store, (site, part): (Site, &record::Part), party: PartyId) {
+        let fields = stored(store, site, part, party);
+        // tables and their one-bit products come first
+        let words = fields.iter().rposition(|f| f.0 == 1).map_or(0, |last| last + 1);
+        for (i, (width, values)) in fields.iter().enumerate() {
+            let bits = planes(values, *width, part.elements / self.images());
+            let range = v.see(&format!("gate {} part {} field {i}", site.gate, site.part), bits);
+            v.triple(range.clone(), *width);
+            if i >= words {
+                v.stress(range);
+            }
+        }
+    }
+    fn masked<R: Ring>(&self, v: &mut View, operands: &[Operand<R>], x: &[Vec<R>]) {
+        for (o, x) in operands.iter().zip(x).filter(|(o, _)| !self.is_weight(&o.form)) {
             let range = v.see("masked operand", ring_planes(&o.hide(x), o.form.bits, o.form.shape.row()));
             v.stress(range.clone());
             v.triple(range, o.form.bits);
@@ -196,6 +179,36 @@ impl<G: Gate> Case<G> {
     }
 }
 
+impl<G: Gate> Case<G> {
+    /// Keys for the run.
+    pub fn deal<R: Ring>(&self, entropy: u64) -> Dealt<R> {
+        deal(&self.gate, &self.forms, entropy)
+    }
+    /// Runs on `x` and collects what `party` saw.
+    pub fn view<R: Ring>(&self, dealt: &Dealt<R>, x: &[Vec<R>], party: PartyId) -> View {
+        let played = dealt.play(&self.gate, x);
+        let (forms, slices): (Vec<&Form>, Vec<&[R]>) =
+            (self.forms.iter().collect(), x.iter().map(|x| &x[..]).collect());
+        let bits = self.gate.output(R::BITS, &forms).unwrap().bits;
+        for (got, want) in played.clear.iter().zip(self.gate.ideal(&forms, &slices, None)) {
+            assert!(got.sub(want).and(R::ones(bits)).low() <= 1, "a view counts only if the run was right");
+        }
+        let mut v = self.held(dealt, party);
+        self.masked(&mut v, &dealt.operands, x);
+        self.heard(&mut v, &played.logs[party.index()]);
+        v
+    }
+    /// What `party` holds before the run: its tile, and its own shares of the operands' masks.
+    pub fn held<R: Ring>(&self, dealt: &Dealt<R>, party: PartyId) -> View {
+        let mut v = View::default();
+        for (p, part) in (0..).zip(&dealt.cost.parts) {
+            self.keys(&mut v, &dealt.store, (Site { gate: dealt.gate, part: p }, part), party);
+        }
+        self.shares(&mut v, &dealt.operands, party);
+        v
+    }
+}
+
 /// Planes of ring elements.
 pub fn ring_planes<R: Ring>(v: &[R], bits: u32, lanes: usize) -> Vec<Plane> {
     planes(&v.iter().map(|v| v.low() as u128).collect::<Vec<_>>(), bits, lanes)
@@ -220,19 +233,24 @@ fn pair(v: &mut View) {
 
 /// Views of a gate, tested for both parties.
 fn joint<R: Ring, G: Gate>(case: &Case<G>) {
-    let dealt = case.deal::<R>(100);
+    let dealt = [100, 153, 155].map(|entropy| (entropy, case.deal::<R>(entropy)));
+    let of = |entropy| &dealt.iter().find(|d| d.0 == entropy).expect("dealt").1;
+    tested::<R, G>(case, G::NAME, |entropy, x, party| case.view(of(entropy), x, party));
+}
+
+/// Views that `view` collects, of a party's run on some input under the keys of some entropy.
+fn tested<R: Ring, G>(case: &Case<G>, name: &str, view: impl Fn(u64, &[Vec<R>], PartyId) -> View) {
     for party in PartyId::BOTH {
-        let name = format!("{} mod 2^{}, {party}", G::NAME, R::BITS);
+        let name = format!("{name} mod 2^{}, {party}", R::BITS);
         let x = case.random::<R>(101);
-        let mut v = case.view(&dealt, &x, party);
+        let mut v = view(100, &x, party);
         for (f, x) in case.forms.iter().zip(&x).filter(|(f, _)| !case.is_weight(f)) {
             v.keep("operand", ring_planes(x, f.bits, f.shape.row()));
         }
         pair(&mut v);
         v.worst().clean(&format!("{name}, random input"));
         let two = [103, 105].map(|entropy| {
-            let dealt = case.deal::<R>(entropy + 50);
-            let mut v = case.view(&dealt, &case.fixed(entropy), party);
+            let mut v = view(entropy + 50, &case.fixed(entropy), party);
             pair(&mut v);
             v.worst().clean(&format!("{name}, fixed input"));
             v
@@ -329,7 +347,7 @@ pub fn audit(scheme: Scheme, lanes: usize, theta: u64) -> Case<Audit> {
     let gate = Audit { scheme, theta };
     let mut messages = vec![B { planes: 2, lanes }, words((2 * lanes).ilog2() + 1, 1)];
     if scheme == DIGITS {
-        let point = 2 * Digits::twice(19, 2 * theta - 1).split().len() - 1;
+        let point = 2 * Digits::at_points(19, &[2 * theta - 1]).split().len() - 1;
         messages.insert(0, B { planes: 2 * point, lanes });
     }
     Case { gate, forms: vec![Form::new([KEYS, lanes], 20)], limit: (1 << 19) - 1, messages }
@@ -344,6 +362,66 @@ fn audit_of_a_cut_wire() {
         let moved = |by: u64| x[0].iter().map(move |v| signed((u64::from(*v).wrapping_add(by)) as u32, 20));
         [theta.wrapping_neg(), theta - 1].into_iter().flat_map(|by| sign_planes(moved(by), 1)).collect()
     });
+}
+
+/// Steps of 7, -2 and 100 at these thresholds, on a cut wire.
+pub fn staircase(scheme: Scheme, at: [i64; 3]) -> Case<Staircase> {
+    let steps = at.iter().zip([7, -2, 100]).map(|(&at, by)| Step { at, by }).collect();
+    let mut messages = vec![B { planes: 3, lanes: 1 }, words(32, 1)];
+    if scheme == DIGITS {
+        let point = 2 * Digits::at_points(19, &[1, 2]).split().len() - 1;
+        messages.insert(0, B { planes: 3 * point, lanes: 1 });
+    }
+    let gate = Staircase { scheme, base: -1, steps };
+    Case { gate, forms: vec![Form::new([KEYS, 1], 20)], limit: (1 << 19) - 1, messages }
+}
+
+#[test]
+fn staircase_on_a_cut_wire() {
+    let at = [-70_000, 3, 1 << 17];
+    joint::<u32, _>(&staircase(DIGITS, at));
+    joint::<u32, _>(&staircase(Scheme::Dpf, at));
+    for (scheme, signs) in [(DIGITS, 1), (Scheme::Dpf, 0)] {
+        held_against_masks::<u32, _>(&staircase(scheme, at), Some(signs), |x, _| {
+            let from = |at: i64| x[0].iter().map(move |v| signed(v.wrapping_sub(at as u32), 20));
+            at.iter().flat_map(|&at| sign_planes(from(at), 1)).collect()
+        });
+    }
+}
+
+/// Entries of 6 bits that all differ from those next to them.
+pub fn table(width: u32) -> Case<Table> {
+    let entries = (0..1u32 << width).map(|j| (j * 37 + 11) >> (j % 3) & 63).collect();
+    let gate = Table { width, shift: 0, bits: 6, entries };
+    let messages = vec![B { planes: 6, lanes: 1 }, words(32, 1)];
+    let forms = vec![Form::new([KEYS, 1], width)];
+    Case { gate, forms, limit: (1 << (width - 1)) - 1, messages }
+}
+
+/// Planes of the entries that are looked up.
+pub fn entry_planes(gate: &Table, x: &[u32]) -> Vec<Plane> {
+    let bits = x.iter().map(|t| u128::from(gate.entries[*t as usize])).collect::<Vec<_>>();
+    planes(&bits, gate.bits, 1)
+}
+
+#[test]
+fn tables_of_short_places() {
+    for width in [8, 9] {
+        let case = table(width);
+        joint::<u32, _>(&case);
+        held_against_masks::<u32, _>(&case, Some(0), |x, _| entry_planes(&case.gate, &x[0]));
+    }
+}
+
+#[test]
+fn table_on_an_open_wire() {
+    // signed values themselves, so that a coin moves a result by one
+    let entries = (0..256).map(|j| j ^ 128).collect();
+    let gate = Table { width: 8, shift: 12, bits: 8, entries };
+    let messages = vec![B { planes: 8, lanes: 1 }, words(32, 1)];
+    let case = Case { gate, forms: vec![Form::new([KEYS, 1], 32)], limit: 126 << 12, messages };
+    joint::<u32, _>(&case);
+    held_against_masks::<u32, _>(&case, None, |_, _| vec![]);
 }
 
 #[test]
@@ -404,6 +482,27 @@ fn products() {
 pub fn mul(cut: u32) -> Case<Mul> {
     let forms = vec![Form::new([KEYS, 1], 32), Form::new([KEYS, 1], 32)];
     Case { gate: Mul { cut }, forms, limit: (1 << 14) - 1, messages: vec![words(32 - cut, 1)] }
+}
+
+/// Two products and a wire, or two wires alone: a gradient, and the update of a bias.
+pub fn sum(products: bool, cut: u32) -> Case<Sum> {
+    let (wire, one) = (|lanes| Form::new([KEYS, lanes], 32), Form::new([2, 1], 32));
+    let (terms, forms) = match products {
+        true => {
+            (vec![Product::LinearDx, Product::Elementwise], vec![wire(2), one, wire(1), wire(1), wire(1)])
+        }
+        false => (vec![], vec![wire(1), wire(1)]),
+    };
+    let gate = Sum { add: forms.len() - 2 * terms.len(), terms, cut };
+    Case { gate, forms, limit: (1 << 13) - 1, messages: vec![words(32 - cut, 1)] }
+}
+
+#[test]
+fn sums() {
+    for (products, cut) in [(true, 0), (true, 12), (false, 0), (false, 12)] {
+        joint::<u32, _>(&sum(products, cut));
+        held_against_masks::<u32, _>(&sum(products, cut), None, |_, _| vec![]);
+    }
 }
 
 /// A wire times itself: one mask for both operands.

@@ -82,31 +82,34 @@ fn half_tree_keys_look_uniform_for_a_fixed_alpha() {
     }
 }
 
-/// Stored fields of one party's tiles of a part, all of at most 128 bits: width and value of every element.
+/// Stored fields of one party's tiles of a part, but for words of point functions, which both have: width and value of every
+/// element; tables of 256 bits in halves.
 pub fn stored(store: &Store, site: Site, part: &Part, party: PartyId) -> Vec<(u32, Vec<u128>)> {
     let fields = &part.fields[party.index()];
-    let mut out: Vec<(u32, Vec<u128>)> =
-        fields.iter().map(|&w| (w, Vec::with_capacity(part.elements))).collect();
+    // width of the field, first bit of what is read of it, and values
+    let halves = |&w: &u32| (0..w).step_by(128).map(move |low| (w, low, Vec::with_capacity(part.elements)));
+    let mut out: Vec<(u32, u32, Vec<u128>)> = fields.iter().flat_map(halves).collect();
     for tile in 0..part.tiles() {
         if part.bits(party.index()) == 0 {
             continue;
         }
         let (bytes, len) = (store.bytes(site, tile, party), part.tile_len(tile));
         let mut from = 0;
-        for (width, values) in &mut out {
-            let w = *width as usize;
+        for (width, low, values) in &mut out {
+            let (w, low) = (*width as usize, *low as usize);
             let part = |i: usize, low: usize| {
                 read_word(bytes, from * 8 + i * w + low, (w - low).min(64) as u32) as u128
             };
-            // words of point functions are wider and lie in blocks; they are tested above
-            if w <= 128 {
-                values.extend((0..len).map(|i| part(i, 0) | if w > 64 { part(i, 64) << 64 } else { 0 }));
+            let more = |i: usize| if w > low + 64 { part(i, low + 64) << 64 } else { 0 };
+            values.extend((0..len).map(|i| part(i, low) | more(i)));
+            if low + 128 >= w {
+                from += record::packed_len(*width, len);
             }
-            from += record::packed_len(*width, len);
         }
     }
-    out.retain(|(w, _)| *w <= 128);
-    out
+    // words of point functions lie in blocks; they are tested above
+    out.retain(|(w, ..)| !part.fields[0].contains(w));
+    out.into_iter().map(|(w, _, values)| (w.min(128), values)).collect()
 }
 
 /// Deals one part of one gate by hand: `f` fills the tiles of `alpha`.

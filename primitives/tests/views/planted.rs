@@ -2,7 +2,7 @@
 //! most of them leave every result right, so that no test of results could notice.
 
 use crate::common::{ORIGIN, Operand, full, random, seeds};
-use crate::gates::{audit, mul, relu, ring_planes};
+use crate::gates::{audit, entry_planes, mul, relu, ring_planes, staircase, sum, table};
 use crate::keys::{KEYS, alpha_planes, by_hand, stored, tree_view};
 use crate::stats::{View, planes, xor};
 use crate::tree::{Fault, Keys, secrets};
@@ -147,6 +147,78 @@ fn one_mask_for_both_points_of_an_audit() {
     view(1, &[signs[0].clone(), signs[0].clone()]).caught("signs of two points under one mask");
 }
 
+/// What a further point opens needs masks of its own as well.
+#[test]
+fn one_mask_for_two_points_of_a_staircase() {
+    let at = [-900, 0, 1 << 10];
+    let case = staircase(Scheme::Digits, at);
+    let (dealt, x) = (case.deal::<u32>(136), case.fixed::<u32>(137));
+    let played = dealt.play(&case.gate, &x);
+    let view = |message: usize, opened: &[Vec<u64>]| {
+        let mut v = View::default();
+        v.see_paired(&format!("opened in message {message}"), opened.to_vec());
+        v.worst()
+    };
+    let (digits, signs) = ([0, 1].map(|m| case.opened(m, &played.logs[0]))).into();
+    view(0, &digits).clean("digits of three points under three masks");
+    view(1, &signs).clean("signs of three points under three masks");
+
+    // the highest digits, 5 of 19 bits
+    let mask = dealt.operands[0].mask();
+    let smaller = |at: i64| {
+        let bit = |(x, r): (&u32, &u32)| {
+            let point = x.wrapping_add(*r).wrapping_sub(at as u32) & 0x7_ffff;
+            u128::from(point >> 14 < (r & 0x7_ffff) >> 14)
+        };
+        planes(&x[0].iter().zip(&mask).map(bit).collect::<Vec<_>>(), 1, 1).remove(0)
+    };
+    let (mut leaky, point) = (digits.clone(), digits.len() / 3);
+    leaky[2 * point] = xor(&digits[point], &xor(&smaller(at[1]), &smaller(at[2])));
+    view(0, &leaky).caught("digits of two points of a staircase under one mask");
+    view(1, &[signs[1].clone(), signs[1].clone()])
+        .caught("signs of two points of a staircase under one mask");
+}
+
+/// The bits of an entry are opened each under a mask of its own.
+#[test]
+fn one_mask_for_two_bits_of_an_entry() {
+    let case = table(8);
+    let (dealt, x) = (case.deal::<u32>(138), case.random::<u32>(139));
+    let opened = case.opened(0, &dealt.play(&case.gate, &x).logs[0]);
+    let bits = entry_planes(&case.gate, &x[0]);
+    let view = |opened: &[Vec<u64>]| {
+        let mut v = View::default();
+        v.see_paired("opened entry", opened.to_vec());
+        v.keep("entry", bits.clone());
+        v.keep("operand", ring_planes(&x[0], 8, 1));
+        v.worst()
+    };
+    view(&opened).clean("bits of an entry under masks of their own");
+    let mut leaky = opened.clone();
+    leaky[1] = xor(&opened[0], &xor(&bits[0], &bits[1]));
+    view(&leaky).caught("two bits of an entry under one mask");
+}
+
+/// A one-hot may be looked at once: what it says of two places that are one apart shows where the mask is, if the bits leave
+/// under one mask.
+#[test]
+fn one_mask_for_two_look_ups_of_a_one_hot() {
+    let case = table(8);
+    let (dealt, x) = (case.deal::<u32>(140), case.fixed::<u32>(141));
+    let opened = case.opened(0, &dealt.play(&case.gate, &x).logs[0]);
+    let next: Vec<u32> = x[0].iter().map(|t| (t + 1) & 255).collect();
+    let [here, there] = [&x[0], &next].map(|x| entry_planes(&case.gate, x));
+    let again: Vec<Vec<u64>> =
+        opened.iter().zip(here.iter().zip(&there)).map(|(o, (a, b))| xor(o, &xor(a, b))).collect();
+    let view = |opened: Vec<Vec<u64>>| {
+        let mut v = View::default();
+        v.see_paired("opened entries", opened);
+        v.worst()
+    };
+    view(opened.clone()).clean("one look-up");
+    view([opened, again].concat()).caught("two look-ups under one mask");
+}
+
 /// A product stays right if its mask is that of an operand, and if its correction is taken off the stream of its mask.
 #[test]
 fn masks_and_streams_of_a_product_that_serve_twice() {
@@ -180,6 +252,69 @@ fn masks_and_streams_of_a_product_that_serve_twice() {
     view(word.into_iter().map(|v| v as u32).collect()).clean("a correction off its own stream");
     let leaky = (0..KEYS).map(|i| a[i].wrapping_mul(b[i]).wrapping_add(own[i])).collect();
     view(leaky).caught("a correction off the stream of the mask");
+}
+
+/// A sum stays right if its mask is that of an operand, or of another sum: with its products or without.
+#[test]
+fn masks_of_a_sum_that_serve_twice() {
+    for products in [true, false] {
+        let case = sum(products, 0);
+        let (dealt, last) = (case.deal::<u32>(136), case.forms.len() - 1);
+        let [x, y] = [137, 138].map(|entropy| case.fixed::<u32>(entropy));
+        let of = |x: &[Vec<u32>]| {
+            let (forms, x): (Vec<&Form>, Vec<&[u32]>) =
+                (case.forms.iter().collect(), x.iter().map(|x| &x[..]).collect());
+            case.gate.ideal(&forms, &x, None)
+        };
+        let under = |sum: &[u32], mask: Vec<u32>| {
+            ring_planes(&sum.iter().zip(mask).map(|(s, r)| s.wrapping_add(r)).collect::<Vec<_>>(), 32, 1)
+        };
+        let view = |known: Vec<Vec<u64>>, opened: Vec<Vec<u64>>| {
+            let mut v = View::default();
+            v.see("known", known);
+            v.see("opened sum", opened);
+            v.pair_all();
+            v.worst()
+        };
+        let opened = |x: &[Vec<u32>]| case.opened(0, &dealt.play(&case.gate, x).logs[0]);
+        let addend = || ring_planes(&dealt.operands[last].hide(&x[last]), 32, 1);
+        view(addend(), opened(&x)).clean("a sum under its own mask");
+        view(addend(), under(&of(&x), dealt.operands[last].mask())).caught("a sum under an addend's mask");
+
+        let other = case.deal::<u32>(139);
+        let again = case.opened(0, &other.play(&case.gate, &y).logs[0]);
+        view(opened(&x), again).clean("two sums under two masks");
+        // keys that are evaluated a second time, on other operands
+        view(opened(&x), opened(&y)).caught("two sums under one mask");
+    }
+}
+
+/// The correction of a sum of products, taken off the stream of the sum's mask, is their masks' products to P1.
+#[test]
+fn streams_of_a_sum_that_serve_twice() {
+    let case = sum(true, 0);
+    let dealt = case.deal::<u32>(140);
+    let form = Form::new([KEYS, 1], 32);
+    let own = Operand::<u32>::fresh(&dealt.seeds, dealt.gate, &form).shares[1].clone();
+    let view = |stored: Vec<u32>| {
+        let mut v = View::default();
+        v.see("own share of the sum's mask", ring_planes(&own, 32, 1));
+        v.see("stored", ring_planes(&stored, 32, 1));
+        v.pair_all();
+        v.worst()
+    };
+    let site = Site { gate: dealt.gate, part: 0 };
+    let word = stored(&dealt.store, site, &dealt.cost.parts[0], PartyId::P1).remove(0).1;
+    view(word.into_iter().map(|v| v as u32).collect()).clean("a correction off its own stream");
+    let masks: Vec<Vec<u32>> = dealt.operands.iter().map(|o| o.mask()).collect();
+    let products = |i: usize| {
+        let of_weight = masks[0][2 * i]
+            .wrapping_mul(masks[1][0])
+            .wrapping_add(masks[0][2 * i + 1].wrapping_mul(masks[1][1]));
+        of_weight.wrapping_add(masks[2][i].wrapping_mul(masks[3][i]))
+    };
+    view((0..KEYS).map(|i| products(i).wrapping_add(own[i])).collect())
+        .caught("a correction off the stream of the mask");
 }
 
 #[test]

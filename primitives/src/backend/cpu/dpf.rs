@@ -8,6 +8,7 @@ use crate::backend::{DPF_BLOCK as BLOCK, DpfTile};
 use crate::bits::Bits;
 use crate::prg::{Kernel, Roots, TreeHash};
 
+mod domain;
 #[cfg(target_arch = "x86_64")]
 mod ni;
 mod portable;
@@ -68,39 +69,60 @@ pub fn generate<R: Ring>(hash: &TreeHash, w: u32, roots: [Roots; 2], alpha: &[R]
 
 /// Shares of `[alpha <= x]`, by the parity of left siblings on the path of `x`.
 pub fn evaluate<R: Ring>(hash: &TreeHash, w: u32, roots: Roots, tile: DpfTile, x: &[R]) -> Bits {
-    let levels = w as usize - 6;
-    assert_eq!(tile.words.len(), tile.tile_len * levels * 16);
-    assert!(tile.from + x.len() <= tile.tile_len);
     let mut out = vec![0; x.len().div_ceil(64)];
-    let mut b = Block { w, n: 0, roots: [0; BLOCK], x: [0; BLOCK], words: &[], stride: 0 };
-    let mut done = 0;
-    while done < x.len() {
-        let from = tile.from + done;
-        let first = from / BLOCK * BLOCK;
-        let width = BLOCK.min(tile.tile_len - first);
-        let n = (first + width - from).min(x.len() - done);
-        if n < BLOCK {
-            (b.roots, b.x) = ([0; BLOCK], [0; BLOCK]);
-        }
-        (b.n, b.stride) = (n, width * 16);
-        b.words = &tile.words[(first * levels + from - first) * 16..(first + width) * levels * 16];
-        roots.fill(from, &mut b.roots[..n]);
+    blocks(w, roots, tile, x.len(), |b, done| {
+        let n = b.n;
         b.x.iter_mut().zip(&x[done..done + n]).for_each(|(to, from)| *to = from.low());
         let bits = match hash.cipher().kernel() {
-            Kernel::Portable(_) => portable::evaluate(hash, &b),
+            Kernel::Portable(_) => portable::evaluate(hash, b),
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2(k) => ni::evaluate(k, &b),
+            Kernel::Avx2(k) => ni::evaluate(k, b),
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512(k) => vaes::evaluate(k, &b),
+            Kernel::Avx512(k) => vaes::evaluate(k, b),
         };
         let bits = bits & u64::MAX >> (64 - n);
         out[done / 64] |= bits << (done % 64);
         if done % 64 + n > 64 {
             out[done / 64 + 1] |= bits >> (64 - done % 64);
         }
+    });
+    Bits::from_words(out, x.len())
+}
+
+/// All leaves of `len` keys, `2^w` bits each in words of 64, handed to `f` block by block with the number of the first key.
+pub fn domain(
+    hash: &TreeHash,
+    w: u32,
+    roots: Roots,
+    tile: DpfTile,
+    len: usize,
+    mut f: impl FnMut(usize, &[u64]),
+) {
+    blocks(w, roots, tile, len, |b, done| f(done, &domain::leaves(hash, b)));
+}
+
+/// Hands `len` keys of a tile to `f`, block by block, with the number of the first; points are zero.
+#[inline(always)]
+fn blocks<'a>(w: u32, roots: Roots, tile: DpfTile<'a>, len: usize, mut f: impl FnMut(&mut Block<'a>, usize)) {
+    let levels = w as usize - 6;
+    assert_eq!(tile.words.len(), tile.tile_len * levels * 16);
+    assert!(tile.from + len <= tile.tile_len);
+    let mut b = Block { w, n: 0, roots: [0; BLOCK], x: [0; BLOCK], words: &[], stride: 0 };
+    let mut done = 0;
+    while done < len {
+        let from = tile.from + done;
+        let first = from / BLOCK * BLOCK;
+        let width = BLOCK.min(tile.tile_len - first);
+        let n = (first + width - from).min(len - done);
+        if n < BLOCK {
+            (b.roots, b.x) = ([0; BLOCK], [0; BLOCK]);
+        }
+        (b.n, b.stride) = (n, width * 16);
+        b.words = &tile.words[(first * levels + from - first) * 16..(first + width) * levels * 16];
+        roots.fill(from, &mut b.roots[..n]);
+        f(&mut b, done);
         done += n;
     }
-    Bits::from_words(out, x.len())
 }
 
 /// The lowest bit counts the bits of the leaf that `x` reaches, and on the right the whole left leaf, which is the
@@ -189,6 +211,35 @@ mod tests {
         }
         Case::<u32>::new(31, TILE, 0, TILE).check();
         Case::<u64>::new(19, TILE, 0, TILE).check();
+    }
+
+    /// Both parties' leaves add up to the one-hot of alpha, for any part of a tile.
+    #[test]
+    fn all_leaves_are_the_one_hot() {
+        for isa in Isa::here() {
+            for (w, len, from, n) in [(8, 40, 0, 40), (9, 70, 5, 64), (10, 33, 32, 1), (13, 9, 2, 7)] {
+                let case = Case::<u32>::new(w, len, from, n);
+                let streams = [1, 2].map(|b| Streams::on(isa, &[b; 16]));
+                let (roots, hash) = (Case::<u32>::roots(&streams), TreeHash::on(isa, ORIGIN, AT, 5));
+                let (words, _) = case.play(isa);
+                let tile = DpfTile { words: &words, tile_len: len, from };
+                let [a, b] = roots.map(|r| {
+                    let mut all = vec![];
+                    domain(&hash, w, r, tile, n, |done, leaves| {
+                        assert_eq!(done << w, all.len() * 64);
+                        all.extend_from_slice(leaves);
+                    });
+                    all
+                });
+                let found: Vec<u64> = a.iter().zip(&b).map(|(a, b)| a ^ b).collect();
+                assert_eq!(found.len() * 64, n << w);
+                for (i, one) in found.chunks(1 << (w - 6)).enumerate() {
+                    let alpha = (case.alpha[from + i].low() & ones(w)) as usize;
+                    let wanted = |k: usize| if k == alpha / 64 { 1 << (alpha % 64) } else { 0 };
+                    assert!((0..one.len()).all(|k| one[k] == wanted(k)), "{isa:?}, w = {w}, key {i}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Where what is generic in the ring ends: every kernel once for each ring, compiled with this crate. A crate that names a
 //! backend would otherwise compile all of them again.
 
-use super::{digits, dpf, packing, words};
+use super::{digits, dpf, lookup, packing, words};
 use crate::Ring;
-use crate::backend::{Cpu, DpfTile, Isa, Packed, Term};
+use crate::backend::{Cpu, DpfTile, Isa, Lookup, Packed, Term};
 use crate::bits::Bits;
 use crate::prg::{Roots, Stream, TreeHash};
 
@@ -22,6 +22,8 @@ pub trait Kernels: Sized + 'static {
     fn unpack(p: &Packed) -> Vec<Self>;
     fn dpf_generate(hash: &TreeHash, w: u32, roots: [Roots; 2], alpha: &[Self], out: &mut [u8]);
     fn dpf_evaluate(hash: &TreeHash, w: u32, roots: Roots, tile: DpfTile, x: &[Self]) -> Bits;
+    fn look_up(table: &Lookup, hot: &Packed, x: &[Self]) -> Vec<Self>;
+    fn look_up_tree(table: &Lookup, hash: &TreeHash, roots: Roots, tile: DpfTile, x: &[Self]) -> Vec<Self>;
     fn one_hot(x: &[Self], shift: u32, bits: u32) -> Vec<u8>;
     fn lookup(tables: &Packed, x: &[Self], shift: u32, out: [&mut [u64]; 2]);
 }
@@ -58,6 +60,17 @@ macro_rules! kernels {
             }
             fn dpf_evaluate(hash: &TreeHash, w: u32, roots: Roots, tile: DpfTile, x: &[$ring]) -> Bits {
                 dpf::evaluate(hash, w, roots, tile, x)
+            }
+            fn look_up(table: &Lookup, hot: &Packed, x: &[$ring]) -> Vec<$ring> {
+                lookup::Planes::new(table).look_up(Isa::current(), &lookup::hots(hot), x)
+            }
+            fn look_up_tree(table: &Lookup, hash: &TreeHash, roots: Roots, tile: DpfTile, x: &[$ring]) -> Vec<$ring> {
+                let (planes, mut out) = (lookup::Planes::new(table), Vec::with_capacity(x.len()));
+                dpf::domain(hash, table.width, roots, tile, x.len(), |from, hot| {
+                    let here = &x[from..from + hot.len() / lookup::words(table.width)];
+                    out.extend(planes.look_up(Isa::current(), hot, here));
+                });
+                out
             }
             fn one_hot(x: &[$ring], shift: u32, bits: u32) -> Vec<u8> {
                 digits::one_hot(Isa::current(), x, shift, bits)

@@ -12,7 +12,7 @@ mod limbs;
 mod words;
 
 pub use bound::spin;
-pub use dots::dots;
+pub use dots::{dots, inner};
 #[cfg(test)]
 pub use kernel::Path;
 pub use kernel::{Kernel, Multiply};
@@ -74,6 +74,8 @@ pub struct Job<'a, R, S> {
     pub images: usize,
     /// Columns of B per image.
     pub positions: usize,
+    /// Threads that share it.
+    pub threads: usize,
 }
 
 /// Some rows and columns of the result, as slices that nobody else has.
@@ -102,7 +104,7 @@ impl<R: Ring, S: Source<R>> Job<'_, R, S> {
     fn run<K: Kernel<R>>(&self, kernel: &K) -> Vec<R> {
         let mut c = vec![R::ZERO; self.images * self.groups.len() * self.m * self.positions];
         if self.k > 0 && !c.is_empty() {
-            let cut = self.cut::<K>(rayon::current_num_threads());
+            let cut = self.cut::<K>();
             self.tasks(cut, &mut c).into_par_iter().for_each(|task| self.task(kernel, task));
         }
         c
@@ -110,8 +112,8 @@ impl<R: Ring, S: Source<R>> Job<'_, R, S> {
 
     /// As many tasks as there is work for: two per thread, or one where the parts would be narrow. Columns are cut (images first, so that small ones stay
     /// together) unless there are too few: each part lays out A again, which costs less than laying out B.
-    fn cut<K: Kernel<R>>(&self, threads: usize) -> Cut {
-        let columns = self.images * self.positions;
+    fn cut<K: Kernel<R>>(&self) -> Cut {
+        let (threads, columns) = (self.threads, self.images * self.positions);
         let work = self.m * self.k * columns * self.groups.len();
         let wanted = if threads == 1 { 1 } else { (work / TASK).clamp(1, 2 * threads) };
         let (wanted, panels) = (wanted.div_ceil(self.groups.len()), columns.div_ceil(K::COLUMNS));

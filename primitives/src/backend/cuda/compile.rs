@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The files in the order in which they make one text: none names another.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     include_str!("types.cuh"),
     include_str!("aes.cuh"),
     include_str!("words.cu"),
@@ -19,6 +19,7 @@ const FILES: [&str; 11] = [
     include_str!("bits.cu"),
     include_str!("dpf.cu"),
     include_str!("digits.cu"),
+    include_str!("lookup.cu"),
     include_str!("local.cu"),
     include_str!("limbs.cu"),
     include_str!("matmul.cu"),
@@ -40,8 +41,9 @@ macro_rules! of_rings {
 }
 of_rings! {
     "expand" "expand_each" "sum" "mul" "shift" "add_row" "scale_each" "pack" "unpack" "add_packed" "stored" "bit" "correct"
-    "dpf_evaluate" "dpf_generate" "at_most" "digit_lookup" "one_hot" "gather" "sum_pool" "segments" "sum_batch" "limbs" "limbs_conv" "gemm"
-    "product_linear" "product_conv"
+    "dpf_evaluate" "dpf_generate" "at_most" "look_up" "look_up_tree" "digit_lookup" "one_hot" "gather" "sum_pool" "segments"
+    "sum_batch" "limbs" "limbs_conv" "gemm" "product_linear" "product_conv" "product_transpose" "product_conv_dx"
+    "product_conv_dw" "product_dot"
 }
 /// Kernels of bits.
 const OF_BITS: [&str; 8] =
@@ -54,7 +56,9 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Whether a kernel begins by filling the AES table in shared memory.
 pub fn has_table(name: &str) -> bool {
-    ["expand", "correct", "dpf_", "bit_fields", "aes_"].iter().any(|begin| name.starts_with(begin))
+    ["expand", "correct", "dpf_", "look_up_tree", "bit_fields", "aes_"]
+        .iter()
+        .any(|begin| name.starts_with(begin))
 }
 
 /// The text.

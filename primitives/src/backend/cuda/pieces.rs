@@ -48,6 +48,16 @@ impl<R: Ring> Cuda<R> {
         let [full, last] = [at.full - from[0], at.last - from[1]].map(|v| v as u64);
         arg::Stored { bytes, stride: stride as u64, full, last, width: at.width }
     }
+    /// Half-tree words as kernels find them.
+    pub(super) fn tree_place(&self, words: &Stored<Keys>) -> arg::Stored {
+        let place = self.place(words);
+        // these fields come first in a tile, a full tile takes 512 bytes for every bit of a slot, and a key 16 times
+        // something: so all words begin at multiples of 16, and kernels read them whole
+        if [place.bytes, place.stride, place.full, place.last].iter().any(|at| at % 16 != 0) {
+            self.dev.fail("half-tree keys that do not come first in their tiles".into());
+        }
+        place
+    }
     /// A field of `width` bits as kernels find it; what the party has as a stream is expanded first.
     pub(super) fn table(
         &self,

@@ -1,5 +1,9 @@
 //! Which kernel multiplies: tensor cores on digits of the words, or plain integers where there is too little for their tiles.
 
+mod adjoint;
+
+pub use adjoint::{conv_dw, conv_dx, dot, linear_dw, linear_dx};
+
 use super::Cuda;
 use super::arg::{Conv, Gemm, Window};
 use super::compile::at_ring;

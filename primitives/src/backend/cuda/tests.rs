@@ -421,6 +421,54 @@ fn digits<R: Ring>() {
     dev.finish().unwrap();
 }
 
+fn lookups<R: Ring>() {
+    let Some(dev) = gpu::<R>() else { return };
+    let (cpu, own) = (Cpu::<R>::new(), Streams::from_key(&[9; 16]));
+    let trees = Trees { origin: ORIGIN, site: AT, predicate: 0 };
+    for (i, width) in [1, 4, 5, 6, 8, 9, 10, 13].into_iter().enumerate() {
+        let (s, bits) = (slots(RUNS[i % 7]), [7, 15, 32][i % 3]);
+        // long walks on a few elements
+        let s = if width > 10 { slots(RUNS[1]) } else { s };
+        let entries: Vec<u32> =
+            noise::<u32>(1 << width, 8).iter().map(|e| e & crate::ring::ones(bits) as u32).collect();
+        let table = Lookup { width, bits, entries: &entries };
+        let stored = if width > 8 { 128 * (width - 6) } else { 1 << width };
+        let (tiles, x) = (Tiles::new(&[stored, 9], s.elements), noise::<R>(s.len(), width as u8));
+        let (keys, there) = (dev.load(tiles.of(&s), &tiles.fields, &s), dev.upload(&x));
+        for party in PartyId::BOTH {
+            let roots = |s: &Slots| Roots::new(own.field(4), party, s.first_tile());
+            fn hot<'a, K>(
+                own: Stream<'a>,
+                words: Stored<'a, K>,
+                trees: Option<(&'a Trees, Roots<'a>)>,
+                p0: bool,
+            ) -> Hot<'a, K> {
+                match trees {
+                    Some((trees, roots)) => Hot::Tree { trees, roots, words },
+                    None if p0 => Hot::Table(Field::Own(own)),
+                    None => Hot::Table(Field::Stored(words)),
+                }
+            }
+            let of = |s: &Slots| (width > 8).then(|| (&trees, roots(s)));
+            let words = Stored { keys: &keys, at: tiles.at(0) };
+            let got = dev.look_up(table, hot(own.field(5), words, of(&s), party.is_p0()), &there, &s);
+            let wanted = tile_by_tile(&s, |s, here| {
+                let keys = tiles.of(s);
+                let words = Stored { keys: &keys, at: tiles.at(0) };
+                cpu.look_up(table, hot(own.field(5), words, of(s), party.is_p0()), &x[here].to_vec(), s)
+            });
+            assert_eq!(dev.download(&got), wanted.concat(), "{width} bits, {s:?}, {party}");
+        }
+        if s.whole() && width == 8 {
+            let digit = Digit { shift: 3, bits: 8 };
+            let wanted =
+                tile_by_tile(&s, |s, here| cpu.digit_tables(&x[here].to_vec(), digit, own.field(3), s));
+            assert_eq!(dev.digit_tables(&there, digit, own.field(3), &s).wait().unwrap(), wanted.concat());
+        }
+    }
+    dev.finish().unwrap();
+}
+
 fn maps<R: Ring>() {
     let Some(dev) = gpu::<R>() else { return };
     let cpu = Cpu::<R>::new();
@@ -479,18 +527,29 @@ fn products<R: Ring>() {
     check(Product::Elementwise, &[3, 50], &[3, 50]);
     for [batch, n, k] in [[1, 10, 100], [5, 33, 7], [16, 16, 16], [65, 129, 300], [20, 200, 1000]] {
         check(Product::Linear, &[batch, k], &[n, k]);
+        check(Product::LinearDx, &[batch, n], &[n, k]);
+        check(Product::LinearDw, &[batch, n], &[batch, k]);
     }
     let conv = |window, groups| Product::Conv { window, groups };
     let odd = Window { kernel: [3, 2], stride: [2, 1], pad: [1, 0, 2, 1], dilation: [1, 2] };
+    let far = Window { kernel: [3, 3], stride: [3, 2], pad: [4, 5, 3, 6], dilation: [2, 3] };
     for (x, w, window, groups) in [
         ([2, 3, 9, 9], [20, 3, 3, 3], Window::square(3, 1).padded(1), 1),
         ([1, 3, 20, 20], [70, 3, 5, 5], Window::square(5, 2), 1),
         ([3, 4, 11, 7], [4, 1, 3, 3], Window::square(3, 1).padded(1), 4),
         ([2, 6, 11, 7], [40, 3, 3, 2], odd, 2),
         ([2, 64, 4, 4], [16, 64, 1, 1], Window::square(1, 1), 1),
+        ([2, 4, 6, 5], [6, 2, 3, 3], far, 2),
     ] {
         check(conv(window, groups), &x, &w);
+        let y = conv(window, groups).shape(&crate::Shape(x.into()), &crate::Shape(w.into())).unwrap().0;
+        check(Product::ConvDx { window, groups, input: [x[2], x[3]] }, &y, &w);
+        check(Product::ConvDw { window, groups }, &y, &x);
     }
+    for (shape, block) in [(&[3, 5, 4, 7][..], 84), (&[3, 5, 4, 7], 50), (&[3, 5, 4, 7], 1), (&[40, 7], 9)] {
+        check(Product::Dot { block }, shape, shape);
+    }
+    check(Product::Dot { block: usize::MAX }, &[3, 2], &[3, 2]);
     dev.finish().unwrap();
 }
 
@@ -511,6 +570,7 @@ both_rings! {
     messages_are_the_cpus => messages(), messages();
     point_functions_are_the_cpus => point_functions(&[8, 9, 19, 31]), point_functions(&[8, 32, 63]);
     digits_are_the_cpus => digits(), digits();
+    lookups_are_the_cpus => lookups(), lookups();
     maps_are_the_cpus => maps(), maps();
     products_are_the_cpus => products(), products();
 }

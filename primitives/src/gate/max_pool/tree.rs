@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// One level: places of `a` and of `b` among the image and the results of all levels before, concatenated.
+#[derive(Debug)]
 pub struct Level {
     /// Of the first operands: at a tie they are the larger.
     pub a: Arc<[usize]>,

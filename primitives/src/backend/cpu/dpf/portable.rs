@@ -5,12 +5,12 @@ use crate::prg::TreeHash;
 
 /// All ones if the lowest bit is 1, else zero; no branch.
 #[inline(always)]
-fn mask(bit: u64) -> u128 {
+pub(super) fn mask(bit: u64) -> u128 {
     (bit as u128 & 1).wrapping_neg()
 }
 
 #[inline(always)]
-fn word(words: &[u8], i: usize) -> u128 {
+pub(super) fn word(words: &[u8], i: usize) -> u128 {
     let mut b = [0; 16];
     b.copy_from_slice(&words[i * 16..i * 16 + 16]);
     u128::from_le_bytes(b)

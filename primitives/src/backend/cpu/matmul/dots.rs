@@ -35,6 +35,13 @@ pub fn dots<R: Ring>(isa: Isa, x: &[R], w: &[R], batch: usize, k: usize) -> Vec<
     (0..batch * n).map(|e| z[e % n * batch + e / n]).collect()
 }
 
+/// The inner product of two rows of one length, at least one element.
+pub fn inner<R: Ring>(isa: Isa, x: &[R], w: &[R]) -> R {
+    let mut z = [R::ZERO];
+    R::dot(isa.min(Isa::detected()), Rows { x, w, k: x.len() }, &mut z, 1);
+    z[0]
+}
+
 /// At most [`FEW`] rows of `x` and at most [`TALL`] of `w`, `k` long each.
 #[derive(Clone, Copy)]
 pub struct Rows<'a, R> {

@@ -1,6 +1,8 @@
 //! What a register tile promises, and which one a process uses.
 
 use super::dots::{self, Rows};
+#[cfg(target_arch = "x86_64")]
+use super::limbs;
 use super::{Job, Source, words};
 use crate::backend::cpu::product::product;
 use crate::backend::{Isa, Product};
@@ -103,7 +105,7 @@ pub trait Multiply: Copy + Zeroize {
 }
 
 macro_rules! multiply {
-    ($ring:ty, $avx2:expr, $limbs:expr, $narrow:ident, $wide:ident) => {
+    ($ring:ty, [$avx2:expr, $avx512:expr, $limbs:expr], $narrow:ident, $wide:ident) => {
         impl Multiply for $ring {
             fn product(p: &Product, forms: [&Form; 2], x: &[$ring], w: &[$ring]) -> Vec<$ring> {
                 product(p, forms, x, w)
@@ -113,7 +115,7 @@ macro_rules! multiply {
                     #[cfg(target_arch = "x86_64")]
                     Path::Limbs => job.run(&$limbs),
                     #[cfg(target_arch = "x86_64")]
-                    Path::Words(Isa::Avx512) => job.run(&words::Wide),
+                    Path::Words(Isa::Avx512) => job.run(&$avx512),
                     #[cfg(target_arch = "x86_64")]
                     Path::Words(Isa::Avx2) => job.run(&$avx2),
                     _ => job.run(&words::Plain),
@@ -131,8 +133,8 @@ macro_rules! multiply {
         }
     };
 }
-multiply!(u32, words::Narrow, super::limbs::Limbs16, narrow32, narrow32);
-multiply!(u64, super::limbs::Limbs32, super::limbs::Limbs52, narrow64, wide64);
+multiply!(u32, [words::Narrow, words::Wide, limbs::Limbs16], narrow32, narrow32);
+multiply!(u64, [limbs::Limbs32, words::Wide64, limbs::Limbs52], narrow64, wide64);
 
 /// Up to this many columns recoding A costs more than limbs save.
 const FEW: usize = 8;

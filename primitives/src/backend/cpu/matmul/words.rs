@@ -14,6 +14,8 @@ pub struct Plain;
 pub struct Narrow;
 /// AVX-512.
 pub struct Wide;
+/// AVX-512, of words twice as wide: with eight rows the accumulators alone would fill all registers.
+pub struct Wide64;
 
 macro_rules! words {
     ($kernel:ty, $rows:literal, $half:literal, [$($m:literal)*], $features:literal) => {
@@ -52,6 +54,7 @@ macro_rules! words {
 words!(Plain, 4, 4, [1 2 3 4], "sse2");
 words!(Narrow, 4, 8, [1 2 3 4], "avx2");
 words!(Wide, 8, 16, [1 2 3 4 5 6 7 8], "avx512f,avx512dq,avx512vl");
+words!(Wide64, 4, 16, [1 2 3 4], "avx512f,avx512dq,avx512vl");
 
 /// `M` rows and `N` columns of the product, held in registers over the whole depth.
 #[inline(always)]

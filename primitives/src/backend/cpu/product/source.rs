@@ -42,7 +42,10 @@ pub struct Taps<'a, R: Ring> {
     from: usize,
 }
 
-/// Neighbouring positions of one row of the result: where their first tap lies, and how many they are.
+/// The transpose: rows are positions, columns are taps. Of several images one behind the other.
+pub struct Across<'a, R: Ring>(pub Taps<'a, R>);
+
+/// Neighbours in a row of the result or of the kernel: where the first lies, and how many they are.
 #[derive(Clone, Copy, Default)]
 struct Run {
     first: usize,
@@ -72,19 +75,59 @@ impl<'a, R: Ring> Taps<'a, R> {
         Taps { from, ..self.clone() }
     }
 
-    /// The columns as runs; a panel has at most 64.
-    fn runs(&self, mut columns: Range<usize>) -> ([Run; 64], usize) {
-        let ([oh, ow], [down, along], mut runs, mut n) =
-            (self.out, self.window.stride, [Run::default(); 64], 0);
-        while !columns.is_empty() {
-            let (image, p) = (columns.start / (oh * ow), columns.start % (oh * ow));
-            let len = (ow - p % ow).min(columns.len());
-            let first = image * self.image + p / ow * down * self.plane[1] + p % ow * along;
-            runs[n] = Run { first, len };
-            n += 1;
-            columns.start += len;
+    /// These positions: where their first tap lies.
+    fn positions(&self, mut range: Range<usize>) -> impl Iterator<Item = Run> {
+        let ([oh, ow], [down, along], [_, w]) = (self.out, self.window.stride, self.plane);
+        std::iter::from_fn(move || {
+            let (image, p) = (range.start / (oh * ow), range.start % (oh * ow));
+            let run = Run {
+                first: image * self.image + p / ow * down * w + p % ow * along,
+                len: (ow - p % ow).min(range.len()),
+            };
+            range.start += run.len;
+            (run.len > 0).then_some(run)
+        })
+    }
+    /// These taps: where they lie at the first position.
+    fn taps(&self, mut range: Range<usize>) -> impl Iterator<Item = Run> {
+        let ([kh, kw], [down, along], [h, w]) = (self.window.kernel, self.window.dilation, self.plane);
+        std::iter::from_fn(move || {
+            let (c, i, j) = (self.from + range.start / (kh * kw), range.start / kw % kh, range.start % kw);
+            let run = Run { first: (c * h + i * down) * w + j * along, len: (kw - j).min(range.len()) };
+            range.start += run.len;
+            (run.len > 0).then_some(run)
+        })
+    }
+}
+
+/// Elements of runs, `step` apart.
+fn each(runs: impl Iterator<Item = Run>, step: usize) -> impl Iterator<Item = usize> {
+    runs.flat_map(move |run| (0..run.len).map(move |i| run.first + i * step))
+}
+
+/// Rows that begin at `rows`, in each the elements of `columns`, `step` apart; a panel has at most 64.
+fn write<R: Ring>(
+    x: &[R],
+    rows: impl Iterator<Item = usize>,
+    columns: impl Iterator<Item = Run>,
+    step: usize,
+    panel: &mut Panel<R>,
+) {
+    let (mut runs, mut n) = ([Run::default(); 64], 0);
+    for run in columns {
+        runs[n] = run;
+        n += 1;
+    }
+    for (l, first) in rows.enumerate() {
+        let (x, mut out) = (&x[first..], panel.row(l));
+        for run in &runs[..n] {
+            let x = &x[run.first..];
+            match step {
+                1 => copy(x, out, run.len),
+                step => out[..run.len].iter_mut().zip(x.iter().step_by(step)).for_each(|(o, x)| *o = *x),
+            }
+            out = &mut out[run.len..];
         }
-        (runs, n)
     }
 }
 
@@ -113,29 +156,15 @@ fn copy<R: Copy>(from: &[R], to: &mut [R], len: usize) {
 
 impl<R: Ring> Source<R> for Taps<'_, R> {
     fn fill(&self, k: Range<usize>, columns: Range<usize>, panel: &mut Panel<R>) {
-        let (runs, n) = self.runs(columns);
-        let ([kh, kw], [h, w], [down, along]) = (self.window.kernel, self.plane, self.window.dilation);
-        let (mut c, mut i, mut j) = (self.from + k.start / (kh * kw), k.start / kw % kh, k.start % kw);
-        for l in 0..k.len() {
-            let taps = &self.x[(c * h + i * down) * w + j * along..];
-            let mut out = panel.row(l);
-            for run in &runs[..n] {
-                match self.window.stride[1] {
-                    1 => copy(&taps[run.first..], out, run.len),
-                    step => {
-                        let taps = taps[run.first..].iter().step_by(step);
-                        out[..run.len].iter_mut().zip(taps).for_each(|(o, x)| *o = *x);
-                    }
-                }
-                out = &mut out[run.len..];
-            }
-            j += 1;
-            if j == kw {
-                (i, j) = (i + 1, 0);
-            }
-            if i == kh {
-                (c, i) = (c + 1, 0);
-            }
-        }
+        let ([_, step], [_, along]) = (self.window.stride, self.window.dilation);
+        write(&self.x, each(self.taps(k), along), self.positions(columns), step, panel);
+    }
+}
+
+impl<R: Ring> Source<R> for Across<'_, R> {
+    fn fill(&self, k: Range<usize>, columns: Range<usize>, panel: &mut Panel<R>) {
+        let Across(taps) = self;
+        let ([_, along], [_, step]) = (taps.window.stride, taps.window.dilation);
+        write(&taps.x, each(taps.positions(k), along), taps.taps(columns), step, panel);
     }
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::{Shape, backend::Isa};
 
 /// All ones, single bits, and what looks random.
-fn values<R: Ring>(len: usize, salt: u64) -> Vec<R> {
+pub fn values<R: Ring>(len: usize, salt: u64) -> Vec<R> {
     let value = |i: usize| {
         let x = (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(salt << 32);
         match x >> 61 {
@@ -18,7 +18,7 @@ fn values<R: Ring>(len: usize, salt: u64) -> Vec<R> {
     (0..len).map(|i| R::from_u64(value(i))).collect()
 }
 
-fn paths() -> impl Iterator<Item = Path> {
+pub fn paths() -> impl Iterator<Item = Path> {
     Path::all(Isa::detected())
 }
 
@@ -27,7 +27,8 @@ fn dense<R: Ring>([batch, k, n]: [usize; 3]) {
     let dot = |i: usize, j: usize| (0..k).fold(R::ZERO, |z, l| z.add(x[i * k + l].mul(w[j * k + l])));
     let want: Vec<R> = (0..batch * n).map(|e| dot(e / n, e % n)).collect();
     for path in paths() {
-        let job = Job { groups: vec![(&w[..], Columns { x: &x, k })], m: n, k, images: batch, positions: 1 };
+        let groups = vec![(&w[..], Columns { x: &x, k })];
+        let job = Job { groups, m: n, k, images: batch, positions: 1, threads: 1 };
         assert_eq!(R::multiply(&job, path), want, "{batch} {k} {n} {path:?}");
     }
     for isa in Isa::here() {
@@ -84,7 +85,8 @@ fn conv_case<R: Ring>(([images, groups, cg, h, w, og], win): &Case) {
     let taps = Taps::new(win, &x, [c, h, w], [oh, ow]);
     for path in paths() {
         let group = |g| (&weight[g * og * k..][..og * k], taps.channels(g * cg));
-        let job = Job { groups: (0..groups).map(group).collect(), m: og, k, images, positions: oh * ow };
+        let all = (0..groups).map(group).collect();
+        let job = Job { groups: all, m: og, k, images, positions: oh * ow, threads: 2 };
         assert_eq!(R::multiply(&job, path), want, "{images} {groups} {cg} {h} {w} {og} {win:?} {path:?}");
     }
     let forms =
@@ -126,7 +128,7 @@ fn threads_change_nothing() {
         let taps = Taps::new(&Window::square(1, 1), &x, [groups * k, 1, positions], [1, positions]);
         let group = |g| (&w[g * m * k..][..m * k], taps.channels(g * k));
         let groups = (0..groups).map(group).collect();
-        pool.install(|| Job { groups, m, k, images, positions }.product(Isa::detected()))
+        pool.install(|| Job { groups, m, k, images, positions, threads }.product(Isa::detected()))
     }
     let shapes = [
         [6, 1, 90, 40, 150],
