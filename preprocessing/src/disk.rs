@@ -5,6 +5,8 @@ pub(crate) mod calls;
 mod crash;
 #[cfg(test)]
 mod crashes;
+#[cfg(test)]
+pub(crate) mod life;
 mod watch;
 
 use crate::{Error, Result};
@@ -134,25 +136,29 @@ impl Drop for PartFile {
 /// copy-on-write file systems, snapshots, backups and journals of data. Keep keys on an encrypted volume, or in
 /// memory (tmpfs), where that matters.
 pub(crate) fn erase(path: &Path) -> Result<()> {
+    wipe(path)?;
+    sync_parent(path)
+}
+
+/// The same, but its name may come back after a crash, with zeros, until its folder is synced.
+pub(crate) fn wipe(path: &Path) -> Result<()> {
     let run = || -> io::Result<()> {
         let file = OpenOptions::new().write(true).open(path)?;
         let (mut at, mut left) = (0, file.metadata()?.len());
         let zeros = vec![0; 1 << 20];
-        let mut chunk = crate::layout::PAGE as u64;
         while left > 0 {
-            let now = chunk.min(left);
+            let chunk = if at == 0 { crate::layout::PAGE } else { zeros.len() };
+            let now = left.min(chunk as u64);
             calls::write_at(&file, at, &zeros[..now as usize])?;
-            if chunk != zeros.len() as u64 {
+            if at == 0 && left > now {
                 calls::sync(&file)?;
-                chunk = zeros.len() as u64;
             }
             (at, left) = (at + now, left - now);
         }
         calls::sync(&file)?;
         calls::remove(path)
     };
-    run().map_err(|e| Error::io(path, "erase", e))?;
-    sync_parent(path)
+    run().map_err(|e| Error::io(path, "erase", e))
 }
 
 #[cfg(test)]

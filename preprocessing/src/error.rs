@@ -1,5 +1,10 @@
 //! What can go wrong with keys on disk. Every message names the file, the cause and the remedy.
 
+mod blame;
+
+pub use blame::Blame;
+
+use crate::run::{CheckpointId, Holder, RunId};
 use crate::set::PlanDigest;
 use std::io;
 use std::ops::Range;
@@ -184,7 +189,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A ledger that cannot be trusted.
-    #[error("{path}: ledger record {record} {why}; the spent images are unknown: deal a new key set")]
+    #[error("{path}: ledger record {record} {why}; {remedy}")]
     LedgerCorrupt {
         /// The ledger.
         path: PathBuf,
@@ -192,9 +197,11 @@ pub enum Error {
         record: u64,
         /// What is wrong with it.
         why: &'static str,
+        /// What is lost, and what to do.
+        remedy: &'static str,
     },
     /// A ledger after a failed write: what is durable is not known until it is opened again.
-    #[error("{path}: an earlier write failed; restart this party (images in doubt will be skipped)")]
+    #[error("{path}: an earlier write failed; restart this party (what is in doubt will be skipped)")]
     LedgerFailed {
         /// The ledger.
         path: PathBuf,
@@ -231,26 +238,139 @@ pub enum Error {
         /// Who needs it.
         why: &'static str,
     },
+    /// A ledger or checkpoint of another role.
+    #[error("{path}: kept by {found}, this is {wanted}; give each of them a folder of its own")]
+    WrongHolder {
+        /// The file.
+        path: PathBuf,
+        /// Who reads.
+        wanted: Holder,
+        /// Who wrote it.
+        found: Holder,
+    },
+    /// A ledger or checkpoint of another run.
+    #[error("{path}: belongs to run {found}, not {wanted}; move it back to its own folder")]
+    WrongRun {
+        /// The file.
+        path: PathBuf,
+        /// Run of the folder.
+        wanted: RunId,
+        /// Run of the file.
+        found: RunId,
+    },
+    /// A run about something else than this configuration says.
+    #[error("{path}: begun with another plan, order, start or data; restore them, or begin a new run")]
+    OtherTerms {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A checkpoint that cannot be used.
+    #[error(
+        "{path}: {why}; this checkpoint is lost: training goes on from another one that both parties hold"
+    )]
+    BadCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A checkpoint that is not here, or not whole.
+    #[error("{path}: the checkpoint of {id} is not here; go on from one that all hold, or begin a new run")]
+    NotHeld {
+        /// The run's ledger.
+        path: PathBuf,
+        /// The checkpoint.
+        id: CheckpointId,
+    },
+    /// Parties and dealer who do not speak of the same.
+    #[error("run {run}: {what} of the other side differs; compare the configurations and begin again")]
+    RunsDiffer {
+        /// Our run.
+        run: RunId,
+        /// What differs.
+        what: &'static str,
+    },
+    /// Two states of one checkpoint.
+    #[error(
+        "run {run}: the parties computed different states at {id}; it was dropped: go on from the one before"
+    )]
+    CheckpointsDiffer {
+        /// The run.
+        run: RunId,
+        /// The checkpoint.
+        id: CheckpointId,
+    },
+    /// An attempt that is over, or keys that had another one.
+    #[error("attempt {attempt} is over or not this one (highest: {highest}); an attempt is made once")]
+    OldAttempt {
+        /// Attempt that was named.
+        attempt: u32,
+        /// Highest attempt known here.
+        highest: u32,
+    },
+    /// Bytes of another attempt or segment.
+    #[error("segment {number} of {found} came, segment {segment} of {set} is running; it was dropped")]
+    OtherFrame {
+        /// Keys of the attempt.
+        set: KeySetId,
+        /// Segment that runs.
+        segment: u32,
+        /// Keys that the frame names.
+        found: KeySetId,
+        /// Segment that the frame names.
+        number: u32,
+    },
+    /// A run that has ended.
+    #[error("{path}: the run has ended; begin a new one")]
+    RunEnded {
+        /// Its ledger.
+        path: PathBuf,
+    },
+    /// A listed reveal beyond its count.
+    #[error("{reveal} was delivered {at_most} times, in all attempts; the policy allows no more")]
+    RevealSpent {
+        /// The reveal.
+        reveal: String,
+        /// How often it may be delivered.
+        at_most: u64,
+    },
+    /// A step out of its order.
+    #[error("out of order: {wanted} comes first")]
+    Sequence {
+        /// What must come first.
+        wanted: &'static str,
+    },
+    /// Numbers of which there are only so many.
+    #[error("{what} are used up: {remedy}")]
+    UsedUp {
+        /// What they count.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Rows other than those that the mask is bound to.
+    #[error("{path}: chunk {chunk} is bound to other rows; these need a new data key set")]
+    RowsBound {
+        /// The ledger.
+        path: PathBuf,
+        /// The chunk.
+        chunk: u32,
+    },
+    /// Parties who hold different rows.
+    #[error("data set {set}: the parties hold different rows; deal a new data key set")]
+    RowsDiffer {
+        /// The data key set.
+        set: KeySetId,
+    },
+    /// A data key set that was retired.
+    #[error("{path}: the data key set is retired, for ever; deal a new one")]
+    Retired {
+        /// Its ledger.
+        path: PathBuf,
+    },
     /// A gate, part or tile that the plan does not have.
     #[error(transparent)]
     Gate(#[from] twoply_primitives::Error),
-}
-
-/// What an error means for the operator; the command line maps it to its exit code.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Blame {
-    /// Keys missing or too few.
-    Short,
-    /// Keys corrupt, of another party or set, insecure, or spent.
-    Integrity,
-    /// Keys of another plan.
-    Plan,
-    /// Keys of another release.
-    Version,
-    /// Disk, permission, lock.
-    Local,
-    /// The calling program broke a rule of this crate.
-    Bug,
 }
 
 impl Error {
@@ -270,39 +390,5 @@ impl Error {
 
     pub(crate) fn corrupt(path: &Path, what: impl Into<String>) -> Self {
         Error::Corrupt { path: path.into(), what: what.into() }
-    }
-
-    /// What the error means for the operator.
-    pub fn blame(&self) -> Blame {
-        use twoply_primitives::Error as Gate;
-        match self {
-            Error::Missing { .. } | Error::Short { .. } => Blame::Short,
-            Error::OtherPlan { .. } | Error::Gate(Gate::PlanMismatch { .. }) => Blame::Plan,
-            Error::Version { .. } => Blame::Version,
-            Error::Io { .. }
-            | Error::DiskFull { .. }
-            | Error::Randomness(_)
-            | Error::Exposed { .. }
-            | Error::Exists { .. }
-            | Error::Locked { .. }
-            | Error::Used { .. }
-            | Error::LedgerFailed { .. } => Blame::Local,
-            Error::Layout { .. } | Error::Order { .. } | Error::StillNeeded { .. } | Error::Gate(_) => {
-                Blame::Bug
-            }
-            _ => Blame::Integrity,
-        }
-    }
-}
-
-/// A gate sees keys that are short, or keys that are not what they should be; the text stays.
-impl From<Error> for twoply_primitives::Error {
-    fn from(e: Error) -> Self {
-        match (e.blame(), e) {
-            (_, Error::Gate(inner)) => inner,
-            (Blame::Local, e) => twoply_primitives::Error::Local(e.to_string()),
-            (Blame::Short, e) => twoply_primitives::Error::Keys(e.to_string()),
-            (_, e) => twoply_primitives::Error::Integrity(e.to_string()),
-        }
     }
 }

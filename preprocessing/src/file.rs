@@ -34,6 +34,8 @@ pub enum Kind {
     Set = 1,
     /// `seg-*.key`: one segment.
     Segment = 2,
+    /// `set.key` of a data key set: rows in chunks instead of images in segments, and the seed of their mask.
+    Data = 3,
 }
 
 /// The public part of a header.
@@ -146,7 +148,7 @@ impl Fields<'_> {
             return None;
         }
         let header = Header {
-            kind: [Kind::Set, Kind::Segment].into_iter().find(|&k| k as u8 == kind)?,
+            kind: [Kind::Set, Kind::Segment, Kind::Data].into_iter().find(|&k| k as u8 == kind)?,
             party: *PartyId::BOTH.get(usize::from(party))?,
             insecure: flags == INSECURE_TEST_SEED,
             key_set: KeySetId(self.take()?),
@@ -302,7 +304,7 @@ mod tests {
 
     #[test]
     fn unknown_party_kind_or_flag_is_refused_even_under_a_right_digest() {
-        for (at, value) in [(12, 2), (13, 0), (13, 3), (14, 2), (15, 1)] {
+        for (at, value) in [(12, 2), (13, 0), (13, 4), (14, 2), (15, 1)] {
             let mut page = header().encode(&Seed::new([9; 32]));
             page[at] = value;
             let digest = seal(&page);

@@ -5,14 +5,13 @@
 //! only the peer's equal claim makes it a [`Reservation`], and only that gives out [`Lease`]s, which are used up by
 //! opening their segment. `tests/model.rs` searches all crashes and finds the reuses when a step is left out.
 
-mod log;
 mod record;
 
-pub use log::{FileLog, Log};
 pub use record::{Account, new_ledger};
 
+use crate::book::{Book, Chain, FileLog, Log};
 use crate::{Error, Result};
-use record::{Entry, RECORD, Replay};
+use record::{Entry, STYLE};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -38,7 +37,10 @@ pub struct Tally {
 impl Tally {
     /// Reads a ledger without locking it, for listings: it may be behind a running party.
     pub fn read(path: &Path, account: &Account) -> Result<Tally> {
-        Ok(Replay::run(&FileLog::peek(path)?, path, account)?.tally)
+        let mut tally = Tally::NEW;
+        let bytes = FileLog::peek(path, MISSING)?;
+        Chain::read(&STYLE, &bytes, path, |record| tally.accept(record, path, account))?;
+        Ok(tally)
     }
     /// Images spent without being used (or in a reservation that is still running).
     pub fn burnt(&self) -> u64 {
@@ -48,38 +50,36 @@ impl Tally {
 
 /// The ledger of one key set and one party, over whatever keeps its bytes.
 pub struct Ledger<L> {
-    log: L,
-    /// For messages.
-    name: PathBuf,
+    book: Book<L>,
     account: Account,
-    replay: Replay,
-    /// Set before a write and cleared after it: an error in between leaves the durable state unknown.
-    in_doubt: bool,
+    tally: Tally,
 }
+
+pub(crate) const MISSING: &str = "without it no key is known to be unspent: deal a new key set";
 
 impl Ledger<FileLog> {
     /// Opens and locks the ledger in a file. A missing ledger is an error: without it no key is known to be unspent.
     pub fn open_file(path: &Path, account: Account) -> Result<Self> {
-        Ledger::open(FileLog::open(path)?, path, account)
+        Ledger::open(FileLog::open(path, MISSING)?, path, account)
     }
 }
 
 impl<L: Log> Ledger<L> {
     /// Reads a ledger and checks that it is of this key set, party and size.
-    pub fn open(mut log: L, name: impl Into<PathBuf>, account: Account) -> Result<Self> {
+    pub fn open(log: L, name: impl Into<PathBuf>, account: Account) -> Result<Self> {
         let name = name.into();
-        let bytes = log.read().map_err(|e| Error::io(&name, "read", e))?;
-        let replay = Replay::run(&bytes, &name, &account)?;
-        Ok(Ledger { log, name, account, replay, in_doubt: false })
+        let mut tally = Tally::NEW;
+        let book = Book::open(log, name.clone(), &STYLE, |record| tally.accept(record, &name, &account))?;
+        Ok(Ledger { book, account, tally })
     }
 
     /// What it says now.
     pub fn tally(&self) -> Tally {
-        self.replay.tally
+        self.tally
     }
     /// Images not spent.
     pub fn remaining(&self) -> u64 {
-        self.account.cut.images() - self.replay.tally.next
+        self.account.cut.images() - self.tally.next
     }
     /// Key set, party and size.
     pub fn account(&self) -> &Account {
@@ -88,7 +88,7 @@ impl<L: Log> Ledger<L> {
 
     /// The images to reserve for a run of `b`, of those below `dealt`. See [`chunk`].
     pub fn propose(&self, b: u64, dealt: u64) -> Result<Range<u64>> {
-        let next = self.replay.tally.next;
+        let next = self.tally.next;
         let left = dealt.min(self.account.cut.images()).saturating_sub(next);
         if b == 0 || b > left {
             return Err(Error::Short { wanted: b, left });
@@ -98,7 +98,7 @@ impl<L: Log> Ledger<L> {
 
     /// Marks `images` as spent, durably. They must not start below the first unspent image; those skipped are burnt.
     pub fn reserve(&mut self, images: Range<u64>) -> Result<Pending> {
-        let next = self.replay.tally.next;
+        let next = self.tally.next;
         let total = self.account.cut.images();
         if images.start < next {
             return Err(Error::Spent { from: images.start, next });
@@ -106,14 +106,14 @@ impl<L: Log> Ledger<L> {
         if images.is_empty() || images.end > total {
             return Err(Error::Short { wanted: images.end.saturating_sub(images.start), left: total - next });
         }
-        self.append(Entry::Spend { next: images.end, used: self.replay.tally.used })?;
+        self.append(Entry::Spend { next: images.end, used: self.tally.used })?;
         let claim = Claim { key_set: self.account.key_set, from: images.start, to: images.end };
         Ok(Pending { claim, account: self.account.clone() })
     }
 
     /// Burns all images below `next`, durably, because the peer has spent them. Does nothing if they are spent.
     pub fn advance_to(&mut self, next: u64) -> Result<()> {
-        let Tally { next: ours, used, .. } = self.replay.tally;
+        let Tally { next: ours, used, .. } = self.tally;
         if next <= ours {
             return Ok(());
         }
@@ -127,22 +127,22 @@ impl<L: Log> Ledger<L> {
     /// [`Ledger::close`], since only the statistics depend on it.
     pub fn settle(&mut self, done: Reservation) {
         if done.account == self.account {
-            self.replay.tally.used += done.taken();
+            self.tally.used += done.taken();
         }
     }
 
     /// Counts spent images as used. Durable as after [`Ledger::settle`].
     pub fn used(&mut self, images: u64) {
-        let tally = &mut self.replay.tally;
+        let tally = &mut self.tally;
         tally.used = tally.next.min(tally.used + images);
     }
 
     /// Ties the weight mask to the masked weights with this digest, durably, before they leave. The same digest may
     /// be bound again; another one never: the difference of two models under one mask is public.
     pub fn bind_weights(&mut self, digest: [u8; 32]) -> Result<()> {
-        match self.replay.tally.weights {
+        match self.tally.weights {
             Some(bound) if bound == digest => Ok(()),
-            Some(_) => Err(Error::WeightsBound { path: self.name.clone() }),
+            Some(_) => Err(Error::WeightsBound { path: self.book.name.clone() }),
             None => self.append(Entry::Bind { digest }),
         }
     }
@@ -154,20 +154,13 @@ impl<L: Log> Ledger<L> {
 
     /// The same, of a ledger that goes on.
     pub fn settle_counts(&mut self) -> Result<()> {
-        let Tally { next, used, .. } = self.replay.tally;
+        let Tally { next, used, .. } = self.tally;
         self.append(Entry::Spend { next, used })
     }
 
     fn append(&mut self, entry: Entry) -> Result<()> {
-        if self.in_doubt {
-            return Err(Error::LedgerFailed { path: self.name.clone() });
-        }
-        let record = self.replay.encode(&entry);
-        self.in_doubt = true;
-        let need = self.replay.end() + RECORD as u64;
-        self.log.write(self.replay.end(), &record).map_err(|e| Error::writing(&self.name, need, e))?;
-        self.in_doubt = false;
-        self.replay.accept(entry, &record);
+        entry.write(|kind, parts| self.book.append(kind, parts))?;
+        self.tally.apply(&entry);
         Ok(())
     }
 }

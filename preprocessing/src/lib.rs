@@ -1,4 +1,4 @@
-//! The offline phase on disk: dealt tiles become key files, and key files are handed out exactly once.
+//! The offline phase: dealt tiles become key files, or a stream, and are handed out exactly once.
 //!
 //! A **key set** is one deal for one plan, cut into **segments** of some images. Each party has a folder
 //!
@@ -13,28 +13,37 @@
 //! peer's [`Claim`] turns the [`Pending`] range into a [`Reservation`], [`Reservation::take`] cuts a
 //! [`Lease`] from it, and [`KeySet::open`] exchanges the lease for [`Leased`] tiles. Each step consumes the
 //! one before, so a key that nobody reserved, or that was used before, cannot be named.
+//!
+//! Keys of training steps are never on disk: [`StreamWriter`] deals them to both parties' [`StreamReader`] step by step.
+//! Training has ledgers of its own: [`run`], of attempts and checkpoints, and [`rows`], of data that is masked once.
 
+mod book;
 mod disk;
 mod error;
 mod file;
+mod folder;
 mod layout;
 mod ledger;
 mod mmap;
 mod receive;
+pub mod rows;
+pub mod run;
 mod set;
 mod store;
+mod stream;
 mod survey;
 mod unused;
 mod writer;
 
+pub use book::{FileLog, Log};
 pub use disk::PartFile;
 pub use error::{Blame, DAMAGED, Error, Result};
 pub use file::{FORMAT, Header, Kind, Wanted};
+pub use folder::{FileFolder, Folder};
 pub use layout::{GateLayout, Layout, SegmentLayout};
-pub use ledger::{
-    Account, Claim, FileLog, Lease, Ledger, Log, Pending, Reservation, Tally, chunk, new_ledger,
-};
+pub use ledger::{Account, Claim, Lease, Ledger, Pending, Reservation, Tally, chunk, new_ledger};
 pub use set::{Cut, PlanDigest, SeedSource, SegmentId, parse_key_set};
 pub use store::{KeyDir, KeySet, Leased, Peek, Reading, Segment};
+pub use stream::{Feed, Feeder, StepLayout, StreamReader, StreamWriter};
 pub use survey::{Gc, SegmentInfo, SegmentState, Summary};
 pub use writer::{DealSpec, HalfWriter, SegmentWriter, SetWriter};

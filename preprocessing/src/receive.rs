@@ -1,9 +1,10 @@
 //! Taking key files from a dealer elsewhere. What arrives is checked to the last tile before it gets a name.
 
+use crate::book::FileLog;
 use crate::disk::{PartFile, create_dir};
 use crate::file::{Header, Kind, Wanted};
 use crate::layout::PAGE;
-use crate::ledger::{Account, FileLog};
+use crate::ledger::{Account, new_ledger};
 use crate::set::Cut;
 use crate::store::{KeyDir, KeySet, LEDGER, SET, Segment};
 use crate::{Error, Result};
@@ -27,7 +28,7 @@ impl KeyDir {
         let cut = Cut::new(header.images, header.segment_images)?;
         let dir = self.path(key_set);
         create_dir(&dir)?;
-        FileLog::create(dir.join(LEDGER), &Account { key_set, party, cut })?;
+        FileLog::create(dir.join(LEDGER), &new_ledger(&Account { key_set, party, cut }))?;
         let mut file = PartFile::create(dir.join(SET), PAGE as u64)?;
         file.put(&page)?;
         file.commit()?;

@@ -16,7 +16,7 @@ pub struct SegmentId(pub [u8; 16]);
 pub struct PlanDigest(pub [u8; 32]);
 
 /// Lower-case hexadecimal digits of `bytes`.
-fn hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     bytes.iter().try_for_each(|b| write!(f, "{b:02x}"))
 }
 

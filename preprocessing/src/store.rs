@@ -6,10 +6,11 @@ mod segment;
 pub use ahead::Reading;
 pub use segment::{Leased, Peek, Segment};
 
+use crate::book::{FileLog, Log};
 use crate::disk::{erase, open_private};
 use crate::file::{Header, Kind, Wanted};
 use crate::layout::PAGE;
-use crate::ledger::{Account, FileLog, Lease, Ledger, Log, Tally};
+use crate::ledger::{Account, Lease, Ledger, Tally};
 use crate::set::{Cut, PlanDigest, parse_key_set};
 use crate::{Error, Layout, Result};
 use segment::Inner;
@@ -36,7 +37,7 @@ pub(crate) fn read_header(path: &Path) -> Result<(Header, Seed)> {
     let len = segment::read_page(&mut file, &mut page).map_err(|e| Error::io(path, "read", e))?;
     let read = Header::decode(path, &page[..len])?;
     let more = file.read(&mut [0]).map_err(|e| Error::io(path, "read", e))?;
-    if read.0.kind == Kind::Set && more > 0 {
+    if read.0.kind != Kind::Segment && more > 0 {
         return Err(Error::Length { path: path.into(), wanted: PAGE as u64, found: PAGE as u64 + 1 });
     }
     Ok(read)

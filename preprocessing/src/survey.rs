@@ -1,8 +1,9 @@
 //! Looking after key folders: listing, verifying, and removing what is spent.
 
+use crate::book::Log;
 use crate::disk::{PART, erase, lock};
 use crate::file::Wanted;
-use crate::ledger::{Account, Ledger, Log, Tally};
+use crate::ledger::{Account, Ledger, Tally};
 use crate::set::PlanDigest;
 use crate::store::{KeyDir, KeySet, LEDGER, open_set, segment_name};
 use crate::{Error, Result};

@@ -1,7 +1,8 @@
 //! Halves of key sets that nobody can have used: what may be written anew, or erased without being spent.
 
+use crate::book::FileLog;
 use crate::disk::{erase, sync_parent};
-use crate::ledger::{Account, FileLog, Ledger};
+use crate::ledger::{Account, Ledger};
 use crate::set::Cut;
 use crate::store::{KeyDir, LEDGER, SET, WEIGHTS};
 use crate::{Error, Result};

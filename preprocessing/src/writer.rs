@@ -1,9 +1,10 @@
 //! From the dealer's tiles to key files. A half is written front to back, so any `Write` will do: a file or a stream.
 
+use crate::book::FileLog;
 use crate::disk::{PartFile, create_dir};
 use crate::file::{Digests, Header, Kind, Wanted};
 use crate::layout::{ALIGN, DIGEST, SegmentLayout};
-use crate::ledger::{Account, FileLog, Tally};
+use crate::ledger::{Account, Tally, new_ledger};
 use crate::set::{Cut, PlanDigest, SeedSource};
 use crate::store::{LEDGER, SET, Segment, read_header, segment_name};
 use crate::unused::unused;
@@ -198,7 +199,7 @@ impl SetWriter {
                 create_dir(dir)?;
             }
             if !dir.join(LEDGER).exists() {
-                FileLog::create(dir.join(LEDGER), &Account { key_set, party, cut: spec.cut })?;
+                FileLog::create(dir.join(LEDGER), &new_ledger(&Account { key_set, party, cut: spec.cut }))?;
             }
         }
         for (dir, party) in dirs.iter().zip(PartyId::BOTH) {

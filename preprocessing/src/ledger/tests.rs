@@ -1,4 +1,3 @@
-use super::log::FileLog;
 use super::*;
 use crate::set::Cut;
 use std::io;
@@ -259,11 +258,18 @@ fn one_process_at_a_time_owns_a_ledger_file() {
     let path = dir.path().join("ledger");
     let absent = Ledger::open_file(&path, account()).map(|_| ()).unwrap_err();
     assert!(absent.to_string().contains("deal a new key set"), "{absent}");
-    FileLog::create(path.clone(), &account()).unwrap();
+    FileLog::create(path.clone(), &new_ledger(&account())).unwrap();
     let mut ledger = Ledger::open_file(&path, account()).unwrap();
     assert!(matches!(Ledger::open_file(&path, account()), Err(Error::Locked { .. })));
     let _ = ledger.reserve(0..5).unwrap();
     assert_eq!(Tally::read(&path, &account()).unwrap().next, 5, "reading needs no lock");
     drop(ledger);
     assert_eq!(Ledger::open_file(&path, account()).unwrap().tally().next, 5);
+}
+
+/// Frozen: ledgers of earlier releases must open.
+#[test]
+fn the_bytes_of_a_ledger_are_frozen() {
+    let digest = "4abba2a11d0983a5391c2a6940951597dcb88260ffd5f26245206c342032cd44";
+    assert_eq!(blake3::hash(&written().bytes).to_hex().as_str(), digest);
 }

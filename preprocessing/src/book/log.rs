@@ -1,7 +1,5 @@
 //! The bytes below a ledger. A trait, so that tests can tear writes, skip syncs and roll back.
 
-use super::Account;
-use super::record::{RECORD, new_ledger};
 use crate::disk::{PartFile, calls, lock, open_private};
 use crate::{Error, Result};
 use std::fs::File;
@@ -21,31 +19,30 @@ pub trait Log {
 pub struct FileLog(File);
 
 impl FileLog {
-    /// Creates the ledger of a new key set, durably.
-    pub(crate) fn create(path: PathBuf, account: &Account) -> Result<()> {
-        let mut file = PartFile::create(path, RECORD as u64)?;
-        file.put(&new_ledger(account))?;
+    /// Creates a new ledger with these records, durably.
+    pub(crate) fn create(path: PathBuf, records: &[u8]) -> Result<()> {
+        let mut file = PartFile::create(path, records.len() as u64)?;
+        file.put(records)?;
         file.commit()
     }
 
-    /// Opens and locks a ledger.
-    pub(crate) fn open(path: &Path) -> Result<FileLog> {
-        let file = open_private(path, true).map_err(missing)?;
+    /// Opens and locks a ledger. `remedy` says what to do if it is missing.
+    pub(crate) fn open(path: &Path, remedy: &'static str) -> Result<FileLog> {
+        let file = open_private(path, true).map_err(|e| missing(e, remedy))?;
         lock(path, &file)?;
         Ok(FileLog(file))
     }
 
     /// Reads a ledger without locking it.
-    pub(crate) fn peek(path: &Path) -> Result<Vec<u8>> {
+    pub(crate) fn peek(path: &Path, remedy: &'static str) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let mut file = open_private(path, false).map_err(missing)?;
+        let mut file = open_private(path, false).map_err(|e| missing(e, remedy))?;
         file.read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
         Ok(bytes)
     }
 }
 
-fn missing(e: Error) -> Error {
-    let remedy = "without it no key is known to be unspent: deal a new key set";
+fn missing(e: Error, remedy: &'static str) -> Error {
     match e {
         Error::Missing { path, .. } => Error::Missing { path, what: "the ledger".into(), remedy },
         e => e,
