@@ -7,8 +7,10 @@
 //! A layer's error is fixed against float, with everything that came before; its *own* error is fixed against the
 //! float operation on the fixed-point operands, so that it shows what this layer adds.
 
+mod bound;
 mod tally;
 
+pub use bound::bounds;
 pub use tally::BINS;
 
 use crate::engine::{Clear, Seen};
@@ -42,6 +44,9 @@ pub struct Accuracy {
     pub outputs: usize,
     /// Values that left the contract of fixed point, all layers together.
     pub wraps: u64,
+    /// Largest difference between fixed point and float32 that rounding can make at the output on these samples, in ulp, as
+    /// [`bounds`] proves it; `None` where values left the contract, beyond which nothing is proven.
+    pub bound_ulp: Option<f64>,
     /// The first layer where precision is lost, and what would help.
     pub lost: Option<Lost>,
     /// The input, then every node but a final argmax.
@@ -258,6 +263,10 @@ impl<R: Ring> Runs<'_, R> {
         // Layers count from the input, which has no weights.
         let weights = |layer: usize, f: u32| layer.checked_sub(1).map_or(0.0, |i| rounding(i, f));
         let layers: Vec<Layer> = [input].into_iter().chain(nodes.map(node)).collect();
+        let wraps = layers.iter().map(|layer| layer.wraps).sum();
+        let peaks: Vec<f64> = self.tallies.iter().map(Tally::peak_float).collect();
+        let bound =
+            bounds(self.plan, self.float.weights, &peaks).pop().map(|b| b * f64::from(fixed.f).exp2());
         Accuracy {
             images,
             ring: fixed.n,
@@ -265,7 +274,9 @@ impl<R: Ring> Runs<'_, R> {
             labels: self.labels,
             differing: self.words.0,
             outputs: self.words.1,
-            wraps: layers.iter().map(|layer| layer.wraps).sum(),
+            wraps,
+            // JSON has no infinity.
+            bound_ulp: bound.filter(|_| wraps == 0).map(|b| b.min(f64::MAX)),
             lost: lost(&layers, (fixed, self.plan.options.margin), tolerance, weights),
             layers,
         }

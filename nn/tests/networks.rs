@@ -4,9 +4,10 @@
 mod common;
 
 use common::build::{Builder, LAST, Model, random};
-use common::{Run, Shift, bound, two_parties, variants};
+use common::{Run, Shift, two_parties, variants};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use twoply_nn::accuracy::bounds;
 use twoply_nn::engine::{Engine, Infer, Planner};
 use twoply_nn::roles::Answer;
 use twoply_nn::{Evaluator, Floats, Images, Meaning, Normalise, Options, Plan, Reveal, import, with_ring};
@@ -34,7 +35,9 @@ fn check(model: &Model, options: &Options, shift: &Shift) -> f64 {
         let (answer, oracle) = (&run.answer, &run.oracle);
         assert!(run.exact, "{at}: {answer:?}, oracle {oracle:?}\n{}", model.graph.to_json());
     }
-    let error = *bound::errors(&plan, &model.weights).last().unwrap();
+    let ranges = plan.ranges.as_ref().unwrap();
+    let peaks: Vec<f64> = [&ranges.input].into_iter().chain(&ranges.nodes).map(|r| r.observed).collect();
+    let error = *bounds(&plan, &model.weights, &peaks).last().unwrap();
     let logits = model.clone().before_argmax();
     let float = Evaluator::new(&logits.graph, &logits.weights).unwrap().run(inputs).unwrap();
     let worst = distance(&runs, &float, error);

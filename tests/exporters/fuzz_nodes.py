@@ -352,6 +352,17 @@ def gather(w: Wires) -> Node:
     return Node("Gather", [x, index], {"axis": signed(rng, axis, len(w.shape(x)))})
 
 
+def where(w: Wires) -> Node:
+    """A choice by a constant."""
+    x, rng = w.pick(), w.rng
+    dims = [rng.choice([1, s]) for s in w.shape(x)[1:]]
+    mask = w.floats(*dims[rng.randint(0, len(dims)) :]) > 0
+    other = rng.choice([w.like(x), w.floats(*rng.choice([(), (1,), w.shape(x)[1:]]))])
+    sides = [x, other]
+    rng.shuffle(sides)
+    return Node("Where", [mask, *sides])
+
+
 def expand(w: Wires) -> Node:
     x = w.pick()
     return Node("Expand", [x, ints([1, *(w.rng.choice([2, 3]) if s == 1 else w.rng.choice([1, s]) for s in w.shape(x)[1:])])])
@@ -399,7 +410,7 @@ PROPOSALS: list[tuple[str, Callable[[Wires], Node], int]] = [
     ("ReduceMean", reduce("ReduceMean"), 2), ("ReduceSum", reduce("ReduceSum"), 1), ("ReduceMax", reduce("ReduceMax"), 1),
     ("ReduceMin", reduce("ReduceMin"), 1), ("Flatten", flatten, 2), ("Reshape", reshape, 2), ("Transpose", transpose, 2),
     ("Squeeze", squeeze, 1), ("Unsqueeze", unsqueeze, 1), ("Concat", concat, 2), ("Split", split, 1), ("Slice", slice_, 2),
-    ("Gather", gather, 1), ("Expand", expand, 1), ("Tile", tile, 1), ("DepthToSpace", blocks("DepthToSpace"), 1),
+    ("Gather", gather, 1), ("Where", where, 2), ("Expand", expand, 1), ("Tile", tile, 1), ("DepthToSpace", blocks("DepthToSpace"), 1),
     ("SpaceToDepth", blocks("SpaceToDepth"), 1), ("Identity", unary("Identity"), 1), ("Dropout", dropout, 1),
     ("Softmax", softmax("Softmax"), 1), ("LogSoftmax", softmax("LogSoftmax"), 1), ("Sigmoid", sigmoid, 1), ("ArgMax", argmax, 1),
 ]  # fmt: skip

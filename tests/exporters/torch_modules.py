@@ -112,11 +112,17 @@ def pools() -> Iterator:
     yield "adaptive-avg-pool2d-2x4", nn.AdaptiveAvgPool2d((2, 4)), PLANE
     yield "adaptive-avg-pool2d-same", nn.AdaptiveAvgPool2d(8), PLANE
     yield "adaptive-avg-pool2d-uneven", nn.AdaptiveAvgPool2d((3, 5)), PLANE
+    yield "adaptive-avg-pool2d-3-of-7", nn.AdaptiveAvgPool2d(3), (4, 7, 7)
+    yield "adaptive-avg-pool2d-more", nn.AdaptiveAvgPool2d(10), (4, 7, 7)
+    yield "adaptive-avg-pool1d-uneven", nn.AdaptiveAvgPool1d(5), SERIES
     yield "adaptive-avg-pool1d", nn.AdaptiveAvgPool1d(4), SERIES
     yield "adaptive-avg-pool1d-1", nn.AdaptiveAvgPool1d(1), SERIES
     yield "adaptive-max-pool2d-1", nn.AdaptiveMaxPool2d(1), PLANE
     yield "adaptive-max-pool2d-2x4", nn.AdaptiveMaxPool2d((2, 4)), PLANE
     yield "adaptive-max-pool1d", nn.AdaptiveMaxPool1d(4), SERIES
+    # Neither exporter writes these two.
+    yield "adaptive-max-pool2d-uneven", nn.AdaptiveMaxPool2d((3, 5)), PLANE
+    yield "adaptive-max-pool1d-uneven", nn.AdaptiveMaxPool1d(5), SERIES
     yield "upsample-nearest", nn.Upsample(scale_factor=2), PLANE
     yield "upsample-nearest-rectangular", nn.Upsample(scale_factor=(3.0, 2.0)), PLANE
     yield "upsample-nearest-size", nn.Upsample(size=(16, 24)), PLANE
@@ -144,6 +150,9 @@ def activations() -> Iterator:
     yield "clamp-high", Do(lambda x: x.clamp(max=0.5)), PLANE
     yield "clamp-both", Do(lambda x: torch.clamp(x, -0.25, 0.5)), PLANE
     yield "threshold-at-zero", nn.Threshold(0.0, 0.0), PLANE
+    yield "threshold-half", nn.Threshold(0.5, 0.5), PLANE
+    yield "where-leaky", Do(lambda x: torch.where(x > 0, x, 0.1 * x)), PLANE
+    yield "where-steep", Do(lambda x: torch.where(x < 0.5, 3 * x - 1, x)), PLANE
     yield "relu-in-place", nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(inplace=True)), PLANE
     yield "dropout", nn.Sequential(nn.Dropout(0.5), nn.Linear(12, 4), nn.Dropout(0.2)), ROW
     yield "dropout2d", nn.Sequential(nn.Conv2d(4, 4, 1), nn.Dropout2d(0.5)), PLANE
@@ -170,6 +179,12 @@ def shapes() -> Iterator:
     yield "select", Do(lambda x: x[:, 0] + x[:, -1]), PLANE
     yield "select-last-step", Do(lambda x: x[:, :, -1]), SERIES
     yield "index-list", Do(lambda x: x[:, [2, 0, 3]]), PLANE
+    yield "index-rows", Do(lambda x: x[:, :, [2, 0, 3]]), PLANE
+    yield "index-two-axes", Do(lambda x: x[:, [2, 0], [1, 3]]), PLANE
+    yield "index-after-permute", Do(lambda x: x.view(-1, 3, 4).permute(1, 0, 2)[1]), ROW
+    yield "unbind", Do(lambda x: torch.cat(x.unbind(1)[::-1], 1)), PLANE
+    yield "masked-fill", Do(lambda x, m: x.masked_fill(m > 0, -3.0), m=torch.eye(8)), PLANE
+    yield "where-mask", Do(lambda x, m: torch.where(m > 0, x, F.relu(x)), m=torch.eye(8)), PLANE
     yield "flip", Do(lambda x: x.flip(3)), PLANE
     yield "roll", Do(lambda x: x.roll(1, 2)), PLANE
     yield "squeeze-unsqueeze", Do(lambda x: F.relu(x.unsqueeze(1)).squeeze(1)), PLANE
@@ -252,6 +267,8 @@ def others() -> Iterator:
     """What no list promises: the reason for refusing must be clear, or the import right."""
     for layer in (nn.GELU(), nn.SiLU(), nn.Tanh(), nn.ELU(), nn.Softplus(), nn.Mish()):
         yield type(layer).__name__.lower(), nn.Sequential(layer, nn.ReLU()), PLANE, "activation"
+    yield "threshold-jump", nn.Threshold(0.5, 2.0), PLANE, "jump"
+    yield "hardshrink", nn.Hardshrink(0.5), PLANE, "jump"
     yield "sigmoid-inside", nn.Sequential(nn.Sigmoid(), nn.Linear(12, 4)), ROW, "activation"
     yield "softmax-inside", nn.Sequential(nn.Softmax(1), nn.Linear(12, 4)), ROW, "activation"
     yield "layer-norm", nn.LayerNorm(12), ROW, "normalisation"

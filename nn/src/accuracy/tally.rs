@@ -71,6 +71,11 @@ impl Tally {
         self
     }
 
+    /// Largest magnitude of the float run.
+    pub(super) fn peak_float(&self) -> f64 {
+        self.peak_float
+    }
+
     pub(super) fn layer(&self, name: &str, op: &'static str, limit: f64, weights_relative: f64) -> Layer {
         let mean = |sum: f64| if self.values == 0 { 0.0 } else { sum / self.values as f64 };
         Layer {

@@ -79,12 +79,49 @@ fn two_parties_equal_the_oracle_and_the_errors_are_small_in_every_variant() {
                         assert!(layer.headroom_bits > 0.0 && layer.own_relative < 0.01, "{layer:?}");
                         assert_eq!(layer.histogram.iter().sum::<u64>(), layer.values);
                     }
+                    within(&model, &plan(&model, &options), &found);
                     assert_eq!(found.layers[1].values, (2 * 36 * IMAGES) as u64);
                     assert!(found.layers[2].own_relative <= found.layers[2].mean_relative);
                 }
             }
         }
     }
+}
+
+/// Every layer is within its bound, and the output's is the one that is told, up to peaks of the other runs.
+fn within(model: &(Graph, Weights, Vec<f32>), plan: &Plan, found: &Accuracy) {
+    let peaks: Vec<f64> = found.layers.iter().map(|layer| layer.peak).collect();
+    let ulps = bounds(plan, &model.1, &peaks).into_iter().map(|b| b * f64::from(found.fraction).exp2());
+    let ulps: Vec<f64> = ulps.collect();
+    for (layer, bound) in found.layers[1..].iter().zip(&ulps) {
+        assert!(layer.worst_ulp <= *bound, "{bound} {layer:?}");
+    }
+    let told = found.bound_ulp.unwrap() / ulps[ulps.len() - 1];
+    assert!((0.98..=1.0).contains(&told), "{told}");
+}
+
+#[test]
+fn a_bound_by_hand() {
+    let (mut graph, mut weights, inputs) = model();
+    graph.input.shape = vec![2];
+    graph.params = vec![Param { name: "w".into(), shape: vec![2, 2], role: Role::Weight }];
+    weights.0 = vec![vec![0.5, -0.25, 2.0, 1.0]];
+    let node = |op, x: &[Source]| Node { name: format!("{op:?}"), op, inputs: x.to_vec() };
+    graph.nodes = vec![
+        node(Op::Linear { weight: 0, bias: None }, &[Source::Input]),
+        node(Op::Relu, &[Source::Node(0)]),
+        node(Op::Mul, &[Source::Node(1), Source::Node(0)]),
+        node(Op::Argmax, &[Source::Node(2)]),
+    ];
+    let plan = plan(&(graph, weights.clone(), inputs), &Options::default());
+    let ulps: Vec<f64> =
+        bounds(&plan, &weights, &[1.0, 3.0, 3.0, 9.0, 0.0]).iter().map(|b| b * 4096.0).collect();
+    // Half an ulp of the input times 2 + 1; two weights half an ulp off times 1; two ulp; float32 adds less than 0.005.
+    let near = |found: f64, want: f64| assert!(want <= found && found < want + 0.05, "{found} {want}");
+    near(ulps[0], 3.0 * 0.5 + 1.0 + 2.0);
+    near(ulps[1], ulps[0] + 1.0);
+    near(ulps[2], 3.0 * (ulps[1] + 1.0) + 3.0 * (ulps[0] + 1.0) + 2.0);
+    assert_eq!(ulps[3], ulps[2]);
 }
 
 /// What a layer adds by itself is compared with the float operation, whatever the operation.
@@ -120,6 +157,7 @@ fn every_operation_is_repeated_in_float_as_it_is() {
         for layer in &found.layers {
             assert!(layer.own_relative < 0.005 && layer.worst_ulp < 30.0, "{rounding:?} {layer:?}");
         }
+        within(&model, &plan(&model, &Options { rounding, ..Options::default() }), &found);
     }
 }
 
@@ -178,7 +216,7 @@ fn a_layer_that_leaves_the_ring_is_named() {
     assert!(found.wraps > 0);
     let bad: Vec<&str> = found.layers.iter().filter(|l| l.wraps > 0).map(|l| &l.name[..]).collect();
     assert_eq!(bad, ["fc"]);
-    assert!(found.layers[7].headroom_bits < 0.0);
+    assert!(found.layers[7].headroom_bits < 0.0 && found.bound_ulp.is_none());
     m.1.0[1][1] = 70.0;
     let plan = Plan::new(m.0.clone(), Options::default(), None).unwrap();
     let e = compare::<u32>(&plan, &m.1, &m.2, 0.02, |_| ()).unwrap_err();

@@ -9,7 +9,7 @@ mod simplify;
 use super::Imported;
 use crate::graph::{Graph, Input, MAX_ELEMENTS, MAX_NODES, Normalise, Op, Param, Role, Source, elements};
 use crate::{Error, Result, Weights, passes};
-pub(crate) use map::Map;
+pub(crate) use map::{Map, repeat};
 use names::Names;
 pub(crate) use names::clean;
 pub(crate) use simplify::inverse;

@@ -8,6 +8,7 @@ mod axes;
 mod beside;
 mod call;
 mod cast;
+mod choice;
 mod classes;
 mod constant;
 mod conv;
@@ -15,10 +16,12 @@ mod decode;
 mod dropped;
 mod ending;
 mod extremes;
+mod functions;
 mod inputs;
 mod join;
 mod layout;
 mod linear;
+mod mask;
 mod ml;
 mod needed;
 mod obstacle;
@@ -31,8 +34,10 @@ mod reduce;
 mod resize;
 mod rows;
 mod select;
+mod sequence;
 mod space;
 mod tensor;
+mod turned;
 mod types;
 mod view;
 mod walk;
@@ -115,19 +120,23 @@ pub fn import(bytes: &[u8], name: Option<&str>, normalise: Option<Normalise>) ->
 /// [`Error::Onnx`] if the bytes are no ONNX model; [`Error::Import`] listing everything that cannot be taken over;
 /// [`Error::Graph`] if `normalise` does not fit the input.
 pub fn read(bytes: &[u8], options: &Options<'_>) -> Result<(Imported, Report)> {
-    let model = ModelProto::decode(bytes).map_err(|e| Error::Onnx(e.to_string()))?;
+    let mut model = ModelProto::decode(bytes).map_err(|e| Error::Onnx(e.to_string()))?;
+    let mut obstacles = Obstacles::default();
+    let opset = inputs::opset(&model, &mut obstacles);
+    let calls = functions::inline(&mut model, opset, bytes.len());
+    let refused = |mut obstacles: Obstacles, node: &str, op: &str, why: String| {
+        obstacles.add(node, op, why);
+        Err(Error::Import { obstacles: obstacles.into_list() })
+    };
+    if let Err(call) = calls {
+        return refused(obstacles, &call.node, &call.op, call.why);
+    }
     let Some(graph) = &model.graph else {
         return Err(Error::Onnx("it holds no graph".into()));
     };
     if graph.node.is_empty() {
         return Err(Error::Onnx("its graph holds no node".into()));
     }
-    let mut obstacles = Obstacles::default();
-    let opset = inputs::opset(&model, &mut obstacles);
-    let refused = |mut obstacles: Obstacles, node: &str, op: &str, why: String| {
-        obstacles.add(node, op, why);
-        Err(Error::Import { obstacles: obstacles.into_list() })
-    };
     let candidates = match outputs::candidates(graph, options.output) {
         Ok(candidates) => candidates,
         Err(why) => return refused(obstacles, &graph.name, "model", why),
@@ -204,6 +213,9 @@ impl Importer<'_> {
             Some(Value::Const(_)) => "does not depend on the input",
             Some(Value::Several(_) | Value::Lost) if !self.obstacles.is_empty() => return None,
             Some(Value::Several(_) | Value::Lost) | None => "no node gives it",
+            Some(Value::Turned(..)) => "has its images along another axis than the first",
+            Some(Value::Sequence(_)) => "is a sequence, wanted one tensor",
+            Some(Value::Compared(_)) => "is a comparison, which jumps, wanted values",
         };
         self.obstacles.add(name, "output", format!("{why}; export the network again, with its output"));
         None
@@ -228,8 +240,14 @@ fn lower(call: Call<'_>) -> Lowered {
     if !is_default(domain) {
         return Err(unsupported(domain, op).into());
     }
-    if call.operands.iter().any(|v| matches!(v, Some(Value::Rows(_)))) {
-        return rows::lower(call, on_wires);
+    let any = |kind: fn(&Value) -> bool| call.operands.iter().flatten().any(kind);
+    if !sequence::OPERATORS.contains(&op.as_str()) {
+        if any(|v| matches!(v, Value::Rows(_))) {
+            return rows::lower(call, on_wires);
+        }
+        if any(|v| matches!(v, Value::Turned(..))) {
+            return turned::lower(call, on_wires);
+        }
     }
     on_wires(call)
 }
@@ -262,17 +280,26 @@ fn on_wires(call: Call<'_>) -> Lowered {
         "Abs" => activation::abs(call),
         "Neg" => activation::neg(call),
         "Shrink" => activation::shrink(call),
+        "ThresholdedRelu" => activation::thresholded_relu(call),
+        "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" => choice::compare(call),
+        "Not" => choice::not(call),
+        "Where" => choice::choose(call),
         "Pad" => pad::pad(call),
         "Identity" | "Dropout" => cast::identity(call),
         "Flatten" => view::flatten(call),
         "Reshape" => view::reshape(call),
         "Squeeze" => view::squeeze(call, false),
         "Unsqueeze" => view::squeeze(call, true),
-        "Transpose" => view::transpose(call),
+        "Transpose" => turned::transpose(call),
         "Concat" => join::concat(call),
         "Slice" => select::slice(call),
         "Split" => select::split(call),
         "Gather" => select::gather(call),
+        "GatherND" => turned::gather_nd(call),
+        "SplitToSequence" => sequence::split(call),
+        "SequenceConstruct" => sequence::construct(call),
+        "SequenceAt" => sequence::at(call),
+        "ConcatFromSequence" => sequence::concat(call),
         "Expand" => select::expand(call),
         "Tile" => select::tile(call),
         "DepthToSpace" => space::depth_to_space(call),

@@ -2,7 +2,6 @@
 //! against counters.
 #![allow(dead_code)] // each test binary uses a part
 
-pub mod bound;
 pub mod build;
 
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! `twoply check`: float32, fixed point and two parties on the same public samples, layer by layer.
 
-mod page;
+pub(super) mod page;
 
 use super::choices::Choices;
 use super::inputs::Admit;
@@ -202,6 +202,7 @@ fn show(plan: &Plan, found: &Accuracy, trouble: Option<&Failure>, out: &Output) 
         ))?,
         None => out.line("the output is no vector of classes: there are no labels to compare")?,
     }
+    out.line(format_args!("output against float32: {}", output(found)))?;
     out.line(format_args!(
         "two parties against fixed point, at the output (nothing else is opened): {} of {} values differ",
         found.differing, found.outputs
@@ -209,6 +210,22 @@ fn show(plan: &Plan, found: &Accuracy, trouble: Option<&Failure>, out: &Output) 
     let trouble = trouble.map(|failure| failure.content().what.as_str());
     let plan = plan.digest()?.to_string();
     out.result_json(&Checked { graph: name, plan, trouble, accuracy: found })
+}
+
+/// How far the output was from float32, and how far it can be; the page says the same.
+fn output(found: &Accuracy) -> String {
+    let seen = short(found.layers.last().map_or(0.0, |layer| layer.worst_ulp));
+    match found.bound_ulp {
+        Some(bound) => format!(
+            "largest difference seen {seen} ulp, at most {} ulp by the bound on rounding for these samples",
+            short(bound)
+        ),
+        None => format!("largest difference seen {seen} ulp; no bound where values leave the ring"),
+    }
+}
+
+fn short(value: f64) -> String {
+    if value.abs() < 1e5 { format!("{value:.2}") } else { format!("{value:.1e}") }
 }
 
 /// The head of the table, and a row per layer; the page shows the same.
@@ -225,7 +242,6 @@ fn rows(found: &Accuracy) -> Vec<Vec<String>> {
         "own mean %",
         "wraps",
     ];
-    let short = |value: f64| if value.abs() < 1e5 { format!("{value:.2}") } else { format!("{value:.1e}") };
     let row = |layer: &Layer| {
         vec![
             layer.name.clone(),
@@ -274,9 +290,18 @@ mod tests {
             differing: 0,
             outputs: 10,
             wraps: 0,
+            bound_ulp: Some(17.5),
             lost: None,
             layers: vec![layer],
         }
+    }
+
+    #[test]
+    fn the_bound_is_told_unless_values_left_the_ring() {
+        let mut found = good("fc");
+        assert!(output(&found).contains("seen 2.00 ulp, at most 17.50 ulp"), "{}", output(&found));
+        found.bound_ulp = None;
+        assert!(output(&found).ends_with("no bound where values leave the ring"));
     }
 
     #[test]

@@ -54,6 +54,9 @@ fn a_check_finds_the_digits_network_exact_in_every_variant() {
         }
         let layers = result["layers"].as_array().unwrap();
         assert_eq!(layers.len(), 11);
+        let (seen, bound) =
+            (layers[10]["worst_ulp"].as_f64().unwrap(), result["bound_ulp"].as_f64().unwrap());
+        assert!(seen <= bound && bound < 1e5, "{seen} {bound}");
         for layer in layers {
             let number = |field: &str| layer[field].as_f64().unwrap();
             assert!(number("worst_ulp") < 100.0 && number("mean_ulp") <= number("worst_ulp"), "{layer}");
@@ -62,7 +65,9 @@ fn a_check_finds_the_digits_network_exact_in_every_variant() {
     }
     let said = lab.ok(&args("check", &["--samples", &samples, "--limit", "3"]));
     assert!(
-        said.stdout.contains("float/two parties 3") && said.stdout.contains("0 of 30 values differ"),
+        ["float/two parties 3", "0 of 30 values differ", "ulp by the bound on rounding"]
+            .iter()
+            .all(|s| said.stdout.contains(s)),
         "{}",
         said.stdout
     );
@@ -77,7 +82,7 @@ fn the_page_needs_nothing_else_and_is_never_overwritten_by_accident() {
     lab.ok(&check);
     let page = fs::read_to_string(lab.path("page.html")).unwrap();
     assert_eq!(page.matches("<svg").count(), 11);
-    assert!(page.contains("<td>conv1</td>"));
+    assert!(page.contains("<td>conv1</td>") && page.contains("ulp by the bound on rounding"));
     for foreign in ["<script", "http:", "https:", "src=", "href="] {
         assert!(!page.contains(foreign), "{foreign}");
     }
@@ -109,7 +114,7 @@ fn a_bad_scale_is_found_by_the_name_of_its_layer() {
     for more in [&["--plan", "digits.plan.json", "--html", "page.html"][..], &[]] {
         let (result, failure) = found(&lab, &[&limit[..], more].concat());
         assert_eq!(failure["layer"], "conv2", "{failure}");
-        assert!(result["wraps"].as_u64().unwrap() > 0);
+        assert!(result["wraps"].as_u64().unwrap() > 0 && result["bound_ulp"].is_null());
         assert!(failure["what"].as_str().unwrap().contains("bits"), "{failure}");
     }
     assert!(fs::read_to_string(lab.path("page.html")).unwrap().contains("class=\"bad\""));

@@ -10,21 +10,25 @@ pub(super) fn relu(mut call: Call<'_>) -> Lowered {
     call.push(Op::Relu, &[x])
 }
 
-/// `slope x + (1 - slope) relu(x)`, where the graph has no operation for the slope.
 pub(super) fn leaky_relu(mut call: Call<'_>) -> Lowered {
     call.knows(&["alpha"])?;
     let slope = call.float("alpha", 0.01)? as f64;
     let x = call.wire(0)?;
-    match slope {
-        0.0 => call.push(Op::Relu, &[x]),
-        1.0 => Ok(Value::Wire(x)),
-        0.0..=1.0 => call.push(Op::LeakyRelu { slope }, &[x]),
+    Ok(Value::Wire(leaky(&mut call, x, slope)?))
+}
+
+/// `slope x + (1 - slope) relu(x)`, where the graph has no operation for the slope.
+pub(super) fn leaky(call: &mut Call<'_>, x: Source, slope: f64) -> Result<Source, Stop> {
+    let (op, inputs) = match slope {
+        0.0 => (Op::Relu, vec![x]),
+        1.0 => return Ok(x),
+        0.0..=1.0 => (Op::LeakyRelu { slope }, vec![x]),
         _ => {
             let above = call.step(Op::Relu, &[x])?;
-            let parts = [times(&mut call, x, slope)?, times(&mut call, above, 1.0 - slope)?];
-            call.push(Op::Add, &parts)
+            (Op::Add, vec![times(call, x, slope)?, times(call, above, 1.0 - slope)?])
         }
-    }
+    };
+    Ok(call.draft.push(&call.node.name, op, &inputs)?)
 }
 
 fn times(call: &mut Call<'_>, x: Source, scale: f64) -> Result<Source, Stop> {
@@ -86,6 +90,19 @@ pub(super) fn hard_swish(mut call: Call<'_>) -> Lowered {
 fn gate(call: &mut Call<'_>, x: Source, scale: f64, shift: f64) -> Result<Source, Stop> {
     let line = call.step(Op::Affine { scale, shift }, &[x])?;
     Ok(call.draft.push(&call.node.name, Op::Clip { low: Some(0.0), high: Some(1.0) }, &[line])?)
+}
+
+/// `x` above alpha, else 0: with another alpha than 0 it jumps.
+pub(super) fn thresholded_relu(mut call: Call<'_>) -> Lowered {
+    call.knows(&["alpha"])?;
+    let alpha = call.float("alpha", 1.0)?;
+    let x = call.wire(0)?;
+    match alpha {
+        0.0 => call.push(Op::Relu, &[x]),
+        _ => Err(Stop::Because(format!(
+            "alpha={alpha}: it jumps there, and fixed-point values fall on either side of a jump"
+        ))),
+    }
 }
 
 /// `2 relu(x) - x`.

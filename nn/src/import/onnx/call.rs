@@ -1,8 +1,10 @@
 //! One ONNX node being lowered: its operands as what is known of them, and its attributes by name and type.
 
 use super::beside::Beside;
+use super::choice::{self, Compared};
 use super::proto::{Attribute, NodeProto, kind};
 use super::tensor::{Data, Tensor};
+use super::turned;
 use crate::graph::Source;
 use crate::import::draft::Draft;
 use std::rc::Rc;
@@ -16,10 +18,33 @@ pub(super) enum Value {
     Const(Rc<Tensor>),
     /// Rows of all images, one image's behind another's: `[rows, ..]` per image.
     Rows(Source),
+    /// A wire whose images lie along this axis of ONNX's, not along the first.
+    Turned(Source, usize),
+    /// A list of values.
+    Sequence(Rc<[Value]>),
+    /// Where a wire is above a number, or below it.
+    Compared(Compared),
     /// What a node with several outputs gives; each goes under its own name.
     Several(Vec<Value>),
     /// Behind an obstacle that is reported elsewhere, and of unknown shape.
     Lost,
+}
+
+impl Value {
+    /// The wire that it is, as operand `i` of a node.
+    pub(super) fn wire(&self, i: usize) -> Result<Source, Stop> {
+        match self {
+            Value::Wire(s) => Ok(*s),
+            Value::Const(_) => Err(Stop::Because(format!("operand {i} is a constant, wanted a wire"))),
+            Value::Rows(_) => Err("on an axis that images share: it would mix images".into()),
+            Value::Turned(_, batch) => Err(turned::refusal(*batch)),
+            Value::Sequence(_) => {
+                Err("of a sequence; take its parts by constant places, or join them".into())
+            }
+            Value::Compared(_) => Err(choice::refusal()),
+            Value::Several(_) | Value::Lost => Err(Stop::Upstream),
+        }
+    }
 }
 
 /// Why a node gave no result.
@@ -70,12 +95,7 @@ impl<'a> Call<'a> {
     }
     /// Operand `i`, which must depend on the input.
     pub(super) fn wire(&self, i: usize) -> Result<Source, Stop> {
-        match self.wanted(i)? {
-            Value::Wire(s) => Ok(*s),
-            Value::Const(_) => Err(Stop::Because(format!("operand {i} is a constant, wanted a wire"))),
-            Value::Rows(_) => Err("on an axis that images share: it would mix images".into()),
-            Value::Several(_) | Value::Lost => Err(Stop::Upstream),
-        }
+        self.wanted(i)?.wire(i)
     }
     /// Operand `i` and its shape per image.
     pub(super) fn shaped(&self, i: usize) -> Result<(Source, Vec<usize>), Stop> {
@@ -93,11 +113,11 @@ impl<'a> Call<'a> {
     pub(super) fn exact(&self, i: usize) -> Result<Rc<Tensor>, Stop> {
         match self.wanted(i)? {
             Value::Const(t) => Ok(t.clone()),
-            Value::Wire(_) | Value::Rows(_) => Err(Stop::Because(format!(
+            Value::Several(_) | Value::Lost => Err(Stop::Upstream),
+            _ => Err(Stop::Because(format!(
                 "operand {i} (`{}`) must be a constant",
                 self.node.input[i].escape_debug()
             ))),
-            Value::Several(_) | Value::Lost => Err(Stop::Upstream),
         }
     }
     /// The same for an operand that may be left out.

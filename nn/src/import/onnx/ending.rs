@@ -189,13 +189,21 @@ pub(super) fn argmax(mut call: Call<'_>) -> Lowered {
         return Err("select_last_index=1: ties go to the lower index here; export without it".into());
     }
     let (x, shape) = call.shaped(0)?;
-    if axis(at, shape.len() + 1)? != 1 || shape.len() != 1 {
+    let along = axis(at, shape.len() + 1)?;
+    let classes: usize = shape.iter().product();
+    if along == 0 {
+        return Err("along axis 0, which would mix images; let it go along the classes".into());
+    }
+    if shape[along - 1] != classes {
         return Err(Stop::Because(format!(
-            "along axis {at} of {shape:?} per image, wanted axis 1 of [k]; export the network up to its scores"
+            "along axis {along} of {shape:?} per image gives {} indices, and its gate one index an image; export the network up to \
+             its scores, and take the largest of each place where they are known",
+            classes / shape[along - 1]
         )));
     }
-    if shape == [1] {
+    if classes == 1 {
         return Err("over one class: its index is 0, whatever the input; end with the logit itself".into());
     }
+    let x = call.view(x, &[classes])?;
     call.push(Op::Argmax, &[x])
 }

@@ -39,7 +39,7 @@ fn with_constant(call: &mut Call<'_>, x: Source, i: usize, max: bool) -> Result<
 }
 
 /// One limit for all places.
-fn limited(call: &mut Call<'_>, x: Source, limit: f64, max: bool) -> Result<Source, Stop> {
+pub(super) fn limited(call: &mut Call<'_>, x: Source, limit: f64, max: bool) -> Result<Source, Stop> {
     let op = match (max, limit) {
         (true, 0.0) => Op::Relu,
         (true, low) => Op::Clip { low: Some(low), high: None },

@@ -2,7 +2,7 @@
 
 use super::call::is_default;
 use super::obstacle::Obstacles;
-use super::proto::{Dimension, Extent, GraphProto, ModelProto, ValueInfo};
+use super::proto::{Dimension, Extent, GraphProto, ModelProto, OperatorSetId, ValueInfo};
 use super::types::{self, Type};
 use crate::graph::{MAX_RANK, elements};
 
@@ -11,8 +11,7 @@ pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 
 /// The version of the default operator set, which must be known.
 pub(super) fn opset(model: &ModelProto, obstacles: &mut Obstacles) -> i64 {
-    let versions = model.opset_import.iter().filter(|o| is_default(&o.domain)).map(|o| o.version);
-    let version = versions.max();
+    let version = version(&model.opset_import);
     if !version.is_some_and(|v| OPSETS.contains(&v)) {
         let (oldest, newest) = OPSETS.into_inner();
         let why = match version {
@@ -29,6 +28,11 @@ pub(super) fn opset(model: &ModelProto, obstacles: &mut Obstacles) -> i64 {
         obstacles.add("opset_import", "model", why);
     }
     version.unwrap_or(*OPSETS.end())
+}
+
+/// The version of ONNX's own operators.
+pub(super) fn version(list: &[OperatorSetId]) -> Option<i64> {
+    list.iter().filter(|o| is_default(&o.domain)).map(|o| o.version).max()
 }
 
 /// Extents per image of a value whose first axis is the batch.

@@ -12,10 +12,11 @@ pub(super) fn concat(mut call: Call<'_>) -> Lowered {
     let mut first = None;
     for i in 0..call.operands.len() {
         match call.operand(i) {
-            Some(Value::Wire(x)) => first = first.or(Some(*x)),
             Some(Value::Const(_)) => {}
-            Some(_) => return Err(Stop::Upstream),
-            None => return Err(Stop::Because(format!("operand {i} is missing"))),
+            _ => {
+                let x = call.wire(i)?;
+                first = first.or(Some(x));
+            }
         }
     }
     let x = first.ok_or("of no wire")?;

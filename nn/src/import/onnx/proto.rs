@@ -9,6 +9,30 @@ pub(crate) struct ModelProto {
     pub(crate) graph: Option<GraphProto>,
     #[prost(message, repeated, tag = "8")]
     pub(crate) opset_import: Vec<OperatorSetId>,
+    #[prost(message, repeated, tag = "25")]
+    pub(crate) functions: Vec<FunctionProto>,
+}
+
+/// An operator that the model defines itself.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct FunctionProto {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(string, repeated, tag = "4")]
+    pub(crate) input: Vec<String>,
+    #[prost(string, repeated, tag = "5")]
+    pub(crate) output: Vec<String>,
+    #[prost(message, repeated, tag = "7")]
+    pub(crate) node: Vec<NodeProto>,
+    #[prost(message, repeated, tag = "9")]
+    pub(crate) opset_import: Vec<OperatorSetId>,
+    #[prost(string, tag = "10")]
+    pub(crate) domain: String,
+    /// Attributes that have a value where a call gives none.
+    #[prost(message, repeated, tag = "11")]
+    pub(crate) attribute: Vec<Attribute>,
+    #[prost(string, tag = "13")]
+    pub(crate) overload: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -51,6 +75,9 @@ pub(crate) struct NodeProto {
     pub(crate) attribute: Vec<Attribute>,
     #[prost(string, tag = "7")]
     pub(crate) domain: String,
+    /// Which of a function's versions.
+    #[prost(string, tag = "8")]
+    pub(crate) overload: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -77,6 +104,9 @@ pub(crate) struct Attribute {
     pub(crate) sparse: Option<Box<SparseTensorProto>>,
     #[prost(int32, tag = "20")]
     pub(crate) kind: i32,
+    /// In a function: the caller's attribute of this name has the value.
+    #[prost(string, tag = "21")]
+    pub(crate) reference: String,
 }
 
 /// Values of [`Attribute::kind`].

@@ -9,7 +9,7 @@ use super::view::{per_image, squeezed};
 use crate::graph::{Op, Source, elements};
 
 /// Operators that work on each row alone.
-const EACH: &[&str] = &[
+pub(super) const EACH: &[&str] = &[
     "Abs",
     "Add",
     "Cast",

@@ -4,7 +4,7 @@
 use super::axes::{aligned, broadcast, of_image};
 use super::call::{Call, Lowered, Stop, Value, axis};
 use super::constant::BATCH;
-use crate::graph::Op;
+use crate::graph::{Op, Source};
 
 /// Places along one axis, none of them left empty.
 fn some(places: impl IntoIterator<Item = usize>) -> Vec<Option<usize>> {
@@ -94,18 +94,28 @@ pub(super) fn split(mut call: Call<'_>) -> Lowered {
             (0..extent).step_by(part).map(|from| part.min(extent - from)).collect::<Vec<_>>()
         }
     };
-    let total = sizes.iter().try_fold(0usize, |n, &size| n.checked_add(size));
-    if total != Some(extent) || sizes.contains(&0) || sizes.len() != call.node.output.len() {
+    if sizes.len() != call.node.output.len() {
         let outputs = call.node.output.len();
-        return Err(Stop::Because(format!("{extent} places into {outputs} parts of {sizes:?}")));
+        return Err(Stop::Because(format!("{outputs} outputs for parts of {sizes:?}")));
+    }
+    let parts = pieces(&mut call, x, a, &sizes)?;
+    Ok(Value::Several(parts.into_iter().map(Value::Wire).collect()))
+}
+
+/// A wire cut along an axis of the image into parts of these sizes.
+pub(super) fn pieces(call: &mut Call<'_>, x: Source, a: usize, sizes: &[usize]) -> Result<Vec<Source>, Stop> {
+    let extent = call.draft.shape(x)[a];
+    let total = sizes.iter().try_fold(0usize, |n, &size| n.checked_add(size));
+    if total != Some(extent) || sizes.contains(&0) {
+        return Err(Stop::Because(format!("{extent} places into parts of {sizes:?}")));
     }
     call.draft.count_places(extent)?;
-    let (mut from, mut parts) = (0, Vec::new());
-    for size in sizes {
-        parts.push(Value::Wire(call.pick(x, a, some(from..from + size))?));
+    let mut from = 0;
+    let mut next = |&size: &usize| {
         from += size;
-    }
-    Ok(Value::Several(parts))
+        call.pick(x, a, some(from - size..from))
+    };
+    sizes.iter().map(&mut next).collect()
 }
 
 /// Places that are known now, along an axis of a wire; their shape takes the place of the axis.

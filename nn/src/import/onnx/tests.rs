@@ -7,14 +7,18 @@ use super::*;
 use crate::graph::{Op, Role};
 use crate::{Evaluator, Graph, Weights};
 
+mod choices;
 mod constants;
 mod elementwise;
 mod endings;
+mod functions;
 mod layouts;
 mod mutations;
 mod parts;
 mod products;
 mod refusals;
+mod sequences;
+mod turned;
 mod walk;
 mod windows;
 
@@ -30,7 +34,7 @@ impl Model {
         let input = ValueInfo { name: "x".into(), kind: Some(TypeProto { tensor: Some(tensor) }) };
         let graph = GraphProto { name: "test".into(), input: vec![input], ..Default::default() };
         let opset_import = vec![OperatorSetId { domain: String::new(), version: 17 }];
-        Model(ModelProto { graph: Some(graph), opset_import })
+        Model(ModelProto { graph: Some(graph), opset_import, functions: vec![] })
     }
     fn graph(&mut self) -> &mut GraphProto {
         self.0.graph.as_mut().unwrap()
@@ -371,7 +375,7 @@ fn weights_stored_the_other_way_round() {
     let shaped = m.node("Reshape", &["w", "two"], "wr", vec![]).node("MatMul", &["x", "wr"], "y", vec![]);
     close(&run(&shaped.import().unwrap(), &[1.0, 0.0, 0.0]), &[-1.0, -0.875]);
     let m = Model::new(&[2, 3, 4]).node("Transpose", &["x"], "y", vec![ints("perm", &[1, 0, 2, 3])]);
-    assert!(m.obstacle().contains("mix images"));
+    assert!(m.obstacle().contains("images along another axis"));
 }
 
 #[test]

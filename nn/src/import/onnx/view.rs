@@ -1,10 +1,9 @@
-//! Wires under another shape, or with their axes in another order: nothing is computed.
+//! Wires under another shape: nothing is computed.
 
 use super::axes::of_image;
 use super::call::{Call, Lowered, Stop, Value, axis};
 use super::constant::BATCH;
 use super::rows;
-use crate::graph::Op;
 
 pub(super) fn flatten(mut call: Call<'_>) -> Lowered {
     call.knows(&["axis"])?;
@@ -112,24 +111,6 @@ pub(super) fn squeezed(dims: &[usize], axes: Option<Vec<i64>>, unsqueeze: bool) 
     new.collect::<Option<Vec<_>>>()
         .filter(|_| old.next().is_none())
         .ok_or_else(|| "axes stand there twice".into())
-}
-
-pub(super) fn transpose(call: Call<'_>) -> Lowered {
-    call.knows(&["perm"])?;
-    let perm = call.ints("perm")?;
-    let (x, shape) = call.shaped(0)?;
-    let rank = shape.len() + 1;
-    let order: Vec<usize> = match perm {
-        Some(p) => p.iter().map(|&a| usize::try_from(a).unwrap_or(usize::MAX)).collect(),
-        None => (0..rank).rev().collect(),
-    };
-    match order.split_first() {
-        Some((0, rest)) => {
-            let perm = rest.iter().map(|a| a.wrapping_sub(1)).collect();
-            Ok(Value::Wire(call.draft.push(&call.node.name, Op::Transpose(perm), &[x])?))
-        }
-        _ => Err(Stop::Because(format!("{order:?} moves the batch, axis 0, away: it would mix images"))),
-    }
 }
 
 #[cfg(test)]

@@ -171,7 +171,8 @@ impl<'m> Importer<'m> {
             (Role::Aside, _) => Ok(Value::Lost),
             (Role::Last, _) => self.last(&label, node, operands.clone()),
             (Role::Inner, "ArgMax") => Err(
-                "an index in the middle of the network; there it would be public: let it be the last node"
+                "an index in the middle of the network, where no gate goes on with it; let it be the last node, or export the \
+                 network up to its scores"
                     .into(),
             ),
             (_, "If") => self.branch(&label, node, operands.first().cloned().flatten()),

@@ -142,7 +142,43 @@ fn seeds() -> Vec<Model> {
         .ints("c", &[], &[1])
         .node("If", &["c"], "i", vec![attribute("then_branch"), attribute("else_branch")])
         .node("ArgMax", &["i"], "y", vec![int("axis", 1), int("keepdims", 0)]);
-    let all = [conv, constants, branches];
+    // Lists, images along another axis, choices, a function.
+    let parts = Model::new(&[4, 3])
+        .ints("two", &[], &[2])
+        .ints("zero", &[], &[0])
+        .ints("i", &[2, 1], &[1, 0])
+        .ints("mask", &[3], &[0, 1, 0])
+        .floats("t", &[], &[0.5])
+        .node("SplitToSequence", &["x", "two"], "s", vec![int("axis", 1), int("keepdims", 1)])
+        .node("SequenceAt", &["s", "zero"], "a", vec![])
+        .node("SequenceConstruct", &["a", "a"], "b", vec![])
+        .node("ConcatFromSequence", &["b"], "c", vec![int("axis", 1), int("new_axis", 0)])
+        .node("Transpose", &["c"], "d", vec![ints("perm", &[1, 0, 2])])
+        .node("GatherND", &["d", "i"], "e", vec![int("batch_dims", 0)])
+        .node("Transpose", &["e"], "f", vec![ints("perm", &[1, 0, 2])])
+        .node("LessOrEqual", &["f", "t"], "g", vec![])
+        .node("Not", &["g"], "h", vec![])
+        .node("Where", &["h", "f", "t"], "k", vec![])
+        .node("Own", &["k"], "l", vec![int("slope", 1)])
+        .node("Where", &["mask", "l", "t"], "y", vec![]);
+    let mut parts = parts;
+    let own = |op: &str| NodeProto {
+        op_type: op.into(),
+        input: vec!["a".into()],
+        output: vec!["b".into()],
+        ..Default::default()
+    };
+    parts.0.functions = vec![FunctionProto {
+        name: "Own".into(),
+        domain: "own".into(),
+        input: vec!["a".into()],
+        output: vec!["b".into()],
+        node: vec![own("Relu")],
+        ..Default::default()
+    }];
+    let call = parts.graph().node.iter().position(|n| n.op_type == "Own").unwrap_or(0);
+    parts.graph().node[call].domain = "own".into();
+    let all = [conv, constants, branches, parts];
     all.map(|mut m| {
         m.complete();
         m
