@@ -1,5 +1,5 @@
 //! One program, six readings: shapes (planner), keys that a run will use (foresee), masks (dealer), mask shares (a party
-//! before a run), masked values (a party), clear values (oracle).
+//! before a run), masked values (a party), clear values (oracle). Training has no reading before its run.
 //!
 //! Code generic over [`Engine`] cannot look at a value, only at its form: programs are data-oblivious by type, and the
 //! plan is exact by construction.
@@ -10,13 +10,16 @@ mod foresee;
 mod party;
 mod planner;
 mod prepare;
+mod trainer;
 
-pub use clear::{Clear, Seen};
+pub use clear::{Clear, Reach, Seen};
 pub use foresee::Foresee;
 pub use party::{OwnerTraffic, Party};
 pub use planner::{PlannedGate, Planner};
 pub use prepare::Prepare;
+pub use trainer::Trainer;
 
+use twoply_primitives::gate::{Select, Sign};
 use twoply_primitives::{Form, Gate, Local, Result};
 
 /// What gates and maps run on.
@@ -46,4 +49,17 @@ pub trait Infer: Engine {
     fn see(&mut self, _node: usize, _wire: &Self::Value, _frac: u32) {}
     /// A wire that is open already, sent to the data owner.
     fn deliver(&mut self, x: &Self::Value) -> Result<()>;
+}
+
+/// What can train: decisions of the forward pass are kept for the way back.
+pub trait Learn: Engine {
+    /// A masked bit for every element of a wire.
+    type Bit: Clone;
+    /// The signs of a wire.
+    fn sign(&mut self, g: &Sign, x: &Self::Value) -> Result<Self::Bit>;
+    /// A wire where the bits are set, else 0, its result opened.
+    fn select(&mut self, g: &Select, bit: &Self::Bit, x: &Self::Value) -> Result<Self::Value>;
+    /// Gates of one message each that do not depend on each other: all results are opened in one message, which is the last
+    /// gate's.
+    fn together<G: Gate>(&mut self, all: &[(G, Vec<&Self::Value>)]) -> Result<Vec<Self::Value>>;
 }

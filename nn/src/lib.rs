@@ -16,6 +16,7 @@ pub mod plan;
 pub mod program;
 pub mod rehearsal;
 pub mod roles;
+pub mod train;
 pub mod weights;
 pub mod zoo;
 

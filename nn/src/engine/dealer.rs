@@ -1,7 +1,8 @@
 //! Masks: the dealer's reading. A gate's number advances once per input, gate or delivery, as at the parties.
 
-use super::{Engine, Infer};
-use twoply_primitives::{Backend, Deal, Form, Gate, Local, Mask, Result};
+use super::{Engine, Infer, Learn};
+use twoply_primitives::gate::{Select, Sign};
+use twoply_primitives::{Backend, BitMask, Deal, Form, Gate, Local, Mask, Result};
 
 impl<B: Backend> Engine for Deal<'_, B> {
     type Value = Mask<B>;
@@ -35,5 +36,23 @@ impl<B: Backend> Infer for Deal<'_, B> {
     fn deliver(&mut self, _: &Mask<B>) -> Result<()> {
         self.next_gate();
         Ok(())
+    }
+}
+
+impl<B: Backend> Learn for Deal<'_, B> {
+    type Bit = BitMask<B>;
+
+    fn sign(&mut self, g: &Sign, x: &Mask<B>) -> Result<BitMask<B>> {
+        let rho = g.deal(self, x)?;
+        self.next_gate();
+        Ok(rho)
+    }
+    fn select(&mut self, g: &Select, bit: &BitMask<B>, x: &Mask<B>) -> Result<Mask<B>> {
+        let r = g.deal(self, bit, x)?;
+        self.next_gate();
+        Ok(r)
+    }
+    fn together<G: Gate>(&mut self, all: &[(G, Vec<&Mask<B>>)]) -> Result<Vec<Mask<B>>> {
+        all.iter().map(|(g, x)| self.gate(g, x)).collect()
     }
 }

@@ -1,8 +1,9 @@
 //! Shapes: what a program will do and what it will cost.
 
-use super::{Engine, Infer};
+use super::{Engine, Infer, Learn};
 use crate::program::DIGEST;
 use serde::{Deserialize, Serialize};
+use twoply_primitives::gate::{Select, Sign};
 use twoply_primitives::{Cost, Form, Gate, Local, Result};
 
 /// One gate of a plan.
@@ -50,8 +51,7 @@ impl Planner {
             cost.rounds -= 1;
             cost.opened -= output.len() as u64;
         }
-        let with = serde_json::to_value(g).unwrap_or(serde_json::Value::Null);
-        self.add(G::NAME, with, output.clone(), cost, if owner { output.len() } else { 0 });
+        self.add(G::NAME, with(g), output.clone(), cost, if owner { output.len() } else { 0 });
         Ok(output)
     }
     /// The digest of the run goes to the owner with the last gate's shares.
@@ -73,6 +73,11 @@ impl Planner {
             to_owner,
         });
     }
+}
+
+/// A gate's parameters.
+fn with(g: &impl Serialize) -> serde_json::Value {
+    serde_json::to_value(g).unwrap_or(serde_json::Value::Null)
 }
 
 impl Engine for Planner {
@@ -112,5 +117,32 @@ impl Infer for Planner {
         self.add("deliver", serde_json::Value::Null, x.clone(), Cost::default(), x.len());
         self.digest();
         Ok(())
+    }
+}
+
+impl Learn for Planner {
+    type Bit = Form;
+
+    fn sign(&mut self, g: &Sign, x: &Form) -> Result<Form> {
+        let (output, cost) = (g.output(self.n, x)?, g.cost(self.n, x)?);
+        self.add(Sign::NAME, with(g), output.clone(), cost, 0);
+        Ok(output)
+    }
+    fn select(&mut self, g: &Select, bit: &Form, x: &Form) -> Result<Form> {
+        let (output, cost) = (g.output(self.n, bit, x)?, g.cost(self.n, bit, x)?);
+        self.add(Select::NAME, with(g), output.clone(), cost, 0);
+        Ok(output)
+    }
+    fn together<G: Gate>(&mut self, all: &[(G, Vec<&Form>)]) -> Result<Vec<Form>> {
+        let first = self.gates.len();
+        let forms: Result<Vec<Form>> = all.iter().map(|(g, x)| self.push(g, x, false)).collect();
+        if let Some((last, others)) = self.gates[first..].split_last_mut() {
+            for cost in others.iter_mut().map(|g| &mut g.cost) {
+                last.cost.bytes += std::mem::take(&mut cost.bytes);
+                last.cost.opened += std::mem::take(&mut cost.opened);
+                cost.rounds = 0;
+            }
+        }
+        forms
     }
 }

@@ -20,5 +20,6 @@ mod relations;
 #[path = "../../../primitives/tests/views/stats.rs"]
 #[allow(dead_code)] // the views of single gates use more of it
 mod stats;
+mod training;
 mod watched;
 mod whole;

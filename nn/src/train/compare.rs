@@ -1,0 +1,234 @@
+//! The same training three times: in floating point, in fixed point, and between two parties, on public data.
+//!
+//! Weights are never opened between steps: what the parties hold is compared at the points where the curves are taken. How
+//! far values reached into their wires is what a plan's guard bits are judged by (training, section 10).
+
+use super::{Loss, Reference, Rehearsal, Step, batches};
+use crate::engine::{Clear, Reach};
+use crate::float::Evaluator;
+use crate::{Error, Meaning, Result, Weights};
+use serde::Serialize;
+use std::time::Duration;
+use twoply_primitives::{Cpu, Form, Ring};
+
+/// What is compared, and on what.
+pub struct Course<'a> {
+    /// The step.
+    pub step: &'a Step,
+    /// What it begins with.
+    pub weights: &'a Weights,
+    /// Training inputs, normalised, whole rows.
+    pub inputs: &'a [f32],
+    /// Their targets.
+    pub targets: &'a [f32],
+    /// Held-out inputs.
+    pub held: &'a [f32],
+    /// Their targets.
+    pub held_targets: &'a [f32],
+    /// Public seed of the data's order.
+    pub seed: u64,
+    /// Steps.
+    pub steps: usize,
+    /// Steps from one point of the curves to the next.
+    pub every: usize,
+    /// Whether two parties run beside; without them fixed point tosses its own coins.
+    pub parties: bool,
+}
+
+/// One point of the curves, of held-out data.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Point {
+    /// Steps so far.
+    pub step: usize,
+    /// Mean loss, float.
+    pub loss_float: f64,
+    /// Mean loss of the weights trained in fixed point.
+    pub loss_fixed: f64,
+    /// Right answers of the float network, where targets say classes: one-hot, or one of 0 and 1.
+    pub right_float: Option<usize>,
+    /// Right answers of the one trained in fixed point.
+    pub right_fixed: Option<usize>,
+    /// Largest difference of a parameter, in real terms.
+    pub apart: f64,
+}
+
+/// What three trainings gave.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Compared {
+    /// Held-out samples.
+    pub held: usize,
+    /// The curves.
+    pub points: Vec<Point>,
+    /// How far the results of gates that cut reached into their wires, over all steps.
+    pub reach: Vec<Reach>,
+    /// Parameters and velocities in which the two parties and fixed point differ, of all points; none if no parties ran.
+    pub differing: Option<usize>,
+    /// Gates that counted something else than the plan says, of all steps and both parties.
+    pub miscounted: usize,
+    /// Time of a step: dealing, and both parties on this machine.
+    pub step_seconds: Option<[f64; 2]>,
+    /// The weights trained in fixed point.
+    #[serde(skip)]
+    pub weights: Weights,
+}
+
+/// Trains three times; `told` hears how many steps are done, and each point.
+///
+/// # Errors
+/// Data that does not fit the step, and what gates and parties report.
+pub fn compare<R: Ring>(course: &Course, mut told: impl FnMut(usize, Option<&Point>)) -> Result<Compared> {
+    let step = course.step;
+    let mut float = Reference::new(step, course.weights)?;
+    let mut clear = step.clear::<R>(course.weights)?;
+    let parties = |_| {
+        let (inputs, targets) = (course.inputs, course.targets);
+        Rehearsal::new(Cpu::<R>::new(), step, course.weights, inputs, targets)
+    };
+    let mut parties = course.parties.then_some(()).map(parties).transpose()?;
+    let mut found = Compared {
+        held: course.held.len() / step.input().shape.row(),
+        points: vec![],
+        reach: vec![],
+        differing: parties.as_ref().map(|_| 0),
+        miscounted: 0,
+        step_seconds: None,
+        weights: course.weights.clone(),
+    };
+    let planned = step.planned()?.gates;
+    let mut times = [Duration::ZERO; 2];
+    let start = point(course, 0, &float, &step.decode(&values(&clear.weights)))?;
+    told(0, Some(&start));
+    found.points.push(start);
+    for (at, chosen) in (1..=course.steps).zip(course.order()?) {
+        let rows = course.batch(&chosen);
+        float.run(&rows.inputs, &rows.targets)?;
+        let mut engine = match &mut parties {
+            Some(both) => {
+                let played = both.run(&chosen)?;
+                found.miscounted += played.miscounted(&planned);
+                times[0] += played.dealing;
+                times[1] += played.running;
+                let mut engine = Clear::with_coins(vec![], played.coins);
+                engine.measure();
+                engine
+            }
+            None => course.tossed(at),
+        };
+        clear = step.on_clear(&mut engine, &clear, rows.as_slices())?;
+        farther(&mut found.reach, engine.take_reach());
+        let due = at % course.every.max(1) == 0 || at == course.steps;
+        if due {
+            if let (Some(both), Some(differing)) = (&parties, &mut found.differing) {
+                let held = both.state()?;
+                let pairs = held
+                    .weights
+                    .iter()
+                    .chain(&held.velocity)
+                    .zip(clear.weights.iter().chain(&clear.velocity));
+                *differing +=
+                    pairs.map(|(a, b)| a.iter().zip(&b.1).filter(|(a, b)| a != b).count()).sum::<usize>();
+            }
+            found.points.push(point(course, at, &float, &step.decode(&values(&clear.weights)))?);
+        }
+        told(at, found.points.last().filter(|_| due));
+    }
+    found.weights = step.decode(&values(&clear.weights));
+    let per_step = |t: Duration| t.as_secs_f64() / course.steps.max(1) as f64;
+    found.step_seconds = parties.map(|_| times.map(per_step));
+    Ok(found)
+}
+
+/// How far the gates' results reach when fixed point alone trains.
+///
+/// # Errors
+/// Data that does not fit the step.
+pub fn reach<R: Ring>(course: &Course, mut told: impl FnMut(usize)) -> Result<Vec<Reach>> {
+    let (step, mut all) = (course.step, vec![]);
+    let mut clear = step.clear::<R>(course.weights)?;
+    for (at, chosen) in (1..=course.steps).zip(course.order()?) {
+        let mut engine = course.tossed(at);
+        clear = step.on_clear(&mut engine, &clear, course.batch(&chosen).as_slices())?;
+        farther(&mut all, engine.take_reach());
+        told(at);
+    }
+    Ok(all)
+}
+
+impl Course<'_> {
+    /// The rows of every step.
+    fn order(&self) -> Result<impl Iterator<Item = Vec<usize>> + use<>> {
+        let (rows, batch) = (self.inputs.len() / self.step.input().shape.row(), self.step.recipe.batch);
+        if rows < batch {
+            return Err(Error::data("training", format!("{rows} rows are less than a batch of {batch}")));
+        }
+        let seed = self.seed;
+        Ok((0..).flat_map(move |epoch| batches(seed, epoch, rows, batch)))
+    }
+    fn batch(&self, rows: &[usize]) -> Batch {
+        Batch {
+            inputs: pick(self.inputs, self.step.input().shape.row(), rows),
+            targets: pick(self.targets, self.step.targets().shape.row(), rows),
+        }
+    }
+    /// An oracle with coins of its own for this step.
+    fn tossed<R: Ring>(&self, at: usize) -> Clear<R> {
+        let mut engine = Clear::simulated((self.seed as u128) << 64 | at as u128);
+        engine.measure();
+        engine
+    }
+}
+
+/// A step's rows.
+struct Batch {
+    inputs: Vec<f32>,
+    targets: Vec<f32>,
+}
+
+impl Batch {
+    fn as_slices(&self) -> (&[f32], &[f32]) {
+        (&self.inputs, &self.targets)
+    }
+}
+
+fn values<R: Ring>(wires: &[(Form, Vec<R>)]) -> Vec<Vec<R>> {
+    wires.iter().map(|w| w.1.clone()).collect()
+}
+
+fn pick(values: &[f32], row: usize, rows: &[usize]) -> Vec<f32> {
+    rows.iter().flat_map(|r| values[r * row..(r + 1) * row].iter().copied()).collect()
+}
+
+/// Keeps the farthest of each gate.
+fn farther(all: &mut Vec<Reach>, step: Vec<Reach>) {
+    if all.is_empty() {
+        *all = step;
+        return;
+    }
+    all.iter_mut().zip(step).for_each(|(a, b)| a.largest = a.largest.max(b.largest));
+}
+
+fn point(course: &Course, at: usize, float: &Reference, fixed: &Weights) -> Result<Point> {
+    let (loss_float, right_float) = judge(course, &float.weights)?;
+    let (loss_fixed, right_fixed) = judge(course, fixed)?;
+    let pairs = float.weights.0.iter().flatten().zip(fixed.0.iter().flatten());
+    let apart = pairs.fold(0.0, |m: f64, (a, b)| m.max(f64::from((a - b).abs())));
+    Ok(Point { step: at, loss_float, loss_fixed, right_float, right_fixed, apart })
+}
+
+/// Mean loss and right answers of weights on held-out data, by the float network.
+fn judge(course: &Course, weights: &Weights) -> Result<(f64, Option<usize>)> {
+    let step = course.step;
+    let outputs = Evaluator::new(&step.graph, weights)?.run(course.held)?;
+    let targets = course.held_targets.chunks_exact(step.targets().shape.row());
+    let losses = outputs.iter().zip(targets.clone()).map(|(z, t)| step.recipe.loss.of(z, t));
+    let loss = losses.sum::<f64>() / outputs.len().max(1) as f64;
+    let meaning = Meaning::of(&step.graph)?;
+    let single = step.recipe.loss != Loss::SquaredError;
+    let classes = targets.clone().all(|t| t.iter().sum::<f32>() == 1.0 || (t.len() == 1 && single))
+        && course.held_targets.iter().all(|t| [0.0, 1.0].contains(t));
+    if !classes || meaning.no_labels().is_some() {
+        return Ok((loss, None));
+    }
+    let right = outputs.iter().zip(targets).filter(|(z, t)| meaning.label(z) == meaning.label(t));
+    Ok((loss, Some(right.count())))
+}

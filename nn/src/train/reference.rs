@@ -1,0 +1,292 @@
+//! The same step in floating point: what a private run is compared with. Not private.
+
+use super::{Loss, Step};
+use crate::float::Evaluator;
+use crate::graph::{Op, Role, Source};
+use crate::{Error, Result, Weights};
+use rayon::prelude::*;
+use twoply_primitives::Window;
+
+/// A network under training in the clear, float32 forward and float64 backward.
+pub struct Reference<'s> {
+    step: &'s Step,
+    /// The parameters.
+    pub weights: Weights,
+    /// The learning rate times the velocity.
+    pub velocity: Vec<Vec<f64>>,
+    exact: Vec<Vec<f64>>,
+}
+
+/// Gradients, one vector per parameter.
+type Gradients = Vec<Vec<f64>>;
+
+impl<'s> Reference<'s> {
+    /// Before the first step.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if the weights are another graph's.
+    pub fn new(step: &'s Step, weights: &Weights) -> Result<Self> {
+        weights.check(&step.graph)?;
+        let exact: Vec<Vec<f64>> =
+            weights.0.iter().map(|w| w.iter().map(|v| f64::from(*v)).collect()).collect();
+        let velocity = exact.iter().map(|w| vec![0.0; w.len()]).collect();
+        Ok(Reference { step, weights: weights.clone(), velocity, exact })
+    }
+
+    /// Mean gradients over a batch of inputs (normalised, whole images) and targets.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there are not as many targets as outputs.
+    pub fn gradients(&self, inputs: &[f32], targets: &[f32]) -> Result<Gradients> {
+        let evaluator = Evaluator::new(&self.step.graph, &self.weights)?;
+        let (row, outputs) = (self.step.graph.input.row(), self.step.targets().shape.row());
+        let inputs = evaluator.images(inputs)?;
+        if inputs.len() / row * outputs != targets.len() {
+            let why =
+                format!("{} targets for {} samples of {outputs} outputs", targets.len(), inputs.len() / row);
+            return Err(Error::data("training", why));
+        }
+        let samples = inputs.par_chunks(row).zip(targets.par_chunks(outputs));
+        let none = || -> Gradients { self.exact.iter().map(|w| vec![0.0; w.len()]).collect() };
+        let sum = |mut all: Gradients, more: &Gradients| {
+            all.iter_mut().flatten().zip(more.iter().flatten()).for_each(|(a, b)| *a += b);
+            all
+        };
+        let one = |mut all: Gradients, (x, t): (&[f32], &[f32])| {
+            self.sample(&evaluator, x, t, &mut all);
+            all
+        };
+        let mut all = samples.fold(none, one).reduce(none, |a, b| sum(a, &b));
+        let batch = (targets.len() / outputs) as f64;
+        all.iter_mut().flatten().for_each(|g| *g /= batch);
+        Ok(all)
+    }
+
+    /// One step of SGD.
+    ///
+    /// # Errors
+    /// As [`Reference::gradients`].
+    pub fn run(&mut self, inputs: &[f32], targets: &[f32]) -> Result<()> {
+        let gradients = self.gradients(inputs, targets)?;
+        let recipe = &self.step.recipe;
+        let (rate, momentum) = (recipe.rate.real(), recipe.momentum);
+        for (p, gradient) in gradients.iter().enumerate().filter(|(p, _)| self.step.trained[*p]) {
+            let decay = if self.step.role(p) == Role::Weight { recipe.decay } else { 0.0 };
+            for (i, g) in gradient.iter().enumerate() {
+                let (w, v) = (&mut self.exact[p][i], &mut self.velocity[p][i]);
+                let next = momentum * *v + rate * (g + decay * *w);
+                *w -= if recipe.nesterov { next + momentum * (next - *v) } else { next };
+                *v = next;
+                self.weights.0[p][i] = *w as f32;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds one sample's gradients.
+    fn sample(&self, evaluator: &Evaluator, x: &[f32], targets: &[f32], gradients: &mut Gradients) {
+        let step = self.step;
+        let mut wires: Vec<Vec<f32>> = vec![];
+        let last = step.graph.nodes.len() - 1;
+        for i in 0..=last {
+            let operands: Vec<&[f32]> =
+                step.graph.nodes[i].inputs.iter().map(|s| wire(s, x, &wires)).collect();
+            let z = evaluator.node(i, &operands);
+            wires.push(z);
+        }
+        let mut of: Vec<Option<Vec<f64>>> = (0..=last).map(|_| None).collect();
+        of[last] = Some(at_logits(step.recipe.loss, &wires[last], targets));
+        for i in (0..=last).rev().filter(|&i| step.wanted[i]) {
+            let Some(g) = of[i].take() else { continue };
+            let node = &step.graph.nodes[i];
+            let operands: Vec<&[f32]> = node.inputs.iter().map(|s| wire(s, x, &wires)).collect();
+            let back = self.back(i, &operands, &g, gradients);
+            for (s, d) in node.inputs.iter().zip(back) {
+                let Source::Node(j) = s else { continue };
+                match &mut of[*j] {
+                    Some(sum) => sum.iter_mut().zip(d).for_each(|(a, b)| *a += b),
+                    none => *none = Some(d),
+                }
+            }
+        }
+    }
+
+    /// Gradients of a node's operands; those of its parameters are added.
+    fn back(&self, i: usize, x: &[&[f32]], g: &[f64], gradients: &mut Gradients) -> Vec<Vec<f64>> {
+        let step = self.step;
+        let node = &step.graph.nodes[i];
+        let shape = match node.inputs[0] {
+            Source::Input => &step.graph.input.shape,
+            Source::Node(j) => &step.shapes[j],
+        };
+        let real = |x: &[f32]| x.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
+        let gated = |passes: &dyn Fn(f64) -> f64| -> Vec<f64> {
+            x[0].iter().zip(g).map(|(x, g)| g * passes(f64::from(*x))).collect()
+        };
+        match &node.op {
+            Op::Linear { weight, bias } => {
+                let features = x[0].len();
+                let mut dx = vec![0.0; features];
+                let w = &self.exact[*weight];
+                for (o, g) in g.iter().enumerate() {
+                    for (j, x) in x[0].iter().enumerate() {
+                        dx[j] += g * w[o * features + j];
+                        gradients[*weight][o * features + j] += g * f64::from(*x);
+                    }
+                    if let Some(b) = bias {
+                        gradients[*b][o] += g;
+                    }
+                }
+                vec![dx]
+            }
+            Op::Conv2d { weight, bias, window, groups } => {
+                vec![self.conv((*weight, *bias), (window, *groups), (&real(x[0]), shape), g, gradients)]
+            }
+            Op::Relu => vec![gated(&|x| f64::from(x >= 0.0))],
+            Op::LeakyRelu { slope } => vec![gated(&|x| if x >= 0.0 { 1.0 } else { *slope })],
+            Op::Clip { low, high } => vec![gated(&|x| {
+                f64::from(low.is_none_or(|l| x >= l)) - f64::from(high.is_some_and(|h| x >= h))
+            })],
+            Op::MaxPool(window) => {
+                let largest = |taps: Vec<usize>| {
+                    taps.into_iter()
+                        .reduce(|a, b| if x[0][b] > x[0][a] { b } else { a })
+                        .into_iter()
+                        .collect()
+                };
+                vec![spread(window, shape, g, |taps| (largest(taps), 1.0))]
+            }
+            Op::SumPool(window) => vec![spread(window, shape, g, |taps| (taps, 1.0))],
+            Op::AvgPool { window, count_include_pad } => vec![spread(window, shape, g, |taps| {
+                let count =
+                    if *count_include_pad { window.kernel.iter().product() } else { taps.len().max(1) };
+                (taps, 1.0 / count as f64)
+            })],
+            Op::Add => vec![g.to_vec(), g.to_vec()],
+            Op::Sub => vec![g.to_vec(), g.iter().map(|g| -g).collect()],
+            Op::Mul => {
+                let times = |y: &[f32]| g.iter().zip(y).map(|(g, y)| g * f64::from(*y)).collect();
+                vec![times(x[1]), times(x[0])]
+            }
+            Op::Affine { scale, .. } => vec![g.iter().map(|g| g * scale).collect()],
+            Op::Concat => {
+                let mut rest = g;
+                let part = |x: &&[f32]| {
+                    let (own, others) = rest.split_at(x.len());
+                    rest = others;
+                    own.to_vec()
+                };
+                x.iter().map(part).collect()
+            }
+            op => match op.moves(shape) {
+                None => vec![g.to_vec()],
+                Some(places) => {
+                    let mut dx = vec![0.0; x[0].len() + 1];
+                    places.iter().zip(g).for_each(|(at, g)| dx[*at] += g);
+                    dx.pop();
+                    vec![dx]
+                }
+            },
+        }
+    }
+
+    fn conv(
+        &self,
+        (weight, bias): (usize, Option<usize>),
+        (window, groups): (&Window, usize),
+        (x, shape): (&[f64], &[usize]),
+        g: &[f64],
+        gradients: &mut Gradients,
+    ) -> Vec<f64> {
+        let w = &self.exact[weight];
+        let (&[c, h, wd], kernel) = (shape, window.kernel) else { return vec![] };
+        let oc = self.step.graph.params[weight].shape[0];
+        let (per, taps, positions) = (c / groups, kernel[0] * kernel[1], g.len() / oc);
+        let ow = window.output(h, wd).map_or(1, |o| o[1]);
+        let mut dx = vec![0.0; x.len()];
+        for o in 0..oc {
+            let first = o / (oc / groups) * per;
+            for p in 0..positions {
+                let (g, y, xx) = (g[o * positions + p], p / ow, p % ow);
+                if let Some(b) = bias {
+                    gradients[b][o] += g;
+                }
+                for (t, at) in (0..taps).filter_map(|t| Some((t, tap(window, (h, wd), (y, xx), t)?))) {
+                    for ch in 0..per {
+                        let (xi, wi) = ((first + ch) * h * wd + at, (o * per + ch) * taps + t);
+                        dx[xi] += g * w[wi];
+                        gradients[weight][wi] += g * x[xi];
+                    }
+                }
+            }
+        }
+        dx
+    }
+}
+
+/// Where tap `t` of a window at a position reads, if that is no padding.
+fn tap(window: &Window, (h, w): (usize, usize), (y, x): (usize, usize), t: usize) -> Option<usize> {
+    let (i, j) = (t / window.kernel[1], t % window.kernel[1]);
+    let r = (y * window.stride[0] + i * window.dilation[0]).checked_sub(window.pad[0])?;
+    let c = (x * window.stride[1] + j * window.dilation[1]).checked_sub(window.pad[1])?;
+    (r < h && c < w).then_some(r * w + c)
+}
+
+/// Every position's gradient goes to some of its taps, by a factor.
+fn spread(
+    window: &Window,
+    shape: &[usize],
+    g: &[f64],
+    to: impl Fn(Vec<usize>) -> (Vec<usize>, f64),
+) -> Vec<f64> {
+    let &[c, h, w] = shape else { return vec![] };
+    let Ok([oh, ow]) = window.output(h, w) else { return vec![] };
+    let mut dx = vec![0.0; c * h * w];
+    for (o, g) in g.iter().enumerate() {
+        let (plane, p) = (o / (oh * ow), o % (oh * ow));
+        let (taps, factor) = to(window.taps(h, w, p / ow, p % ow).map(|t| plane * h * w + t).collect());
+        taps.into_iter().for_each(|t| dx[t] += g * factor);
+    }
+    dx
+}
+
+fn wire<'w>(s: &Source, input: &'w [f32], wires: &'w [Vec<f32>]) -> &'w [f32] {
+    match s {
+        Source::Input => input,
+        Source::Node(j) => &wires[*j],
+    }
+}
+
+impl Loss {
+    /// Of one sample's outputs.
+    pub fn of(self, z: &[f32], targets: &[f32]) -> f64 {
+        let pairs = || z.iter().zip(targets).map(|(z, t)| (f64::from(*z), f64::from(*t)));
+        match self {
+            Loss::SquaredError => pairs().map(|(z, t)| (z - t).powi(2) / 2.0).sum(),
+            Loss::BinaryCrossEntropy => {
+                pairs().map(|(z, t)| z.max(0.0) - z * t + (-z.abs()).exp().ln_1p()).sum()
+            }
+            Loss::CrossEntropy => {
+                let most = pairs().fold(f64::NEG_INFINITY, |m, (z, _)| m.max(z));
+                let all = pairs().map(|(z, _)| (z - most).exp()).sum::<f64>().ln() + most;
+                pairs().map(|(z, t)| t * (all - z)).sum()
+            }
+        }
+    }
+}
+
+/// The gradient of the loss of one sample.
+fn at_logits(loss: Loss, z: &[f32], targets: &[f32]) -> Vec<f64> {
+    let z: Vec<f64> = z.iter().map(|v| f64::from(*v)).collect();
+    let p: Vec<f64> = match loss {
+        Loss::SquaredError => z,
+        Loss::BinaryCrossEntropy => z.iter().map(|z| 1.0 / (1.0 + (-z).exp())).collect(),
+        Loss::CrossEntropy => {
+            let most = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let e: Vec<f64> = z.iter().map(|z| (z - most).exp()).collect();
+            let sum: f64 = e.iter().sum();
+            e.into_iter().map(|e| e / sum).collect()
+        }
+    };
+    p.into_iter().zip(targets).map(|(p, t)| p - f64::from(*t)).collect()
+}

@@ -1,0 +1,139 @@
+//! A run of training: dealer and parties expand nothing twice, within a step and from one to the next. Masks of data serve all
+//! epochs; here every row is used once.
+
+use super::common::build::Model;
+use super::networks;
+use super::play::Secrets;
+use super::redirect::Redirect;
+use super::watched::Watched;
+use std::sync::Arc;
+use std::thread;
+use twoply_nn::engine::Trainer;
+use twoply_nn::rehearsal::Memory;
+use twoply_nn::train::{Loss, Recipe, State, Step};
+use twoply_primitives::channel::{Loopback, pair};
+use twoply_primitives::compare::Scheme;
+use twoply_primitives::owner::{self, row_keys, weight_key};
+use twoply_primitives::session::Setup;
+use twoply_primitives::{Cpu, Deal, Form, KeySetId, Mask, Masked, NoClock, Origin, PartyId, Seed, Session};
+
+type Device = Watched<Cpu<u32>>;
+
+fn recipe(loss: Loss, compare: Scheme) -> Recipe {
+    Recipe { nesterov: true, decay: 0.125, compare, ..Recipe::usual(32, 2, loss) }
+}
+
+/// Data are of another key set, which is all that tells its addresses apart.
+fn data() -> Origin {
+    Origin { set: KeySetId([7; 16]), segment: Origin::WEIGHTS }
+}
+
+/// A run of dealer and parties, each on a device of its own.
+struct Run<'s> {
+    step: &'s Step,
+    secrets: Secrets,
+    dealer: Device,
+    parties: [Device; 2],
+    masks: State<Mask<Device>>,
+    states: [State<Masked<Device>>; 2],
+}
+
+impl<'s> Run<'s> {
+    fn new(step: &'s Step, model: &Model) -> Run<'s> {
+        let device = || Watched::new(Cpu::<u32>::new(), Arc::new(Redirect::default()));
+        let (secrets, dealer, parties) = (Secrets::new(6), device(), [device(), device()]);
+        let origin = secrets.origin(Origin::WEIGHTS);
+        let mut masks = State { weights: vec![], velocity: vec![] };
+        let mut states = [0, 1].map(|_| State { weights: vec![], velocity: vec![] });
+        for (i, (form, values)) in (0..).zip(step.params().iter().zip(step.encode(&model.weights).unwrap())) {
+            masks.weights.push(Mask::weight(&dealer, form, &secrets.seeds, origin, i));
+            masks.velocity.push(Mask::none(&dealer, form));
+            let keys = secrets.seeds.each_ref().map(|seed| [weight_key(seed, origin, i)]);
+            let packed = owner::mask::<u32>(&values, [&keys[0], &keys[1]], form.bits).unwrap();
+            for ((state, dev), seed) in states.iter_mut().zip(&parties).zip(&secrets.seeds) {
+                state.weights.push(Masked::weight(dev, form, &packed, seed, origin, i).unwrap());
+                state.velocity.push(Masked::public(dev, form, &vec![0; form.len()]));
+            }
+        }
+        Run { step, secrets, dealer, parties, masks, states }
+    }
+
+    /// Step number `segment` on rows of zeros.
+    fn step(&mut self, segment: u32, rows: &[usize]) {
+        let keys = |seed: &Seed, column| row_keys(seed, data(), column, rows);
+        let columns = [(0, self.step.input()), (1, self.step.targets())];
+        let seeds = &self.secrets.seeds;
+        let both = |column| [keys(&seeds[0], column), keys(&seeds[1], column)];
+        let mask = |(column, form): &(u32, Form)| {
+            let keys = both(*column);
+            Mask::of_rows(&self.dealer, form, [&keys[0], &keys[1]])
+        };
+        let mut memory = Memory::new(self.step.planned().unwrap().gates.iter().map(|g| &g.cost));
+        let mut deal =
+            Deal::new(self.dealer.clone(), seeds.clone(), self.secrets.origin(segment), 1, &mut memory);
+        let [x, y] = columns.each_ref().map(mask);
+        self.masks = self.step.run(&mut deal, &self.masks, x, y).unwrap();
+        drop(deal);
+        let memory = Arc::new(memory);
+        let packed = columns.each_ref().map(|(column, form)| {
+            let keys = both(*column);
+            owner::mask::<u32>(&vec![0; form.len()], [&keys[0], &keys[1]], form.bits).unwrap()
+        });
+        let (a, b) = pair();
+        let this = &*self;
+        let party = |me: PartyId, mut peer: Loopback| {
+            let (dev, seed) = (this.parties[me.index()].clone(), seeds[me.index()].clone());
+            let wire = |c: usize| {
+                Masked::of_rows(&dev, &columns[c].1, &packed[c], &keys(&seed, columns[c].0)).unwrap()
+            };
+            let (x, y) = (wire(0), wire(1));
+            let session = Session::new(Setup {
+                me,
+                dev: dev.clone(),
+                seed: seed.clone(),
+                origin: this.secrets.origin(segment),
+                images: 0..1,
+                peer: &mut peer,
+                keys: memory.half(me),
+                clock: Arc::new(NoClock),
+            });
+            let mut engine = Trainer::new(session);
+            this.step.run(&mut engine, &this.states[me.index()], x, y).unwrap()
+        };
+        let states = thread::scope(|scope| {
+            let party = &party;
+            [(PartyId::P0, a), (PartyId::P1, b)]
+                .map(|(me, peer)| scope.spawn(move || party(me, peer)))
+                .map(|t| t.join().unwrap())
+        });
+        self.states = states;
+    }
+    fn notes(&self) -> [&super::notes::Notes; 3] {
+        [&self.dealer.notes, &self.parties[0].notes, &self.parties[1].notes]
+    }
+}
+
+#[test]
+fn no_mask_of_a_training_run_is_expanded_twice() {
+    let model = networks::spatial();
+    for loss in [Loss::SquaredError, Loss::CrossEntropy, Loss::BinaryCrossEntropy] {
+        for scheme in [Scheme::Digits, Scheme::Dpf] {
+            let step = Step::new(&model.graph, &recipe(loss, scheme)).unwrap();
+            let mut run = Run::new(&step, &model);
+            run.step(0, &[0, 1]);
+            run.step(1, &[2, 3]);
+            run.notes().iter().for_each(|notes| notes.once(&format!("{loss:?}, {scheme:?}")));
+        }
+    }
+}
+
+/// The plant: a step that is run again under its old address, as one that was broken off must not be.
+#[test]
+fn a_step_under_an_old_address_is_noticed() {
+    let model = networks::spatial();
+    let step = Step::new(&model.graph, &recipe(Loss::SquaredError, Scheme::Digits)).unwrap();
+    let mut run = Run::new(&step, &model);
+    run.step(0, &[0, 1]);
+    run.step(0, &[2, 3]);
+    run.notes().iter().for_each(|notes| notes.twice("a step again"));
+}
