@@ -1,4 +1,5 @@
-//! `twoply-bench --table primitives`: figures of this machine, each beside its bound; `--table gpu`: the same of a GPU.
+//! `twoply-bench --table primitives`: figures of this machine, each beside its bound; `--table gpu`: the same of a GPU;
+//! `--table training`: steps of training.
 
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
@@ -32,6 +33,8 @@ struct Args {
 enum Which {
     /// AES, comparisons, gates, ring products, and networks in one process.
     Primitives,
+    /// Steps of training AriaNN's networks for MNIST, in one process.
+    Training,
     /// A GPU beside its bounds: AES, comparisons, products, layers, and networks in one process.
     Gpu,
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
     let mut say = |what: &str| _ = writeln!(std::io::stderr(), "{what}");
     let done = match args.table {
         Which::Primitives => primitives(&args, &mut say),
+        Which::Training => training(&args, &mut say),
         Which::Gpu => gpu(&args, &mut say),
     };
     match done {
@@ -73,6 +77,11 @@ fn main() -> ExitCode {
 
 fn primitives(args: &Args, say: &mut dyn FnMut(&str)) -> Outcome {
     let table = table::primitives(say)?;
+    args.print(&table, table.text())
+}
+
+fn training(args: &Args, say: &mut dyn FnMut(&str)) -> Outcome {
+    let table = table::training(say)?;
     args.print(&table, table.text())
 }
 

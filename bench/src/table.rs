@@ -6,6 +6,7 @@ pub mod gpu;
 mod networks;
 mod products;
 mod timing;
+mod training;
 
 use serde::Serialize;
 use twoply_primitives::Result;
@@ -64,6 +65,27 @@ pub enum Row {
         /// Of these, P0 waits for P1.
         wait_ms: f64,
     },
+    /// A step of training, dealer and both parties in one process, one after the other, without TLS and disk.
+    Training {
+        /// Network.
+        name: String,
+        /// Ring bits.
+        n: u32,
+        /// Samples of a step.
+        batch: usize,
+        /// Key bytes of P0 and P1 for a step, by the plan.
+        key_bytes: [u64; 2],
+        /// Bytes that each party sends to the other in a step.
+        sent: u64,
+        /// Messages in sequence.
+        rounds: u64,
+        /// Milliseconds that the dealer takes for a step.
+        dealing_ms: f64,
+        /// Milliseconds that both parties take together.
+        running_ms: f64,
+        /// Seconds of an epoch of 60,000 samples at these two.
+        epoch_s: f64,
+    },
 }
 
 /// A table with what one must know to read it.
@@ -89,6 +111,16 @@ pub fn primitives(say: &mut dyn FnMut(&str)) -> Result<Table> {
     Ok(Table { machine: machine(), cores: cores(), rung: top.name(), rows })
 }
 
+/// Measures steps of training; `say` hears what is being measured.
+///
+/// # Errors
+/// What planning, dealing or a party reports.
+pub fn training(say: &mut dyn FnMut(&str)) -> twoply_nn::Result<Table> {
+    let mut rows = vec![];
+    training::rows(&mut rows, say)?;
+    Ok(Table { machine: machine(), cores: cores(), rung: Isa::current().name(), rows })
+}
+
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -111,15 +143,45 @@ impl Table {
         let part = |title: &[&str], pick: fn(&Row) -> Option<Vec<String>>| {
             let mut lines = vec![title.iter().map(|t| t.to_string()).collect::<Vec<_>>()];
             lines.extend(self.rows.iter().filter_map(pick));
-            format!("\n{}", aligned(&lines, &[0]))
+            if lines.len() == 1 { String::new() } else { format!("\n{}", aligned(&lines, &[0])) }
         };
         let title =
             ["comparison", "n", "w", "threads", "ns", "of AES ceiling", "times fss-rs", "key bytes P0 / P1"];
         out += &part(&title, comparison_cells);
         out += &part(&["product", "shape", "ring", "threads", "G MAC/s", "of bound"], product_cells);
         out += &part(&["network", "n", "batch", "online ms/image", "compute", "wait"], network_cells);
+        let title = [
+            "training step",
+            "n",
+            "batch",
+            "key MB P0 / P1",
+            "sent MB",
+            "rounds",
+            "dealing ms",
+            "running ms",
+            "epoch s",
+        ];
+        out += &part(&title, training_cells);
         out
     }
+}
+
+fn training_cells(r: &Row) -> Option<Vec<String>> {
+    let Row::Training { name, n, batch, key_bytes, sent, rounds, dealing_ms, running_ms, epoch_s } = r else {
+        return None;
+    };
+    let mb = |bytes: &u64| format!("{:.2}", *bytes as f64 / 1e6);
+    Some(vec![
+        name.clone(),
+        n.to_string(),
+        batch.to_string(),
+        format!("{} / {}", mb(&key_bytes[0]), mb(&key_bytes[1])),
+        mb(sent),
+        rounds.to_string(),
+        format!("{dealing_ms:.1}"),
+        format!("{running_ms:.1}"),
+        format!("{epoch_s:.0}"),
+    ])
 }
 
 fn comparison_cells(r: &Row) -> Option<Vec<String>> {

@@ -21,6 +21,7 @@ mod places;
 mod plan;
 mod provision;
 mod samples;
+mod train;
 
 use crate::exit::{ExitCode as Code, Failure, run_guarded};
 use crate::memory::never_dumped;
@@ -53,6 +54,7 @@ enum Verb {
     Plan(plan::Args),
     Calibrate(calibrate::Args),
     Check(check::Args),
+    Train(train::Args),
     Deal(deal::Args),
     Provision(provision::Args),
     Party(party::Args),
@@ -75,6 +77,7 @@ impl Cli {
             Verb::Plan(args) => plan::run(args, out),
             Verb::Calibrate(args) => calibrate::run(args, out),
             Verb::Check(args) => check::run(args, out),
+            Verb::Train(args) => train::run(args, out),
             Verb::Deal(args) => deal::run(args, out),
             Verb::Provision(args) => provision::run(args, out),
             Verb::Party(args) => party::run(args, out),

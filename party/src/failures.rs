@@ -73,6 +73,11 @@ impl From<Network> for Failure {
             Network::Data { format: "plan", .. } => {
                 Failure::new(ExitCode::Model, error.to_string()).remedy("plan again with `twoply plan`")
             }
+            Network::Data { format: "training" | "training plan", .. } => {
+                Failure::new(ExitCode::Model, error.to_string()).remedy(
+                    "plan again with other flags of `twoply train plan`, or change what is named above",
+                )
+            }
             _ => Failure::new(ExitCode::Model, error.to_string())
                 .remedy("give data of the format and shape named above"),
         }

@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use twoply_nn::data::MAX_BYTES;
+use twoply_nn::train::TrainingPlan;
 use twoply_nn::{Graph, Plan, Weights};
 use zeroize::Zeroizing;
 
@@ -75,6 +76,16 @@ pub fn read_plan(path: &Path) -> Result<Plan, Failure> {
     let text = String::from_utf8(read(path)?)
         .map_err(|_| unusable(path, twoply_nn::Error::data("plan", "it is not text")))?;
     Plan::from_json(&text).map_err(|e| unusable(path, e))
+}
+
+/// Reads a training plan; what its graph and recipe would cost is recomputed.
+///
+/// # Errors
+/// 15 when it is missing, of another version, or changed.
+pub fn read_training_plan(path: &Path) -> Result<TrainingPlan, Failure> {
+    let text = String::from_utf8(read(path)?)
+        .map_err(|_| unusable(path, twoply_nn::Error::data("training plan", "it is not text")))?;
+    TrainingPlan::from_json(&text).map_err(|e| unusable(path, e))
 }
 
 /// Reads a graph and validates it.

@@ -6,7 +6,7 @@ use std::fmt::Write;
 /// Who runs which verbs.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("To try it out", &["demo", "doctor", "bench"]),
-    ("Model owner", &["import", "plan", "calibrate", "check", "provision"]),
+    ("Model owner", &["import", "plan", "calibrate", "check", "train", "provision"]),
     ("Dealer", &["deal"]),
     ("Party", &["party", "keys"]),
     ("Data owner", &["infer"]),

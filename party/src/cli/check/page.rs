@@ -8,7 +8,8 @@ use twoply_nn::accuracy::{BINS, Layer};
 const WIDTH: usize = 18 * BINS;
 const HEIGHT: usize = 80;
 
-const STYLE: &str = "body{font:14px/1.5 sans-serif;max-width:72em;margin:2em auto;padding:0 1em;color:#222}\
+/// The style of all pages.
+pub(in crate::cli) const STYLE: &str = "body{font:14px/1.5 sans-serif;max-width:72em;margin:2em auto;padding:0 1em;color:#222}\
 table{border-collapse:collapse}th,td{padding:.15em .6em;text-align:right;border-bottom:1px solid #ddd}\
 th:first-child,td:first-child{text-align:left}.bad{background:#fdd}.trouble{color:#a00;white-space:pre-wrap}\
 .plots{display:flex;flex-wrap:wrap;gap:1.5em}figure{margin:0}rect{fill:#47a}text{font:9px sans-serif;fill:#555}";
@@ -34,11 +35,13 @@ pub(super) fn page(graph: &str, found: &Accuracy, trouble: Option<&str>) -> Stri
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>twoply check: {name}</title>\
          <style>{STYLE}</style></head><body>\n<h1>{name}</h1>\n\
          <p>{images} images, ring {n} bits, fraction {f} bits; 1 ulp = 2<sup>-{f}</sup>.</p>\n{verdict}\n\
-         <p>{labels} Two parties differ from fixed point in {} of {} output values; nothing else is opened.</p>\n\
+         <p>{labels} Two parties differ from fixed point in {} of {} output values; nothing else is opened. Output \
+         against float32: {}.</p>\n\
          {}\n<h2>Errors of every layer</h2>\n<p>Fixed point against float32: share of the values by absolute error in \
          ulp.</p>\n<div class=\"plots\">{plots}</div>\n</body></html>\n",
         found.differing,
         found.outputs,
+        escape(&super::output(found)),
         table(found),
     )
 }
@@ -98,7 +101,7 @@ fn below(bin: usize) -> String {
 }
 
 /// Text as HTML shows it, also within quotes.
-fn escape(text: &str) -> String {
+pub(in crate::cli) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,0 +1,210 @@
+//! `twoply train plan`: a run's bill before it, and whether its values fit, by simulation on public data.
+
+use super::data::Data;
+use super::recipe::Choices;
+use crate::cli::output::{Output, bytes, shell, table};
+use crate::exit::{ExitCode, Failure, Phase};
+use crate::files::{self, Existing};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use twoply_nn::engine::Reach;
+use twoply_nn::plan::Totals;
+use twoply_nn::train::{TrainingPlan, initial, reach, trunk};
+use twoply_nn::{Weights, with_ring};
+
+/// How far values may reach into their wires, in parts of half of it: the contract of cuts and lifts.
+pub(super) const CONTRACT: f64 = 0.5;
+/// What a plan leaves of that for the steps and the data that its simulation has not seen: one bit.
+pub(super) const GUARD: f64 = CONTRACT / 2.0;
+
+/// Plan a training run and show what it will cost
+///
+/// The bill is exact but for times: what runs is the same for every input. Whether values stay in their ranges depends on
+/// the data: public data of the same kind is trained on in fixed point, and a run whose values come within a bit of their limits
+/// is refused.
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  twoply train plan digits.graph.json --rows 1500 --epochs 10 --batch 32 --samples \
+    examples/digits/digits-images.idx --labels examples/digits/digits-labels.idx"
+)]
+pub struct Args {
+    /// The graph, from `twoply import`
+    #[arg(value_name = "GRAPH.json")]
+    graph: PathBuf,
+    /// Rows of training data
+    #[arg(long, value_name = "N")]
+    rows: u64,
+    /// How often all rows are used
+    #[arg(long, value_name = "E", default_value_t = 10)]
+    epochs: u32,
+    #[command(flatten)]
+    choices: Choices,
+    /// Public seed of initial weights and of the order of the data
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    data: Data,
+    /// Weights to begin with in the simulation, instead of those of the seed
+    #[arg(long, value_name = "FILE", requires = "samples")]
+    weights: Option<PathBuf>,
+    /// Steps of the simulation
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    simulate: u32,
+    /// Plan without a simulation: a run whose values do not fit fails silently, by learning nothing
+    #[arg(long, conflicts_with = "samples")]
+    unchecked_ranges: bool,
+    /// The plan file [default: NAME.train.json beside NAME.graph.json]
+    #[arg(long, value_name = "PLAN.json")]
+    out: Option<PathBuf>,
+    /// Replace the plan if it exists
+    #[arg(long)]
+    force: bool,
+}
+
+/// The JSON result.
+#[derive(Serialize)]
+struct Planned<'a> {
+    file: &'a Path,
+    /// Digest of the plan.
+    plan: String,
+    steps: u64,
+    batch: usize,
+    /// The learning rate as it is run.
+    rate: f64,
+    /// What one step costs.
+    step: Totals,
+    /// Layers behind the logits that were left out.
+    left_out: &'a [String],
+    /// How far values reached in the simulation, the farthest first; null without one.
+    reach: Option<&'a [Reach]>,
+}
+
+/// Plans.
+///
+/// # Errors
+/// 2 when flags do not go together; 10 when values come too near their limits, or nothing is known of them; 15 when graph, weights or data are unusable, or graph
+/// and choices do not go together; 16 when the plan exists or cannot be written.
+pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    let path = args.out.clone().unwrap_or_else(|| plan_path(&args.graph));
+    let existing = if args.force { Existing::Replace } else { Existing::Keep };
+    files::vacant(&path, existing)?;
+    let recipe = args.choices.recipe();
+    recipe
+        .check()
+        .map_err(|e| Failure::new(ExitCode::Usage, e.to_string()).remedy("choose flags that go together"))?;
+    let (graph, left) = trunk(&files::read_graph(&args.graph)?, recipe.loss)?;
+    for layer in &left {
+        out.note(format_args!("{layer} behind the logits is left out: it has no place in training"));
+    }
+    let plan = TrainingPlan::new(graph, recipe, (args.rows, args.epochs), args.seed)?;
+    let reach = simulated(&args, &plan, out).map_err(|failure| failure.during(Phase::Plan))?;
+    files::write_public(&path, plan.to_json()?.as_bytes(), existing)?;
+    show(&plan, reach.as_deref(), (&path, &left), out)
+}
+
+/// `x.graph.json` becomes `x.train.json`.
+fn plan_path(graph: &Path) -> PathBuf {
+    let name = graph.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.strip_suffix(".graph.json").or(name.strip_suffix(".json")).unwrap_or(&name);
+    graph.with_file_name(format!("{stem}.train.json"))
+}
+
+/// The weights of a file, or those of the plan's seed.
+pub(super) fn start(path: Option<&PathBuf>, plan: &TrainingPlan) -> Result<Weights, Failure> {
+    path.map_or_else(|| Ok(initial(&plan.graph, plan.seed)), |path| files::read_weights(path, &plan.graph))
+}
+
+fn simulated(args: &Args, plan: &TrainingPlan, out: &Output) -> Result<Option<Vec<Reach>>, Failure> {
+    if args.unchecked_ranges {
+        out.warn("ranges are unchecked: a run whose values do not fit learns nothing, and nobody is told");
+        return Ok(None);
+    }
+    if !args.data.is_named() {
+        let what = "whether the values of this run fit is unknown without public data of its kind";
+        return Err(Failure::new(ExitCode::Range, what).remedy(
+            "add --samples FILE and --labels FILE, synthetic data will do, or take the risk with --unchecked-ranges",
+        ));
+    }
+    let step = plan.program()?;
+    let (rows, weights) = (args.data.read(&step)?, start(args.weights.as_ref(), plan)?);
+    let steps = args.simulate as usize;
+    let course = rows.course((plan, &step, &weights), (steps, steps), false);
+    let mut progress = out.progress("steps simulated", u64::from(args.simulate));
+    let told = |done: usize| progress.at(done as u64);
+    let mut reach = with_ring!(plan.recipe.n, R => reach::<R>(&course, told))?;
+    reach.sort_by(|a, b| b.largest.total_cmp(&a.largest));
+    match farthest(&reach).and_then(|far| beyond(far, GUARD)) {
+        None => Ok(Some(reach)),
+        Some(failure) => Err(failure),
+    }
+}
+
+/// Where values reached farthest.
+pub(super) fn farthest(reach: &[Reach]) -> Option<&Reach> {
+    reach.iter().max_by(|a, b| a.largest.total_cmp(&b.largest))
+}
+
+/// What reaches beyond a limit.
+pub(super) fn beyond(far: &Reach, limit: f64) -> Option<Failure> {
+    if far.largest <= limit {
+        return None;
+    }
+    let bits = (far.largest / limit).log2().ceil().max(1.0);
+    let what = format!(
+        "layer `{}` ({}): values reach {:.2} of half their wire, beyond {limit}: at least {bits} more bits are needed",
+        far.layer, far.gate, far.largest
+    );
+    let remedy = "choose fewer --fractions bits of what the layer holds (activations and weights forward, gradients backward), data \
+                  or a --rate that keep values smaller, or --ring 64";
+    Some(Failure::new(ExitCode::Range, what).remedy(remedy).in_layer(far.layer.clone()))
+}
+
+fn show(
+    plan: &TrainingPlan,
+    reach: Option<&[Reach]>,
+    (path, left): (&Path, &[String]),
+    out: &Output,
+) -> Result<(), Failure> {
+    let (step, steps) = (&plan.step, plan.steps());
+    out.line(format_args!(
+        "{}: {steps} steps of {} rows, {} epochs; rate {}, ring {} bits",
+        plan.graph.name,
+        plan.recipe.batch,
+        plan.epochs,
+        plan.recipe.rate.real(),
+        plan.recipe.n
+    ))?;
+    let row = |what: &str, one: String, all: String| vec![what.to_owned(), one, all];
+    let sum = |n: u64| (bytes(n), bytes(n.saturating_mul(steps)));
+    let mut rows = vec![row("", "a step".into(), "the run".into())];
+    for (what, n) in [
+        ("keys of P0", step.key_bytes[0]),
+        ("keys of P1", step.key_bytes[1]),
+        ("sent by each party", step.bytes),
+    ] {
+        let (one, all) = sum(n);
+        rows.push(row(what, one, all));
+    }
+    for (what, n) in [("comparisons", step.comparisons), ("messages in sequence", step.rounds)] {
+        rows.push(row(what, n.to_string(), n.saturating_mul(steps).to_string()));
+    }
+    out.line(table(&rows))?;
+    if let Some([first, ..]) = reach {
+        out.line(format_args!(
+            "the farthest values, in layer `{}`, reach {:.2} of half their wire; {GUARD} leaves a bit of guard",
+            first.layer, first.largest
+        ))?;
+    }
+    out.note(format_args!("plan: {}", shell(path)));
+    let plan_digest = plan.digest()?.to_string();
+    out.result_json(&Planned {
+        file: path,
+        plan: plan_digest,
+        steps,
+        batch: plan.recipe.batch,
+        rate: plan.recipe.rate.real(),
+        step: *step,
+        left_out: left,
+        reach,
+    })
+}
