@@ -15,6 +15,10 @@ use crate::exit::Failure;
 /// what a run will do and cost; a check trains public data three times, in floating point, in fixed point and between two parties
 /// in this process.
 #[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  twoply train plan digits.graph.json --rows 450 --batch 32 --rate 1/32 --samples \
+    examples/digits/digits-images.idx --labels examples/digits/digits-labels.idx"
+)]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,

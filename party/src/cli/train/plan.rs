@@ -24,7 +24,7 @@ pub(super) const GUARD: f64 = CONTRACT / 2.0;
 /// is refused.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  twoply train plan digits.graph.json --rows 1500 --epochs 10 --batch 32 --samples \
+    after_help = "Example:\n  twoply train plan digits.graph.json --rows 450 --epochs 10 --batch 32 --rate 1/32 --samples \
     examples/digits/digits-images.idx --labels examples/digits/digits-labels.idx"
 )]
 pub struct Args {
