@@ -20,7 +20,22 @@ pub use prepare::Prepare;
 pub use trainer::Trainer;
 
 use twoply_primitives::gate::{Select, Sign};
-use twoply_primitives::{Form, Gate, Local, Result};
+use twoply_primitives::session::Outlet;
+use twoply_primitives::{Backend, Form, Gate, Local, Masked, Result, Session};
+
+/// A party's part in a gate, its result opened.
+fn opened<B: Backend, G: Gate>(
+    session: &mut Session<B>,
+    layer: &str,
+    g: &G,
+    x: &[&Masked<B>],
+) -> Result<Masked<B>> {
+    session.begin_gate(layer, G::NAME, Outlet::Open);
+    let share = g.eval(session, x)?;
+    let z = session.open(share)?;
+    session.end_gate();
+    Ok(z)
+}
 
 /// What gates and maps run on.
 pub trait Engine {

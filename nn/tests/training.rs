@@ -286,6 +286,13 @@ fn what_does_not_train_is_refused() {
     }
     let data = of(&|b: &mut Builder| b.avg_pool(Source::Input, Window::square(3, 3), true));
     assert!(data.unwrap_err().contains("masked once for all epochs"));
+    let mut b = Builder::new("passed", &[3], 1);
+    let x = b.linear(Source::Input, 2);
+    b.concat(&[x, Source::Input]);
+    let passed = b.finish(4).graph;
+    let through = Step::new(&passed, &recipe(32, 4, Loss::CrossEntropy)).map(drop).unwrap_err().to_string();
+    assert!(through.contains("part of the output"), "{through}");
+    assert!(Step::new(&passed, &recipe(32, 4, Loss::SquaredError)).is_ok());
     let tiny = of(&|b: &mut Builder| {
         let x = b.relu(Source::Input);
         b.affine(x, 1e-5, 0.0)

@@ -1,6 +1,6 @@
 //! Masked values: a party's reading. The owner is reached over a channel of its own.
 
-use super::{Engine, Infer};
+use super::{Engine, Infer, opened};
 use twoply_primitives::session::Outlet;
 use twoply_primitives::{Backend, Channel, Form, Gate, Local, Masked, Result, Session};
 
@@ -63,11 +63,7 @@ impl<B: Backend> Engine for Party<'_, B> {
         self.layer = name.into();
     }
     fn gate<G: Gate>(&mut self, g: &G, x: &[&Masked<B>]) -> Result<Masked<B>> {
-        self.session.begin_gate(&self.layer, G::NAME, Outlet::Open);
-        let share = g.eval(&mut self.session, x)?;
-        let z = self.session.open(share)?;
-        self.session.end_gate();
-        Ok(z)
+        opened(&mut self.session, &self.layer, g, x)
     }
     fn local(&mut self, f: &Local, x: &[&Masked<B>]) -> Result<Masked<B>> {
         Masked::local(&self.session.dev, f, x)

@@ -1,9 +1,9 @@
 //! Masked values of a training step: a party's reading. No owner takes part in a step.
 
-use super::{Engine, Learn};
+use super::{Engine, Learn, opened};
 use twoply_primitives::gate::{Select, Sign};
 use twoply_primitives::session::Outlet;
-use twoply_primitives::{Backend, Form, Gate, Local, Masked, MaskedBit, Result, Session, Share};
+use twoply_primitives::{Backend, Form, Gate, Local, Masked, MaskedBit, Result, Session};
 
 /// One party in one step.
 pub struct Trainer<'a, B: Backend> {
@@ -17,11 +17,6 @@ impl<'a, B: Backend> Trainer<'a, B> {
     pub fn new(session: Session<'a, B>) -> Self {
         Trainer { session, layer: String::new() }
     }
-    fn opened(&mut self, share: Share<B>) -> Result<Masked<B>> {
-        let z = self.session.open(share)?;
-        self.session.end_gate();
-        Ok(z)
-    }
 }
 
 impl<B: Backend> Engine for Trainer<'_, B> {
@@ -34,9 +29,7 @@ impl<B: Backend> Engine for Trainer<'_, B> {
         self.layer = name.into();
     }
     fn gate<G: Gate>(&mut self, g: &G, x: &[&Masked<B>]) -> Result<Masked<B>> {
-        self.session.begin_gate(&self.layer, G::NAME, Outlet::Open);
-        let share = g.eval(&mut self.session, x)?;
-        self.opened(share)
+        opened(&mut self.session, &self.layer, g, x)
     }
     fn local(&mut self, f: &Local, x: &[&Masked<B>]) -> Result<Masked<B>> {
         Masked::local(&self.session.dev, f, x)
@@ -55,7 +48,9 @@ impl<B: Backend> Learn for Trainer<'_, B> {
     fn select(&mut self, g: &Select, bit: &MaskedBit<B>, x: &Masked<B>) -> Result<Masked<B>> {
         self.session.begin_gate(&self.layer, Select::NAME, Outlet::Open);
         let share = g.eval(&mut self.session, bit, x)?;
-        self.opened(share)
+        let z = self.session.open(share)?;
+        self.session.end_gate();
+        Ok(z)
     }
     fn together<G: Gate>(&mut self, all: &[(G, Vec<&Masked<B>>)]) -> Result<Vec<Masked<B>>> {
         let mut shares = vec![];

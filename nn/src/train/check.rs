@@ -26,6 +26,14 @@ pub(super) fn faults(graph: &Graph, recipe: &Recipe) -> Vec<String> {
             op => cuts(node, recipe.n) || is_gate(op) || node.inputs.iter().all(of),
         });
     }
+    // logits that no product cuts are cut for the loss
+    let cut = recipe.loss.fraction(&recipe.fractions) < recipe.fractions.activations;
+    if cut && fresh.last() == Some(&false) {
+        faults.push(
+            "the loss rounds the data themselves, which are part of the output: put them behind a layer"
+                .into(),
+        );
+    }
     faults
 }
 
