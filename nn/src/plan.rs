@@ -80,6 +80,12 @@ pub struct Totals {
     pub key_bytes: [u64; 2],
 }
 
+/// What these gates store.
+pub(crate) fn layout(gates: &[PlannedGate]) -> Layout {
+    let gate = |g: &PlannedGate| GateLayout { name: g.gate.clone(), parts: g.cost.parts.clone() };
+    Layout { gates: gates.iter().map(gate).collect() }
+}
+
 /// The plan of a network.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -221,8 +227,7 @@ impl Plan {
     }
     /// What each image stores.
     pub fn layout(&self) -> Layout {
-        let gate = |g: &PlannedGate| GateLayout { name: g.gate.clone(), parts: g.cost.parts.clone() };
-        Layout { gates: self.gates.iter().map(gate).collect() }
+        layout(&self.gates)
     }
     /// Form of the weights, in order.
     pub fn params(&self) -> Result<Vec<Form>> {

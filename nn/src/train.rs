@@ -8,6 +8,7 @@
 mod backward;
 mod check;
 mod compare;
+mod data;
 mod forward;
 mod loss;
 mod plan;
@@ -15,15 +16,19 @@ mod pool;
 mod recipe;
 mod reference;
 mod rehearsal;
+pub mod roles;
+mod share;
 mod start;
 mod update;
 mod values;
 
-pub use compare::{Compared, Course, Point, compare, reach};
+pub use compare::{Compared, Course, Point, compare, judge, plain, reach};
+pub use data::{Held, Stored};
 pub use plan::TrainingPlan;
 pub use recipe::{Fractions, Loss, Rate, Recipe};
 pub use reference::Reference;
-pub use rehearsal::{Played, Rehearsal};
+pub use rehearsal::{Played, Rehearsal, miscounted};
+pub use share::{Brings, Share, Slice, index_digest};
 pub use start::{batches, initial, trunk};
 
 use crate::engine::{Learn, Planner};

@@ -21,6 +21,7 @@ mod places;
 mod plan;
 mod provision;
 mod samples;
+mod share;
 mod train;
 
 use crate::exit::{ExitCode as Code, Failure, run_guarded};
@@ -55,6 +56,7 @@ enum Verb {
     Calibrate(calibrate::Args),
     Check(check::Args),
     Train(train::Args),
+    Share(share::Args),
     Deal(deal::Args),
     Provision(provision::Args),
     Party(party::Args),
@@ -78,6 +80,7 @@ impl Cli {
             Verb::Calibrate(args) => calibrate::run(args, out),
             Verb::Check(args) => check::run(args, out),
             Verb::Train(args) => train::run(args, out),
+            Verb::Share(args) => share::run(args, out),
             Verb::Deal(args) => deal::run(args, out),
             Verb::Provision(args) => provision::run(args, out),
             Verb::Party(args) => party::run(args, out),
@@ -105,6 +108,13 @@ pub fn main() -> ExitCode {
     let alone = matches!(cli.verb, Verb::Import(_));
     let run = || never_dumped().and_then(|()| rung()).and_then(|()| cli.run(&out));
     run_guarded(run, |failure| out.failure(failure, alone))
+}
+
+/// So many threads compute in this process.
+fn threads(number: Option<usize>) -> Result<(), Failure> {
+    let Some(number) = number else { return Ok(()) };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(number).build_global();
+    pool.map_err(|e| Failure::new(Code::System, format!("cannot start {number} threads: {e}")))
 }
 
 /// `TWOPLY_CPU`, if it is set, names a rung.

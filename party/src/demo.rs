@@ -3,6 +3,7 @@
 //! Only this process sees everything: it plays data owner and model owner, and so may compare with the plain network.
 
 pub mod cast;
+pub mod train;
 
 use crate::exit::{ExitCode, Failure};
 use crate::files::{read_images, read_labels, read_plan, read_weights};

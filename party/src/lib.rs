@@ -20,6 +20,7 @@ pub mod provision;
 pub mod report;
 pub mod seen;
 pub mod serve;
+pub mod train;
 pub mod transport;
 
 use exit::{ExitCode, Failure};

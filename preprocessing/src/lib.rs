@@ -44,6 +44,6 @@ pub use layout::{GateLayout, Layout, SegmentLayout};
 pub use ledger::{Account, Claim, Lease, Ledger, Pending, Reservation, Tally, chunk, new_ledger};
 pub use set::{Cut, PlanDigest, SeedSource, SegmentId, parse_key_set};
 pub use store::{KeyDir, KeySet, Leased, Peek, Reading, Segment};
-pub use stream::{Feed, Feeder, StepLayout, StreamReader, StreamWriter};
+pub use stream::{Feed, Feeder, LateKeys, StepLayout, StreamReader, StreamWriter};
 pub use survey::{Gc, SegmentInfo, SegmentState, Summary};
 pub use writer::{DealSpec, HalfWriter, SegmentWriter, SetWriter};

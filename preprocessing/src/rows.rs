@@ -31,6 +31,7 @@ pub use record::new_ledger;
 use crate::set::{Cut, PlanDigest};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use twoply_primitives::KeySetId;
 
@@ -51,11 +52,14 @@ pub struct DataSpec {
 }
 
 impl DataSpec {
-    /// Bytes of a chunk; an error if it does not exist.
-    fn bytes(&self, chunk: u32) -> Result<u64> {
+    /// The rows of a chunk; an error if it does not exist.
+    pub fn rows(&self, chunk: u32) -> Result<Range<u64>> {
         let left = self.cut.segments().into();
-        let rows = self.cut.range(chunk).ok_or(Error::Short { wanted: u64::from(chunk) + 1, left })?;
-        let why = "a chunk is too long";
+        self.cut.range(chunk).ok_or(Error::Short { wanted: u64::from(chunk) + 1, left })
+    }
+    /// Bytes of a chunk's rows, without the salt; an error if it does not exist.
+    pub fn bytes(&self, chunk: u32) -> Result<u64> {
+        let (rows, why) = (self.rows(chunk)?, "a chunk is too long");
         (rows.end - rows.start)
             .checked_mul(self.row_bytes)
             .filter(|bytes| bytes.checked_add(SALT as u64).is_some())

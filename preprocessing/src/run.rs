@@ -36,6 +36,7 @@ mod message;
 mod party;
 mod record;
 mod segments;
+mod survey;
 mod terms;
 
 pub use checkpoint::{Masks, Snapshot};
@@ -44,6 +45,7 @@ pub(crate) use journal::open_runs;
 pub use message::{Ask, FirstCredit, Frame, Held, Hello, Mark, Offer, Reserved};
 pub use party::{Attempt, Common, Ours, PartyRun, PendingAttempt};
 pub use segments::{Released, Segment, SegmentKind};
+pub use survey::{RunInfo, survey};
 pub use terms::{CheckpointId, Holder, Lengths, RunId, RunSpec, Schedule, TermsHash};
 
 /// A name in a record.

@@ -22,11 +22,13 @@
 //! A reader waits for nothing longer than its patience: neither for the dealer, nor for a run that does not ask.
 
 mod feed;
+mod late;
 mod layout;
 mod reader;
 mod writer;
 
 pub use feed::Feed;
+pub use late::LateKeys;
 pub use layout::StepLayout;
 pub use reader::StreamReader;
 pub use writer::{Feeder, StreamWriter};

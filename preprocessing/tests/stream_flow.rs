@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 use stream::*;
-use twoply_preprocessing::{StreamReader, StreamWriter};
+use twoply_preprocessing::{LateKeys, StreamReader, StreamWriter};
 use twoply_primitives::PartyId::{P0, P1};
 use twoply_primitives::channel::pair;
 use twoply_primitives::{Error, KeySetId, KeySink, KeySource, PartyId, Site};
@@ -197,4 +197,33 @@ fn keys_leave_of_the_next_segment_that_is_released() {
     deal(&mut writer, &layout).unwrap();
     let again = released(SET, 1).pop().unwrap();
     assert!(writer.step(again, &layout).is_err(), "no segment twice");
+}
+
+#[test]
+fn keys_that_were_held_back_are_those_of_their_step() {
+    let layout = step();
+    let ((a, p0), (b, p1)) = (pair(), pair());
+    let mut writer = StreamWriter::new(SET, [Box::new(a), Box::new(b)]);
+    thread::scope(|scope| {
+        for (party, end) in [(P0, p0), (P1, p1)] {
+            let layout = &layout;
+            scope.spawn(move || {
+                let mut reader = StreamReader::start(Box::new(end), SET, party, PLENTY, PATIENCE).unwrap();
+                take_all(&reader.step(layout).unwrap(), party).unwrap();
+                reader.finish().unwrap();
+            });
+        }
+        let mut late = LateKeys::new();
+        fill(&mut late, 0, IMAGES).unwrap();
+        let mut feeder = begin(&mut writer, &layout).unwrap();
+        late.leave(&mut feeder).unwrap();
+        feeder.finish().unwrap();
+        writer.finish().unwrap();
+    });
+    // and they are refused where any step's would be
+    let mut writer = StreamWriter::new(SET, [sink(), sink()]);
+    let mut late = LateKeys::new();
+    late.put("relu", Site { gate: 9, part: 0 }, 0, [vec![1], vec![]]).unwrap();
+    let refused = late.leave(&mut begin(&mut writer, &layout).unwrap());
+    assert!(refused.is_err(), "{refused:?}");
 }

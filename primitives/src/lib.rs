@@ -12,6 +12,7 @@ pub mod deal;
 pub mod error;
 pub mod fixed;
 pub mod gate;
+mod kept;
 pub mod local;
 pub mod owner;
 pub mod prg;

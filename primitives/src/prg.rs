@@ -49,6 +49,12 @@ impl Seed {
     pub fn expose(&self) -> &[u8; 32] {
         &self.0
     }
+    /// The seed of the next segment: from this one, which does not follow from it. Whoever forgets a seed when its segment is
+    /// done loses the masks of that segment for good.
+    #[must_use]
+    pub fn next(&self) -> Self {
+        Seed(blake3::derive_key("twoply 2026-11 seed of the next segment", &self.0))
+    }
 }
 
 /// Where randomness belongs: key set and segment. The weight masks have a segment number of their own.

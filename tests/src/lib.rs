@@ -6,6 +6,7 @@ pub mod brittle;
 pub mod model;
 pub mod odd;
 pub mod process;
+pub mod school;
 pub mod soak;
 pub mod view;
 pub mod world;

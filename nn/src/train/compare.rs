@@ -215,8 +215,26 @@ fn point(course: &Course, at: usize, float: &Reference, fixed: &Weights) -> Resu
     Ok(Point { step: at, loss_float, loss_fixed, right_float, right_fixed, apart })
 }
 
+/// Trains in floating point alone; the weights after the course.
+///
+/// # Errors
+/// Data that does not fit the step.
+pub fn plain(course: &Course) -> Result<Weights> {
+    let (step, mut float) = (course.step, Reference::new(course.step, course.weights)?);
+    let (row, outputs) = (step.input().shape.row(), step.targets().shape.row());
+    let rows = course.inputs.len() / row;
+    let epochs = (0..).flat_map(|epoch| batches(course.seed, epoch, rows, step.recipe.batch));
+    for rows in epochs.take(course.steps) {
+        float.run(&pick(course.inputs, row, &rows), &pick(course.targets, outputs, &rows))?;
+    }
+    Ok(float.weights)
+}
+
 /// Mean loss and right answers of weights on held-out data, by the float network.
-fn judge(course: &Course, weights: &Weights) -> Result<(f64, Option<usize>)> {
+///
+/// # Errors
+/// Data that does not fit the step.
+pub fn judge(course: &Course, weights: &Weights) -> Result<(f64, Option<usize>)> {
     let step = course.step;
     let outputs = Evaluator::new(&step.graph, weights)?.run(course.held)?;
     let targets = course.held_targets.chunks_exact(step.targets().shape.row());

@@ -1,16 +1,19 @@
 //! The plan of a training run: what all roles agree on before anything runs, as readable JSON.
 
-use super::{Recipe, Step};
+use super::{Brings, Recipe, Share, Step, batches};
 use crate::engine::PlannedGate;
 use crate::plan::{PROTOCOL, Totals};
 use crate::program::check_bill;
 use crate::{Error, Graph, Result};
 use serde::{Deserialize, Serialize};
-use twoply_preprocessing::PlanDigest;
+use twoply_preprocessing::run::Schedule;
+use twoply_preprocessing::{Layout, PlanDigest};
 use twoply_primitives::prg::PRG_VERSION;
 
 /// Largest number of rows: a step's rows are named by 32 bits.
 const MOST_ROWS: u64 = 1 << 32;
+/// Steps from one checkpoint to the next, unless the plan says otherwise.
+const CHECKPOINT: u32 = 100;
 
 /// The plan of a training run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -32,12 +35,19 @@ pub struct TrainingPlan {
     pub epochs: u32,
     /// Public seed of initial weights and of the order of the data.
     pub seed: u64,
+    /// Who brings data, and perhaps the weights to begin with.
+    pub shares: Vec<Share>,
+    /// Digest of the order of rows that their owners agree on, where their columns are aligned by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
+    /// Steps from one checkpoint to the next.
+    pub checkpoint: u32,
     /// What one step costs. Recomputed when a plan is read; a difference is an error.
     pub step: Totals,
 }
 
 impl TrainingPlan {
-    /// Plans a run.
+    /// Plans a run on the data of one owner, called `data`; [`TrainingPlan::shared`] names others.
     ///
     /// # Errors
     /// As [`Step::new`], and [`Error::Data`] for a run without a step.
@@ -51,6 +61,9 @@ impl TrainingPlan {
             rows,
             epochs,
             seed,
+            shares: vec![Share { owner: "data".into(), brings: Brings::Rows(rows) }],
+            index: None,
+            checkpoint: CHECKPOINT,
             step: Totals::default(),
         };
         plan.step = plan.bill()?;
@@ -73,6 +86,7 @@ impl TrainingPlan {
             return Err(fault(format!("made for another version: {found}; plan again")));
         }
         let plan: TrainingPlan = serde_json::from_str(text).map_err(|e| fault(e.to_string()))?;
+        plan.check_shares()?;
         match plan.bill()? == plan.step {
             true => Ok(plan),
             false => Err(fault("its bill is not that of its graph and recipe; plan again".into())),
@@ -100,10 +114,14 @@ impl TrainingPlan {
         Ok(self.program()?.planned()?.gates)
     }
     fn bill(&self) -> Result<Totals> {
-        if self.rows > MOST_ROWS || self.steps() == 0 {
+        if self.rows > MOST_ROWS || self.steps() == 0 || self.steps() > u32::MAX.into() {
             let why = format!(
-                "{} rows in batches of {}, {} epochs: choose at least one batch and one epoch, and at most {MOST_ROWS} rows",
-                self.rows, self.recipe.batch, self.epochs
+                "{} rows in batches of {}, {} epochs: choose at least one batch and one epoch, at most {MOST_ROWS} rows and {} \
+                 steps",
+                self.rows,
+                self.recipe.batch,
+                self.epochs,
+                u32::MAX
             );
             return Err(Error::data("training plan", why));
         }
@@ -115,7 +133,32 @@ impl TrainingPlan {
     }
     /// Steps of the whole run.
     pub fn steps(&self) -> u64 {
-        self.rows / self.recipe.batch.max(1) as u64 * u64::from(self.epochs)
+        self.steps_an_epoch() * u64::from(self.epochs)
+    }
+    /// Steps of an epoch.
+    pub fn steps_an_epoch(&self) -> u64 {
+        self.rows / self.recipe.batch.max(1) as u64
+    }
+    /// Its steps and checkpoints, as ledgers know them.
+    pub fn schedule(&self) -> Schedule {
+        Schedule { steps: self.steps() as u32, every: self.checkpoint }
+    }
+    /// The rows of each step of an epoch, in order.
+    pub fn order(&self, epoch: u32) -> Vec<Vec<usize>> {
+        batches(self.seed, epoch, self.rows as usize, self.recipe.batch)
+    }
+    /// Digest of the order of rows, which follows from the plan's seed.
+    pub fn order_digest(&self) -> [u8; 32] {
+        let what = [self.seed, self.rows, self.recipe.batch as u64, self.epochs.into()];
+        let bytes: Vec<u8> = what.iter().flat_map(|v| v.to_le_bytes()).collect();
+        blake3::derive_key("twoply 2026-11 order of training rows v1", &bytes)
+    }
+    /// What one step stores at each party, tile by tile.
+    ///
+    /// # Errors
+    /// What a gate refuses.
+    pub fn layout(&self) -> Result<Layout> {
+        Ok(crate::plan::layout(&self.gates()?))
     }
     /// Digest of everything that a run does.
     ///
@@ -124,7 +167,7 @@ impl TrainingPlan {
     pub fn digest(&self) -> Result<PlanDigest> {
         let gates = self.gates()?;
         let gates: Vec<_> = gates.iter().map(|g| (&g.gate, &g.with, &g.output)).collect();
-        let run = (self.rows, self.epochs, self.seed);
+        let run = (self.rows, self.epochs, self.seed, &self.shares, &self.index, self.checkpoint);
         let what = (self.protocol, &self.prg, self.graph.digest(), &self.recipe, run, gates);
         let json = serde_json::to_vec(&what).map_err(|e| Error::data("training plan", e.to_string()))?;
         Ok(PlanDigest(blake3::derive_key("twoply 2026-11 training plan digest v1", &json)))

@@ -1,5 +1,7 @@
 //! `twoply deal`: makes keys, into a folder or straight to both parties.
 
+mod follow;
+
 use super::device::{self, On};
 use super::output::{Output, bytes, shell};
 use super::places::fingerprint;
@@ -8,7 +10,7 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::files;
 use crate::identity::Identity;
 use crate::memory::Peak;
-use crate::transport::Transport;
+use crate::transport::{Shape, Transport};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +20,8 @@ use twoply_preprocessing::{Cut, SeedSource};
 /// Make one-time keys for a plan
 ///
 /// With --out, writes both parties' halves into DIR/p0 and DIR/p1, to be moved (not copied) to the parties. With --p0
-/// and --p1, delivers them over the network and keeps nothing. The dealer must not be one of the parties: whoever
+/// and --p1, delivers them over the network and keeps nothing. With --follow, makes the keys of a training run's steps as the
+/// parties use them, and none is ever stored. The dealer must not be one of the parties: whoever
 /// holds both halves can read everything masked with them.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example:\n  twoply deal digits.plan.json --images 1000 --out keys")]
@@ -27,13 +30,15 @@ pub struct Args {
     #[arg(value_name = "PLAN.json")]
     plan: PathBuf,
     /// Images the keys are for; one key is used up by each
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), required_unless_present = "resume")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), required_unless_present_any = ["resume", "follow"])]
     images: Option<u64>,
     /// Folder for both halves
     #[arg(long, value_name = "DIR", conflicts_with = "p0", required_unless_present = "p0")]
     out: Option<PathBuf>,
     #[command(flatten)]
     network: Network,
+    #[command(flatten)]
+    follow: follow::Follow,
     /// Go on with a deal that was interrupted
     #[arg(long)]
     resume: bool,
@@ -77,6 +82,9 @@ struct Network {
     /// What to call the parties over; they take both
     #[arg(long, value_name = "TRANSPORT", env = "TWOPLY_TRANSPORT", default_value = "auto")]
     transport: Transport,
+    /// With --follow: emulate a link, as the parties do: dc, lan, wan, slow, or rtt=40ms,rate=400mbit
+    #[arg(long, value_name = "LINK", env = "TWOPLY_LINK", default_value = "loopback")]
+    link: Shape,
 }
 
 /// The JSON result.
@@ -105,6 +113,9 @@ struct Shown {
 /// # Errors
 /// 13 for the device, 16 for disks and folders, 4 to 7 and 14 for the parties, 6 for another plan: each named by its cause.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    if args.follow.wanted() {
+        return follow::run(&args, out);
+    }
     let memory = Peak::watch();
     let device = device::resolve(args.on.device)?;
     let plan = files::read_plan(&args.plan)?;
@@ -124,14 +135,8 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         Some(_) => to_network(&args, &order, &place, (&memory, out)),
         None => to_folder(&args, &order, &place, (&memory, out)),
     };
-    match args.threads {
-        None => work(),
-        Some(threads) => {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build();
-            let failed = |e| Failure::new(ExitCode::System, format!("cannot start {threads} threads: {e}"));
-            pool.map_err(failed)?.install(work)
-        }
-    }
+    super::threads(args.threads.map(usize::from))?;
+    work()
 }
 
 /// The folder of the deal.
@@ -229,6 +234,13 @@ fn shown(order: &Order, (key_set, dealt, bytes): (Option<String>, u32, [u64; 2])
 }
 
 fn route(network: &Network, out: &Output) -> Result<Route, Failure> {
+    let (me, peers) = parties(network, out)?;
+    let within = Duration::from_secs(network.patience);
+    Ok(Route { me, peers, within, transport: network.transport })
+}
+
+/// This dealer's identity, and both parties.
+fn parties(network: &Network, out: &Output) -> Result<(Arc<Identity>, [Peer; 2]), Failure> {
     let peer = |address: &Option<String>, key: &Option<String>, flag: &str| -> Result<Peer, Failure> {
         match (address, key) {
             (Some(address), Some(key)) => Ok(Peer { address: address.clone(), key: fingerprint(flag, key)? }),
@@ -247,6 +259,5 @@ fn route(network: &Network, out: &Output) -> Result<Route, Failure> {
         let what = "this machine's key is a party's: the dealer must not be a party";
         return Err(Failure::new(ExitCode::Config, what).remedy("deal on a third machine"));
     }
-    let within = Duration::from_secs(network.patience);
-    Ok(Route { me, peers, within, transport: network.transport })
+    Ok((me, peers))
 }

@@ -1,5 +1,7 @@
 //! `twoply demo`: private inference on this machine, all roles as real processes.
 
+mod train;
+
 use super::device::{self, On};
 use super::inputs::Admit;
 use super::output::{Output, bytes};
@@ -19,7 +21,7 @@ const SAMPLES: &[u8] = include_bytes!("../../../examples/digits/calibration-imag
 /// See private inference at work: dealer, two parties, model owner and client on this machine
 ///
 /// Without options: a small network and 500 handwritten digits that this program carries. With --model, --images, --samples
-/// (and --labels): any importable network and its data. Fails unless private and plain labels agree, and unless the counters
+/// (and --labels): any importable network and its data. With --train: private training instead of inference. Fails unless private and plain labels agree, and unless the counters
 /// are what the plan promised.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example:\n  twoply demo --limit 50 --link wan")]
@@ -85,6 +87,8 @@ pub struct Args {
     /// Fail if the private accuracy is more than this many points below the plain network's
     #[arg(long, value_name = "POINTS")]
     accuracy_loss: Option<f64>,
+    #[command(flatten)]
+    training: train::Training,
     /// Work here, and leave all files (keys are erased otherwise)
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -100,6 +104,9 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let scratch = scratch.map_err(|e| Failure::io("create", "a temporary folder", &e))?;
     let folder = args.keep.clone().unwrap_or_else(|| scratch.path().to_owned());
     crate::files::private_dir(&folder)?;
+    if args.training.wanted() {
+        return train::run(&args, &folder, out);
+    }
     let play = play(&args, &folder)?;
     let stage = Stage::new(if out.quiet() { |_, _| () } else { forward })?;
     let report = demo::run(&play, &folder, &stage)?;

@@ -8,8 +8,8 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("To try it out", &["demo", "doctor", "bench"]),
     ("Model owner", &["import", "plan", "calibrate", "check", "train", "provision"]),
     ("Dealer", &["deal"]),
-    ("Party", &["party", "keys"]),
-    ("Data owner", &["infer"]),
+    ("Party", &["party", "train", "keys"]),
+    ("Data owner", &["infer", "share"]),
     ("Everybody", &["id", "doctor"]),
 ];
 

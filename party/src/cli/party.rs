@@ -138,12 +138,8 @@ fn hangup_is_ignored() -> bool {
     mask >> (signal_hook::consts::SIGHUP - 1) & 1 == 1
 }
 
-/// Serves.
-///
-/// # Errors
-/// Each named by its cause; see the exit codes.
-pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
-    let memory = Peak::watch();
+/// What SIGTERM, SIGINT and, unless it is ignored, SIGHUP set.
+pub(super) fn stopped_by_signals() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let hangup = if hangup_is_ignored() { None } else { Some(SIGHUP) };
@@ -151,11 +147,18 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         signal_hook::flag::register(signal, stop.clone())
             .map_err(|e| Failure::io("handle", "signals", &e).during(Phase::Start))?;
     }
+    Ok(stop)
+}
+
+/// Serves.
+///
+/// # Errors
+/// Each named by its cause; see the exit codes.
+pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    let memory = Peak::watch();
+    let stop = stopped_by_signals()?;
     let settings = args.settings().map_err(|f| f.during(Phase::Start))?;
-    if let Some(threads) = settings.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-        pool.map_err(|e| Failure::new(ExitCode::System, format!("cannot start {threads} threads: {e}")))?;
-    }
+    super::threads(settings.threads)?;
     let device = device::resolve(settings.device.unwrap_or_default())?;
     let setup = setup(&settings, args.insecure_record_coins.clone(), out)?;
     let (me, n, link) = (setup.me, setup.plan.options.fixed.n, setup.config.link);

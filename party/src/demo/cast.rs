@@ -76,6 +76,14 @@ impl Stage {
             args.iter().map(AsRef::as_ref).chain(["--format", "json"].map(OsStr::new)).collect();
         parse(name, &self.act(name, &args)?)
     }
+    /// Starts a process that ends by itself.
+    ///
+    /// # Errors
+    /// 16 when the system refuses.
+    pub fn actor<S: AsRef<OsStr>>(&self, name: &str, args: &[S]) -> Result<Actor, Failure> {
+        let (child, words, _) = self.spawn(name, args)?;
+        Ok(Actor { name: name.into(), address: String::new(), child, words })
+    }
     /// Starts a party and waits until it listens.
     ///
     /// # Errors
@@ -100,8 +108,15 @@ impl Actor {
     ///
     /// # Errors
     /// The party's own failure, with its exit code.
-    pub fn finish<T: DeserializeOwned>(mut self) -> Result<T, Failure> {
+    pub fn finish<T: DeserializeOwned>(self) -> Result<T, Failure> {
         terminate(&self.child);
+        self.result()
+    }
+    /// Waits until the process ends by itself; its JSON report.
+    ///
+    /// # Errors
+    /// As [`Actor::finish`].
+    pub fn result<T: DeserializeOwned>(mut self) -> Result<T, Failure> {
         let words = std::mem::replace(&mut self.words, std::thread::spawn(Vec::new));
         let text = wait(&self.name, &mut self.child, words)?;
         parse(&self.name, &text)

@@ -125,6 +125,11 @@ impl<F: Folder> DataSet<F> {
         self.party
     }
 
+    /// What it is.
+    pub fn spec(&self) -> &DataSpec {
+        &self.journal.spec
+    }
+
     fn same_set(&self, rows: &RowsDigest) -> Result<()> {
         let (path, wanted) = (self.journal.book.name.clone(), self.journal.spec.set);
         match rows.set == wanted {

@@ -1,6 +1,6 @@
 //! What the records of a run's ledger say.
 
-use super::{CheckpointId, Holder, RunId, TermsHash};
+use super::{CheckpointId, Holder, RunId, RunInfo, TermsHash};
 use crate::book::{Chain, Record, Style};
 use crate::{Error, Result};
 use std::path::Path;
@@ -204,6 +204,23 @@ impl History {
         self.entries.iter().filter_map(|e| match e {
             Entry::Checkpoint { id, digest } => Some((*id, *digest)),
             _ => None,
+        })
+    }
+    /// All of it in brief; `None` for an empty ledger.
+    pub fn info(&self) -> Option<RunInfo> {
+        let Some(Entry::Run { holder, run, .. }) = self.entries.first() else { return None };
+        let data = |e: &Entry| if let Entry::Data(set) = e { Some(*set) } else { None };
+        let from = |e: &Entry| if let Entry::Attempt { from, .. } = e { Some(*from) } else { None };
+        Some(RunInfo {
+            run: *run,
+            holder: *holder,
+            sets: self.entries.iter().filter_map(data).collect(),
+            attempts: self.highest(),
+            from: self.entries.iter().filter_map(from).next_back(),
+            last: self.checkpoints().map(|(id, _)| id).last(),
+            end: self.end(),
+            provisioned: self.entries.iter().filter(|e| matches!(e, Entry::Provisioned { .. })).count()
+                as u64,
         })
     }
     /// How often a reveal was delivered, in all attempts.

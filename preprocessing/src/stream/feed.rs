@@ -72,6 +72,10 @@ impl Step {
 }
 
 impl State {
+    /// Bytes of frames that came and are not used.
+    pub(super) fn ahead(&self) -> u64 {
+        self.came.saturating_sub(self.used)
+    }
     /// Why nothing goes on: what nobody asks for keeps what lies behind it, else the dealer gives nothing.
     fn stuck(&self, patience: Duration) -> Error {
         let open = || self.steps.iter().filter_map(|(segment, step)| Some((segment, step, step.open()?)));

@@ -109,6 +109,11 @@ impl StreamReader {
         Err(fault.unwrap_or_else(|| Error::Keys("the stream of keys is over".into())))
     }
 
+    /// Bytes that are here and were not used.
+    pub fn ahead(&self) -> u64 {
+        self.shared.lock().ahead()
+    }
+
     /// The most bytes that were here at once without having been used.
     pub fn most(&self) -> u64 {
         self.shared.lock().most

@@ -69,9 +69,7 @@ struct Checked<'a> {
 /// else than fixed point does. The report comes first.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
-    let model = args.model_out.as_ref().map(|name| {
-        [".graph.json", ".weights.safetensors"].map(|end| PathBuf::from(format!("{}{end}", name.display())))
-    });
+    let model = args.model_out.as_deref().map(super::model_files);
     for path in args.html.iter().chain(model.iter().flatten()) {
         files::vacant(path, existing)?;
     }

@@ -1,15 +1,15 @@
 //! Public data of a rehearsal: inputs with labels or targets, the last rows held out.
 
 use crate::exit::{ExitCode, Failure, Phase};
-use crate::files::{read_images, read_labels};
-use std::path::PathBuf;
+use crate::files::{Inputs, read_images, read_labels};
+use std::path::{Path, PathBuf};
 use twoply_nn::graph::{Input, Normalise};
 use twoply_nn::train::{Course, Loss, Step, TrainingPlan};
 use twoply_nn::{Labels, Meaning, Weights};
 
 /// Flags about data.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Data {
+pub(in crate::cli) struct Data {
     /// Public inputs: a file or folder, as `twoply infer --help` lists them
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
@@ -25,10 +25,19 @@ pub(super) struct Data {
     /// Rows at the end that are not trained on, but judged by [default: a tenth]
     #[arg(long, value_name = "N", requires = "samples")]
     held: Option<usize>,
+    /// Inputs to judge by, instead of rows at the end
+    #[arg(long, value_name = "FILE", requires = "samples", conflicts_with = "held")]
+    test: Option<PathBuf>,
+    /// Their classes [default: those that the inputs carry]
+    #[arg(long, value_name = "FILE", requires = "test")]
+    test_labels: Option<PathBuf>,
+    /// Train on the first N rows only
+    #[arg(long, value_name = "N", requires = "samples", conflicts_with = "held")]
+    first: Option<usize>,
 }
 
 /// Rows of data, in the network's own scale.
-pub(super) struct Rows {
+pub(in crate::cli) struct Rows {
     pub inputs: Vec<f32>,
     pub targets: Vec<f32>,
     pub held: Vec<f32>,
@@ -37,7 +46,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Training on them as planned, for so many steps.
-    pub(super) fn course<'a>(
+    pub(in crate::cli) fn course<'a>(
         &'a self,
         (plan, step, weights): (&TrainingPlan, &'a Step, &'a Weights),
         (steps, every): (usize, usize),
@@ -63,6 +72,16 @@ fn unfit(what: String) -> Failure {
 }
 
 impl Data {
+    /// Rows and labels of files, of rows only the first ones, and those to judge by: of files, or else the rows behind the first.
+    pub(in crate::cli) fn named(
+        [samples, labels]: [Option<PathBuf>; 2],
+        test: Option<[Option<PathBuf>; 2]>,
+        first: Option<usize>,
+    ) -> Data {
+        let [test, test_labels] = test.unwrap_or_default();
+        let (samples_normalised, targets, held) = (false, None, None);
+        Data { samples, samples_normalised, labels, targets, held, test, test_labels, first }
+    }
     /// Whether there is any.
     pub(super) fn is_named(&self) -> bool {
         self.samples.is_some()
@@ -71,50 +90,73 @@ impl Data {
     ///
     /// # Errors
     /// 2 where none are named; 15 when files are unusable, labels are out of range or not as many as inputs.
-    pub(super) fn read(&self, step: &Step) -> Result<Rows, Failure> {
+    pub(in crate::cli) fn read(&self, step: &Step) -> Result<Rows, Failure> {
         let Some(samples) = &self.samples else {
             return Err(Failure::new(ExitCode::Usage, "training runs data, and none is named")
                 .remedy("add --samples FILE, with --labels FILE where it carries none"));
         };
-        let (graph, outputs) = (step.graph(), step.targets().shape.row());
+        let graph = step.graph();
         let inputs = read_images(samples, &graph.input, self.samples_normalised)?;
-        let targets = match &self.targets {
-            Some(path) => {
-                let plain = Input {
-                    name: "targets".into(),
-                    shape: vec![outputs],
-                    normalise: Normalise::default(),
-                    layout: Default::default(),
-                };
-                read_images(path, &plain, true)?.values
-            }
-            None => {
-                let labels = match &self.labels {
-                    Some(path) => read_labels(path)?,
-                    None => inputs.labels(&Meaning::of(graph)?).ok_or_else(|| {
-                        Failure::new(ExitCode::Usage, "the inputs carry no labels")
-                            .remedy("add --labels FILE, or --targets FILE for values")
-                    })?,
-                };
-                hot(&labels, outputs, step.recipe().loss)?
-            }
+        let targets = targets(step, &inputs, self.labels.as_deref(), self.targets.as_deref())?;
+        let outputs = step.targets().shape.row();
+        let (row, mut inputs, mut targets) = (graph.input.row(), inputs, targets);
+        let first = match (self.first, self.held, &self.test) {
+            (Some(first), ..) => first,
+            (None, Some(held), _) => inputs.images.saturating_sub(held),
+            (None, None, Some(_)) => inputs.images,
+            (None, None, None) => inputs.images - inputs.images.div_ceil(10),
         };
-        if targets.len() != inputs.images * outputs {
-            let found = targets.len() / outputs.max(1);
-            return Err(unfit(format!("{} inputs, and {found} labels or targets", inputs.images)));
+        if first == 0 || first > inputs.images || (first == inputs.images && self.test.is_none()) {
+            let what = format!(
+                "{first} of {} rows to train on leave nothing to judge by or to train on",
+                inputs.images
+            );
+            return Err(Failure::new(ExitCode::Usage, what).remedy("choose another --held or --first"));
         }
-        let held = self.held.unwrap_or(inputs.images.div_ceil(10));
-        if held == 0 || held >= inputs.images {
-            let what =
-                format!("{held} of {} rows held out leave nothing to judge by or to train on", inputs.images);
-            return Err(Failure::new(ExitCode::Usage, what).remedy("choose another --held"));
+        let (mut held, mut held_targets) =
+            (inputs.values.split_off(first * row), targets.split_off(first * outputs));
+        if let Some(path) = &self.test {
+            let judges = read_images(path, &graph.input, self.samples_normalised)?;
+            held_targets = self::targets(step, &judges, self.test_labels.as_deref(), None)?;
+            held = judges.values;
         }
-        let (mut inputs_, mut targets) = (inputs.values, targets);
-        let kept = inputs.images - held;
-        let held_inputs = inputs_.split_off(kept * graph.input.row());
-        let held_targets = targets.split_off(kept * outputs);
-        Ok(Rows { inputs: inputs_, targets, held: held_inputs, held_targets })
+        Ok(Rows { inputs: inputs.values, targets, held, held_targets })
     }
+}
+
+/// The targets of these inputs: of a file, or those that the inputs carry.
+///
+/// # Errors
+/// 2 where there are none; 15 when files are unusable, labels are out of range or not as many as inputs.
+pub(in crate::cli) fn targets(
+    step: &Step,
+    inputs: &Inputs,
+    labels: Option<&Path>,
+    values: Option<&Path>,
+) -> Result<Vec<f32>, Failure> {
+    let (graph, outputs) = (step.graph(), step.targets().shape.row());
+    let targets = match values {
+        Some(path) => {
+            let (normalise, layout) = (Normalise::default(), Default::default());
+            let plain = Input { name: "targets".into(), shape: vec![outputs], normalise, layout };
+            read_images(path, &plain, true)?.values
+        }
+        None => {
+            let labels = match labels {
+                Some(path) => read_labels(path)?,
+                None => inputs.labels(&Meaning::of(graph)?).ok_or_else(|| {
+                    Failure::new(ExitCode::Usage, "the inputs carry no labels")
+                        .remedy("add --labels FILE, or --targets FILE for values")
+                })?,
+            };
+            hot(&labels, outputs, step.recipe().loss)?
+        }
+    };
+    if targets.len() != inputs.images * outputs {
+        let found = targets.len() / outputs.max(1);
+        return Err(unfit(format!("{} inputs, and {found} labels or targets", inputs.images)));
+    }
+    Ok(targets)
 }
 
 /// Labels as the targets of a loss: one-hot, or one of 0 and 1 for one output.

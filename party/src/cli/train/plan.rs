@@ -2,6 +2,7 @@
 
 use super::data::Data;
 use super::recipe::Choices;
+use super::shares::share;
 use crate::cli::output::{Output, bytes, shell, table};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{self, Existing};
@@ -9,7 +10,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use twoply_nn::engine::Reach;
 use twoply_nn::plan::Totals;
-use twoply_nn::train::{TrainingPlan, initial, reach, trunk};
+use twoply_nn::train::{Share, TrainingPlan, index_digest, initial, reach, trunk};
 use twoply_nn::{Weights, with_ring};
 
 /// How far values may reach into their wires, in parts of half of it: the contract of cuts and lifts.
@@ -42,6 +43,17 @@ pub struct Args {
     /// Public seed of initial weights and of the order of the data
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Who brings what: NAME=rows:N, NAME=columns:A..B, NAME=columns:A..B+targets, or NAME=start for the weights to begin with;
+    /// may be given again [default: data=rows:ROWS]
+    #[arg(long = "share", value_name = "NAME=WHAT", value_parser = share)]
+    shares: Vec<Share>,
+    /// The order of rows that all owners agree on: a file of one name a line, `#` before anything else. Its digest becomes part of
+    /// the plan; a line of random letters behind a `#` keeps it from being guessed
+    #[arg(long, value_name = "FILE")]
+    index: Option<PathBuf>,
+    /// Steps from one checkpoint to the next: what a crash of anybody may cost
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    checkpoint: u32,
     #[command(flatten)]
     data: Data,
     /// Weights to begin with in the simulation, instead of those of the seed
@@ -97,6 +109,12 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         out.note(format_args!("{layer} behind the logits is left out: it has no place in training"));
     }
     let plan = TrainingPlan::new(graph, recipe, (args.rows, args.epochs), args.seed)?;
+    let shares = if args.shares.is_empty() { plan.shares.clone() } else { args.shares.clone() };
+    let mut plan = plan.shared(shares, args.checkpoint)?;
+    if let Some(path) = &args.index {
+        let bytes = std::fs::read(path).map_err(|e| Failure::io("read", path.display(), &e))?;
+        plan.index = Some(index_digest(&bytes));
+    }
     let reach = simulated(&args, &plan, out).map_err(|failure| failure.during(Phase::Plan))?;
     files::write_public(&path, plan.to_json()?.as_bytes(), existing)?;
     show(&plan, reach.as_deref(), (&path, &left), out)
@@ -110,7 +128,7 @@ fn plan_path(graph: &Path) -> PathBuf {
 }
 
 /// The weights of a file, or those of the plan's seed.
-pub(super) fn start(path: Option<&PathBuf>, plan: &TrainingPlan) -> Result<Weights, Failure> {
+pub(in crate::cli) fn start(path: Option<&PathBuf>, plan: &TrainingPlan) -> Result<Weights, Failure> {
     path.map_or_else(|| Ok(initial(&plan.graph, plan.seed)), |path| files::read_weights(path, &plan.graph))
 }
 

@@ -1,0 +1,243 @@
+//! A run on the shares of several owners, with a restart from what dealer and parties keep: bit for bit the oracle's.
+
+mod common;
+
+use common::build::{Builder, Model, Rng};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread;
+use twoply_nn::engine::Clear;
+use twoply_nn::graph::Source;
+use twoply_nn::rehearsal::Memory;
+use twoply_nn::train::roles::{
+    Dealer, Learner, Learnt, data_key_count, data_keys, data_origin, join, mask_rows, mask_start, model_bytes,
+};
+use twoply_nn::train::{
+    Brings, Held, Loss, Rate, Recipe, Share, State, Step, Stored, TrainingPlan, initial, miscounted,
+};
+use twoply_nn::{Weights, with_ring};
+use twoply_primitives::channel::pair;
+use twoply_primitives::compare::Scheme;
+use twoply_primitives::session::Setup;
+use twoply_primitives::{Cpu, Form, KeySetId, Origin, PartyId, Ring, Seed, Session, WallClock, Window};
+
+const ROWS: usize = 24;
+
+fn model() -> Model {
+    let mut b = Builder::new("shared", &[1, 6, 6], 5);
+    let x = b.conv(Source::Input, 3, Window::square(3, 1), 1);
+    let x = b.max_pool(x, Window::square(2, 2));
+    let x = b.relu(x);
+    let x = b.flat(x);
+    b.linear(x, 5);
+    b.finish(ROWS)
+}
+
+fn share(owner: &str, brings: Brings) -> Share {
+    Share { owner: owner.into(), brings }
+}
+
+fn plan(n: u32, compare: Scheme, shares: Vec<Share>) -> TrainingPlan {
+    let recipe =
+        Recipe { compare, rate: Rate { factor: 1, shift: 5 }, ..Recipe::usual(n, 4, Loss::CrossEntropy) };
+    TrainingPlan::new(model().graph, recipe, (ROWS as u64, 9), 3).unwrap().shared(shares, 5).unwrap()
+}
+
+fn seeds(at: u8) -> [Seed; 2] {
+    [0, 1].map(|p| Seed::new([10 * at + p + 1; 32]))
+}
+
+/// Everything at its place: the dealer's masks, both parties' rows.
+struct Cast<R: Ring> {
+    dealer: Dealer<Cpu<R>>,
+    parties: [Learner<Cpu<R>>; 2],
+}
+
+type Dealt = Vec<Held<[Seed; 2]>>;
+type Rows = [Vec<Held<Stored>>; 2];
+
+/// What owners do: masks every share chunk by chunk, with the keys of both parties.
+fn brought<R: Ring>(plan: &TrainingPlan, step: &Step, (x, y): (&[f32], &[f32])) -> (Dealt, Rows) {
+    let (width, outputs) = (step.input().shape.row(), step.targets().shape.row());
+    let (mut dealt, mut rows): (Dealt, Rows) = (vec![], [vec![], vec![]]);
+    for (at, slice) in plan.slices().unwrap().into_iter().enumerate() {
+        let Some(slice) = slice else { continue };
+        let (origin, seeds) = (data_origin(KeySetId([at as u8 + 1; 16])), seeds(at as u8));
+        let of = slice.rows.start as usize..slice.rows.end as usize;
+        let part = |values: &[f32], width: usize, columns: std::ops::Range<usize>| -> Vec<f32> {
+            of.clone().flat_map(|r| values[r * width..][columns.clone()].to_vec()).collect()
+        };
+        let inputs = part(x, width, slice.inputs.clone());
+        let targets = part(y, outputs, 0..slice.targets);
+        // two chunks, the last one short
+        let cut = of.len() * 2 / 3;
+        let chunks: Vec<Vec<u8>> = [0..cut, cut..of.len()]
+            .into_iter()
+            .map(|chunk| {
+                let all: Vec<usize> = chunk.clone().collect();
+                let keys = seeds.each_ref().map(|s| data_keys(step, Some(&slice), (origin, s), &all));
+                assert_eq!(keys[0].len(), data_key_count(step, Some(&slice), all.len()));
+                let a = &inputs[chunk.start * slice.inputs.len()..chunk.end * slice.inputs.len()];
+                let b = &targets[chunk.start * slice.targets..chunk.end * slice.targets];
+                mask_rows::<R>(step, &slice, (a, b), [&keys[0], &keys[1]]).unwrap()
+            })
+            .collect();
+        for (p, rows) in rows.iter_mut().enumerate() {
+            let seed = Stored { seed: seeds[p].clone(), chunks: chunks.clone() };
+            rows.push(Held { slice: slice.clone(), origin, seed });
+        }
+        dealt.push(Held { slice, origin, seed: seeds });
+    }
+    (dealt, rows)
+}
+
+fn begin<R: Ring>(plan: &TrainingPlan, step: &Step, weights: &Weights, data: (&[f32], &[f32])) -> Cast<R> {
+    let (dev, (dealt, rows)) = (Cpu::<R>::new(), brought::<R>(plan, step, data));
+    match plan.start() {
+        None => Cast {
+            dealer: Dealer::begin(dev.clone(), step, dealt, None),
+            parties: rows.map(|rows| Learner::begin(dev.clone(), step, rows, weights).unwrap()),
+        },
+        Some(_) => {
+            let (origin, seeds) = (data_origin(KeySetId([99; 16])), seeds(20));
+            let keys = seeds.each_ref().map(|s| data_keys(step, None, (origin, s), &[]));
+            let packed = mask_start::<R>(step, weights, [&keys[0], &keys[1]]).unwrap();
+            let dealer = Dealer::begin(dev.clone(), step, dealt, Some((origin, &seeds)));
+            let mut both = rows.into_iter().zip(&seeds).map(|(rows, seed)| {
+                Learner::begin_private(dev.clone(), step, rows, (origin, seed, &packed)).unwrap()
+            });
+            Cast { dealer, parties: [both.next().unwrap(), both.next().unwrap()] }
+        }
+    }
+}
+
+impl<R: Ring> Cast<R> {
+    fn step(&mut self, step: &Step, rows: &[usize], origin: Origin) -> Learnt {
+        let (plan, seeds) = (step.planned().unwrap(), [0, 1].map(|p| Seed::new([100 + p; 32])));
+        let mut keys = Memory::new(plan.gates.iter().map(|g| &g.cost));
+        self.dealer.deal(step, rows, (origin, &seeds), &mut keys).unwrap();
+        let (keys, (a, b)) = (Arc::new(keys), pair());
+        let [p0, p1] = &mut self.parties;
+        let both = thread::scope(|scope| {
+            let all = [(PartyId::P0, a, p0), (PartyId::P1, b, p1)].map(|(me, mut peer, party)| {
+                let (keys, seed) = (keys.half(me), seeds[me.index()].clone());
+                scope.spawn(move || {
+                    let (dev, clock) = (Cpu::<R>::new(), Arc::new(WallClock::default()));
+                    let peer = &mut peer;
+                    let mut session =
+                        Session::new(Setup { me, dev, seed, origin, images: 0..1, peer, keys, clock });
+                    session.record_coins();
+                    party.learn(step, rows, session).unwrap()
+                })
+            });
+            all.map(|p| p.join().unwrap())
+        });
+        for (me, learnt) in PartyId::BOTH.into_iter().zip(&both) {
+            assert_eq!(miscounted(me, &learnt.stats, &plan.gates), 0);
+        }
+        let [p0, p1] = both;
+        assert_eq!(p0.transcript, p1.transcript);
+        p1
+    }
+    /// All die, and go on from what they keep.
+    fn restarted(self, plan: &TrainingPlan, step: &Step, data: (&[f32], &[f32])) -> Cast<R> {
+        let (dev, (dealt, rows)) = (Cpu::<R>::new(), brought::<R>(plan, step, data));
+        let masks = self.dealer.masks().unwrap();
+        let kept = self.parties.each_ref().map(|p| p.snapshot().unwrap());
+        assert!(kept[0].weights == kept[1].weights && kept[0].velocities == kept[1].velocities);
+        let mut both = rows
+            .into_iter()
+            .zip(&kept)
+            .map(|(rows, kept)| Learner::at(dev.clone(), step, rows, kept).unwrap());
+        let parties = [both.next().unwrap(), both.next().unwrap()];
+        Cast { dealer: Dealer::at(dev, step, dealt, &masks).unwrap(), parties }
+    }
+    fn weights(&self, step: &Step) -> Vec<Vec<R>> {
+        let [a, b] = &self.parties;
+        let shares = [a.for_owner(PartyId::P0).unwrap(), b.for_owner(PartyId::P1).unwrap()];
+        assert_eq!(shares[0].len() as u64, model_bytes(step));
+        assert!(join::<R>(step, [&shares[0][1..], &shares[1]]).is_err());
+        join(step, [&shares[0], &shares[1]]).unwrap()
+    }
+}
+
+fn trained<R: Ring>(plan: &TrainingPlan, steps: usize, restart_at: usize) {
+    let (model, step) = (model(), plan.program().unwrap());
+    let outputs = step.targets().shape.row();
+    let mut rng = Rng(4);
+    let y: Vec<f32> = (0..ROWS)
+        .flat_map(|_| {
+            let hot = rng.within(0, outputs - 1);
+            (0..outputs).map(move |o| f32::from(o == hot))
+        })
+        .collect();
+    let weights =
+        if plan.start().is_some() { model.weights.clone() } else { initial(&plan.graph, plan.seed) };
+    let data = (&model.inputs[..], &y[..]);
+    let mut cast = begin::<R>(plan, &step, &weights, data);
+    let mut clear: State<(Form, Vec<R>)> = step.clear(&weights).unwrap();
+    let order: Vec<Vec<usize>> = (0..plan.epochs).flat_map(|epoch| plan.order(epoch)).collect();
+    for (at, rows) in order[..steps].iter().enumerate() {
+        if at == restart_at {
+            cast = cast.restarted(plan, &step, data);
+        }
+        let learnt = cast.step(&step, rows, Origin { set: KeySetId([77; 16]), segment: at as u32 });
+        let pick = |values: &[f32], width: usize| -> Vec<f32> {
+            rows.iter().flat_map(|r| values[r * width..(r + 1) * width].to_vec()).collect()
+        };
+        let batch = (pick(data.0, step.input().shape.row()), pick(data.1, outputs));
+        let mut oracle = Clear::with_coins(vec![], learnt.coins);
+        clear = step.on_clear(&mut oracle, &clear, (&batch.0, &batch.1)).unwrap();
+        let wanted: Vec<Vec<R>> = clear.weights.iter().map(|w| w.1.clone()).collect();
+        assert!(cast.weights(&step) == wanted, "step {at}");
+    }
+}
+
+fn by_rows() -> Vec<Share> {
+    vec![share("a", Brings::Rows(10)), share("start", Brings::Start), share("b", Brings::Rows(14))]
+}
+
+fn by_columns() -> Vec<Share> {
+    let columns = |from, to, targets| Brings::Columns { inputs: [from, to], targets };
+    vec![
+        share("b", columns(13, 36, false)),
+        share("c", columns(0, 0, true)),
+        share("a", columns(0, 13, false)),
+    ]
+}
+
+#[test]
+fn fifty_steps_with_a_restart_are_the_oracles() {
+    let plan = plan(32, Scheme::Digits, by_rows());
+    trained::<u32>(&plan, 50, 20);
+}
+
+#[test]
+fn shares_of_all_kinds_train_in_both_rings_and_comparisons() {
+    for (n, compare) in [(32, Scheme::Dpf), (64, Scheme::Digits), (64, Scheme::Dpf)] {
+        for shares in [by_rows(), by_columns()] {
+            with_ring!(n, R => trained::<R>(&plan(n, compare, shares), 3, 2));
+        }
+    }
+}
+
+/// Of what owners send, nothing depends on who holds the other columns: masks of a row's columns are different streams.
+#[test]
+fn masks_of_shares_do_not_meet() {
+    let plan = plan(32, Scheme::Digits, by_columns());
+    let step = plan.program().unwrap();
+    let zeros = (vec![0.0; ROWS * 36], vec![0.0; ROWS * 5]);
+    let (_, [rows, _]) = brought::<u32>(&plan, &step, (&zeros.0, &zeros.1));
+    // of zeros, the masks themselves are left
+    let words: Vec<u32> = rows
+        .iter()
+        .flat_map(|held| held.seed.chunks.concat())
+        .collect::<Vec<u8>>()
+        .as_chunks()
+        .0
+        .iter()
+        .map(|w| u32::from_le_bytes(*w))
+        .collect();
+    assert_eq!(words.len(), ROWS * 41);
+    assert_eq!(words.iter().collect::<BTreeSet<_>>().len(), words.len(), "a word of a mask twice");
+}

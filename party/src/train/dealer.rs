@@ -1,0 +1,460 @@
+//! The dealer of a training run: names run and data key sets, offers attempts, and deals step after step, a bounded number of
+//! bytes ahead of the parties. It needs plan, order and masks, and never hears a value.
+
+use super::attempt::{out_of_step, patiently};
+use super::progress::Progress;
+use super::sets::data_root;
+use super::wire::{DealerErrand, Invitation, SET_KEY, ToDealer, ToParty};
+use super::{GOODBYE, PATIENCE, PAUSE, leave, on, passing, run_spec, told};
+use crate::client::{Call, Place};
+use crate::exit::{ExitCode, Failure, Phase};
+use crate::files::private_dir;
+use crate::identity::Identity;
+use crate::transport::{Accept, Dial, Endpoint, Limits, Link, Role};
+use serde::Serialize;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use twoply_nn::train::roles::{Dealer, data_origin};
+use twoply_nn::train::{Held, Step, TrainingPlan};
+use twoply_preprocessing::rows::DataSet;
+use twoply_preprocessing::run::Dealing as Attempt;
+use twoply_preprocessing::run::{CheckpointId, DealerRun, RunId, SegmentKind, survey};
+use twoply_preprocessing::{
+    Error as Keys, FileFolder, LateKeys, SeedSource, StepLayout, StreamWriter, parse_key_set,
+};
+use twoply_primitives::{Backend, Channel, KeySetId, Origin, PartyId, Seed};
+use zeroize::Zeroizing;
+
+/// What a dealer is told.
+pub struct Dealing {
+    /// The plan.
+    pub plan: TrainingPlan,
+    /// Folder of its runs and of both halves of data key sets.
+    pub dir: PathBuf,
+    /// Its key.
+    pub identity: Arc<Identity>,
+    /// P0 and P1.
+    pub places: [Place; 2],
+    /// How they are called.
+    pub call: Call,
+    /// Whether to go on with a run that has not ended.
+    pub resume: bool,
+    /// Owners whose rows get a new data key set.
+    pub anew: Vec<String>,
+    /// How long the parties may stay away.
+    pub patience: Duration,
+}
+
+/// What a dealer did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Dealt {
+    /// The run.
+    pub run: String,
+    /// Step of its result; null where it has not ended.
+    pub ended: Option<u32>,
+    /// Steps dealt by this process.
+    pub steps: u64,
+    /// Bytes of keys that each party was sent.
+    pub bytes: [u64; 2],
+}
+
+/// Deals until the run has ended, or `stop` is set.
+///
+/// # Errors
+/// What does not pass by itself, or when a party stayed away too long.
+pub fn deal<B: Backend>(
+    dealing: &Dealing,
+    dev: B,
+    stop: &Arc<AtomicBool>,
+    progress: &mut Progress<'_>,
+    say: &dyn Fn(&str),
+) -> Result<Dealt, Failure> {
+    let step = dealing.plan.program()?;
+    private_dir(&dealing.dir)?;
+    let limits = Limits { link: dealing.call.link, ..Limits::default() };
+    let endpoint =
+        Endpoint::bind_with(dealing.identity.clone(), Role::Dealer, None, Accept::nobody(), limits)?;
+    let layout = StepLayout::new(&dealing.plan.layout()?)?;
+    let (run, sets, begins) = choose(dealing, &step, &dev)?;
+    say(&format!("run {run}: keys for {} steps", dealing.plan.schedule().steps));
+    let mut desk = Desk { dealing, dev, step, layout, endpoint, stop, run, sets, steps: 0, say };
+    let mut since = Instant::now();
+    let mut begins = begins;
+    let ended = loop {
+        if stop.load(Ordering::SeqCst) {
+            break None;
+        }
+        let before = desk.steps;
+        match desk.meeting(begins, progress) {
+            Ok(end) => break Some(end),
+            Err(failure) if passing(&failure) => {
+                if desk.steps > before {
+                    since = Instant::now();
+                }
+                if since.elapsed() > dealing.patience {
+                    return Err(failure);
+                }
+                say(&format!("the attempt is over: {}", failure.content().what));
+                std::thread::sleep(PAUSE);
+            }
+            Err(failure) => return Err(failure),
+        }
+        begins = begins && desk.steps == 0;
+    };
+    let bytes = PartyId::BOTH.map(|party| desk.layout.bytes(party) * desk.steps);
+    Ok(Dealt { run: run.to_string(), ended: ended.map(|id| id.step), steps: desk.steps, bytes })
+}
+
+/// A data key set at the dealer: name and both seeds.
+type Set = (KeySetId, [Seed; 2]);
+
+fn runs(dir: &Path) -> Result<PathBuf, Failure> {
+    let dir = dir.join("runs");
+    private_dir(&dir)?;
+    Ok(dir)
+}
+
+/// The run to deal for, with its data key sets; whether it begins.
+fn choose<B: Backend>(dealing: &Dealing, step: &Step, dev: &B) -> Result<(RunId, Vec<Set>, bool), Failure> {
+    let (plan, root) = (&dealing.plan, runs(&dealing.dir)?);
+    let open = |info: &twoply_preprocessing::run::RunInfo| {
+        let fits = info.end.is_none() && info.sets.len() == plan.shares.len();
+        let spec = run_spec(plan, info.run, &info.sets).ok().filter(|_| fits)?;
+        match DealerRun::open(&root, spec) {
+            Ok(_) => Some(Ok(info.clone())),
+            Err(Keys::OtherTerms { .. }) => None,
+            Err(e) => Some(Err(Failure::from(e))),
+        }
+    };
+    let unended = survey(&root)?.iter().filter_map(open).next().transpose()?;
+    match (unended, dealing.resume) {
+        (Some(info), true) => {
+            let sets = info.sets.iter().enumerate();
+            let sets = sets
+                .map(|(at, set)| Ok((*set, seeds(dealing, at, *set)?)))
+                .collect::<Result<_, Failure>>()?;
+            Ok((info.run, sets, true))
+        }
+        (None, true) => {
+            let what = format!("{}: no run of this plan that has not ended", root.display());
+            Err(Failure::new(ExitCode::KeysMissing, what).remedy("begin one, without --resume"))
+        }
+        (Some(info), false) => {
+            let path = root.join(info.run.to_string());
+            let what = format!("run {} of this plan has not ended", info.run);
+            let remedy = format!("go on with it (--resume), or give it up by removing {}", path.display());
+            Err(Failure::new(ExitCode::Config, what).remedy(remedy))
+        }
+        (None, false) => {
+            let (run, mut sets) = (RunId::draw()?, vec![]);
+            for share in 0..plan.shares.len() {
+                sets.push(match known(dealing, share)? {
+                    Some(set) => set,
+                    None => new_set(dealing, share)?,
+                });
+            }
+            let ids: Vec<_> = sets.iter().map(|(set, _)| *set).collect();
+            let start = plan.start().map(|share| (data_origin(sets[share].0), &sets[share].1));
+            let masks = Dealer::begin(dev.clone(), step, vec![], start).masks()?;
+            DealerRun::create(&root, &run_spec(plan, run, &ids)?, CheckpointId::START, &masks)?;
+            Ok((run, sets, true))
+        }
+    }
+}
+
+fn halves(dealing: &Dealing) -> Result<[PathBuf; 2], Failure> {
+    let root = data_root(&dealing.dir);
+    private_dir(&root)?;
+    let halves = ["p0", "p1"].map(|half| root.join(half));
+    halves.iter().try_for_each(|half| private_dir(half))?;
+    Ok(halves)
+}
+
+fn seeds(dealing: &Dealing, share: usize, set: KeySetId) -> Result<[Seed; 2], Failure> {
+    let (halves, spec) = (halves(dealing)?, dealing.plan.data_spec(share, set)?);
+    let seed = |party: PartyId| -> Result<Seed, Failure> {
+        Ok(DataSet::open(&halves[party.index()], party, spec.clone(), false)?.seed()?)
+    };
+    Ok([seed(PartyId::P0)?, seed(PartyId::P1)?])
+}
+
+/// The newest data key set of an earlier run for the same rows, unless its owner's are to be masked anew.
+fn known(dealing: &Dealing, share: usize) -> Result<Option<Set>, Failure> {
+    if dealing.anew.contains(&dealing.plan.shares[share].owner) {
+        return Ok(None);
+    }
+    let [p0, _] = halves(dealing)?;
+    let list = |e| Failure::io("list", p0.display(), &e);
+    let mut found = None;
+    for entry in std::fs::read_dir(&p0).map_err(list)? {
+        let entry = entry.map_err(list)?;
+        let Some(set) = entry.file_name().to_str().and_then(parse_key_set) else { continue };
+        let spec = dealing.plan.data_spec(share, set)?;
+        match DataSet::open(&p0, PartyId::P0, spec, false) {
+            Ok(_) => {
+                let made = entry.metadata().and_then(|m| m.modified()).map_err(list)?;
+                found = found.into_iter().chain([(made, set)]).max();
+            }
+            Err(e @ (Keys::Locked { .. } | Keys::Io { .. } | Keys::Exposed { .. })) => return Err(e.into()),
+            // of other rows, or retired
+            Err(_) => {}
+        }
+    }
+    found.map(|(_, set)| Ok((set, seeds(dealing, share, set)?))).transpose()
+}
+
+fn new_set(dealing: &Dealing, share: usize) -> Result<Set, Failure> {
+    let set = SeedSource::Os.key_set()?;
+    let (halves, spec) = (halves(dealing)?, dealing.plan.data_spec(share, set)?);
+    let make = |party: PartyId| -> Result<Seed, Failure> {
+        let seed = SeedSource::Os.seed(party, None)?;
+        DataSet::create(&halves[party.index()], party, &spec, &seed, false)?;
+        Ok(seed)
+    };
+    Ok((set, [make(PartyId::P0)?, make(PartyId::P1)?]))
+}
+
+/// The dealer's work on one run.
+struct Desk<'a, B: Backend> {
+    dealing: &'a Dealing,
+    dev: B,
+    step: Step,
+    layout: StepLayout,
+    endpoint: Endpoint,
+    stop: &'a Arc<AtomicBool>,
+    run: RunId,
+    sets: Vec<Set>,
+    steps: u64,
+    say: &'a dyn Fn(&str),
+}
+
+impl<B: Backend> Desk<'_, B> {
+    fn call(&self, party: PartyId, errand: &DealerErrand) -> Result<Link, Failure> {
+        let place = &self.dealing.places[party.index()];
+        let dial = Dial::new(place.address.clone(), place.key);
+        let mut link = self.endpoint.connect(&dial.within(self.dealing.call.within).over(place.transport))?;
+        let wanted = [Role::P0, Role::P1][party.index()];
+        if link.role() != wanted {
+            let what = format!("{} is {}, not {wanted}", place.address, link.role());
+            let failure =
+                Failure::new(ExitCode::Config, what).remedy("exchange --p0 and --p1 with their keys");
+            leave(link, &failure);
+            return Err(failure);
+        }
+        link.stop_with(self.stop.clone());
+        link.set_patience(PATIENCE);
+        link.say(errand).map_err(on(&link))?;
+        Ok(link)
+    }
+
+    /// From the call to both parties to the end of the run, or of an attempt.
+    fn meeting(&mut self, begins: bool, progress: &mut Progress<'_>) -> Result<CheckpointId, Failure> {
+        let sets: Vec<_> = self.sets.iter().map(|(set, _)| *set).collect();
+        let plan = self.dealing.plan.digest()?.0;
+        let errand = DealerErrand::Run(Invitation { plan, run: self.run, begins, sets });
+        let mut links = vec![];
+        let done = self.with(&errand, &mut links, progress).map_err(|failure| told(failure, &links));
+        for link in links {
+            match &done {
+                Ok(_) => drop(link.close(GOODBYE)),
+                Err(failure) => leave(link, failure),
+            }
+        }
+        done
+    }
+    fn with(
+        &mut self,
+        errand: &DealerErrand,
+        links: &mut Vec<Link>,
+        progress: &mut Progress<'_>,
+    ) -> Result<CheckpointId, Failure> {
+        for party in PartyId::BOTH {
+            links.push(self.call(party, errand)?);
+        }
+        for (party, link) in PartyId::BOTH.into_iter().zip(links.iter_mut()) {
+            self.bring(party, link).map_err(|f| f.during(Phase::Deal))?;
+        }
+        (self.say)("both parties are here");
+        let words = [patiently(&mut links[0])?, wait_for(links, 1)?];
+        match words {
+            [ToDealer::Ask(a), ToDealer::Ask(b)] => self.attempt([a, b], links, progress),
+            [ToDealer::Ended(a), ToDealer::Ended(b)] if a == b => {
+                self.open()?.end(a)?;
+                Ok(a)
+            }
+            _ => Err(out_of_step(&links[0])),
+        }
+    }
+    fn open(&self) -> Result<DealerRun<FileFolder>, Failure> {
+        let sets: Vec<_> = self.sets.iter().map(|(set, _)| *set).collect();
+        Ok(DealerRun::open(&runs(&self.dealing.dir)?, run_spec(&self.dealing.plan, self.run, &sets)?)?)
+    }
+
+    /// Sends what a party lacks of data key sets.
+    fn bring(&self, party: PartyId, link: &mut Link) -> Result<(), Failure> {
+        let wants = match patiently(link)? {
+            ToDealer::Wants(wants) => wants,
+            _ => return Err(out_of_step(link)),
+        };
+        let half = &halves(self.dealing)?[party.index()];
+        for share in wants {
+            let (set, _) = self.sets.get(usize::from(share)).ok_or_else(|| out_of_step(link))?;
+            let path = half.join(set.to_string()).join("set.key");
+            let mut page = Zeroizing::new(vec![0; SET_KEY]);
+            let read = File::open(&path).and_then(|mut file| file.read_exact(&mut page));
+            read.map_err(|e| Failure::io("read", path.display(), &e))?;
+            link.send(&page).map_err(|e| Failure::on_link(e, link))?;
+        }
+        Ok(())
+    }
+
+    fn data(&self) -> Result<Vec<Held<[Seed; 2]>>, Failure> {
+        let slices = self.dealing.plan.slices()?.into_iter().zip(&self.sets);
+        Ok(slices
+            .filter_map(|(slice, (set, seeds))| {
+                Some(Held { slice: slice?, origin: data_origin(*set), seed: seeds.clone() })
+            })
+            .collect())
+    }
+
+    fn attempt(
+        &mut self,
+        asks: [twoply_preprocessing::run::Ask; 2],
+        links: &mut [Link],
+        progress: &mut Progress<'_>,
+    ) -> Result<CheckpointId, Failure> {
+        let mut run = self.open()?;
+        run.damaged().iter().for_each(|e| (self.say)(&format!("not used: {e}")));
+        let masks = run.masks(asks[0].from)?;
+        let dealer = Dealer::at(self.dev.clone(), &self.step, self.data()?, &masks)?;
+        drop(masks);
+        let set = SeedSource::Os.key_set()?;
+        let offered = run.offer([&asks[0], &asks[1]], set)?;
+        let offer = offered.offer();
+        for link in links.iter_mut() {
+            link.say(&ToParty::Offer(offer)).map_err(on(link))?;
+        }
+        let credits = [patiently(&mut links[0])?, wait_for(links, 1)?];
+        let [ToDealer::Credit(a), ToDealer::Credit(b)] = credits else { return Err(out_of_step(&links[0])) };
+        let attempt = match a == b {
+            true => offered.credited(&a)?,
+            false => return Err(out_of_step(&links[0])),
+        };
+        let seeds = [SeedSource::Os.seed(PartyId::P0, None)?, SeedSource::Os.seed(PartyId::P1, None)?];
+        let mut lines: Vec<Box<dyn Channel>> = vec![];
+        for (party, link) in PartyId::BOTH.into_iter().zip(links.iter_mut()) {
+            link.send(seeds[party.index()].expose()).map_err(|e| Failure::on_link(e, link))?;
+            lines.push(Box::new(self.call(party, &DealerErrand::Keys(set))?));
+        }
+        let lines = <[Box<dyn Channel>; 2]>::try_from(lines).map_err(|_| out_of_step(&links[0]))?;
+        (self.say)(&format!("attempt {} goes on after step {}", offer.attempt, offer.from.step));
+        progress.begin(offer.from.step.into());
+        let mut work =
+            Work { dealer, seeds, writer: StreamWriter::new(set, lines), attempt, links, last: None };
+        for step in offer.from.step..self.dealing.plan.schedule().steps {
+            work.step(self, step).map_err(|f| f.during(Phase::Deal))?;
+            self.steps += 1;
+            progress.at(u64::from(step) + 1, offer.attempt, None)?;
+        }
+        let Work { writer, mut attempt, links, .. } = work;
+        writer.finish()?;
+        let words = [last_word(&mut attempt, links, 0)?, last_word(&mut attempt, links, 1)?];
+        match words {
+            [a, b] if a == b => {
+                run.end(a)?;
+                Ok(a)
+            }
+            _ => Err(out_of_step(&links[0])),
+        }
+    }
+}
+
+/// The next word of one party, as long as both are there.
+fn wait_for(links: &mut [Link], of: usize) -> Result<ToDealer, Failure> {
+    loop {
+        if links[of].waiting(super::TICK).map_err(|e| Failure::on_link(e, &links[of]))? {
+            return links[of].hear().map_err(on(&links[of]));
+        }
+        let other = &mut links[1 - of];
+        other.waiting(Duration::ZERO).map_err(on(other))?;
+    }
+}
+
+/// An attempt whose keys are dealt.
+struct Work<'w, 'r, B: Backend> {
+    dealer: Dealer<B>,
+    /// Of the next segment.
+    seeds: [Seed; 2],
+    writer: StreamWriter,
+    attempt: Attempt<'r, FileFolder>,
+    links: &'w mut [Link],
+    /// The order of the last epoch.
+    last: Option<(u32, Vec<Vec<usize>>)>,
+}
+
+impl<B: Backend> Work<'_, '_, B> {
+    fn step(&mut self, desk: &Desk<'_, B>, step: u32) -> Result<(), Failure> {
+        self.hear()?;
+        let plan = &desk.dealing.plan;
+        let an_epoch = plan.steps_an_epoch() as u32;
+        let (epoch, at) = (step / an_epoch, (step % an_epoch) as usize);
+        if self.last.as_ref().is_none_or(|(of, _)| *of != epoch) {
+            self.last = Some((epoch, plan.order(epoch)));
+        }
+        let rows = self.last.as_ref().and_then(|(_, order)| order.get(at)).map_or(&[][..], |rows| rows);
+        let segment = self.attempt.begin(SegmentKind::Train)?;
+        let frame = segment.frame();
+        let origin = Origin { set: frame.set, segment: frame.segment };
+        let mut deal = |sink: &mut dyn twoply_primitives::KeySink| {
+            self.dealer.deal(&desk.step, rows, (origin, &self.seeds), sink).map_err(Failure::from)
+        };
+        // keys of the step before a checkpoint leave when its masks are durable
+        if self.attempt.makes(&segment)?.is_some() {
+            let mut late = LateKeys::new();
+            deal(&mut late)?;
+            let released = self.attempt.release(segment, Some(&self.dealer.masks()?))?;
+            let mut feeder = self.writer.step(released, &desk.layout)?;
+            late.leave(&mut feeder)?;
+            feeder.finish()?;
+        } else {
+            let released = self.attempt.release(segment, None)?;
+            let mut feeder = self.writer.step(released, &desk.layout)?;
+            deal(&mut feeder)?;
+            feeder.finish()?;
+        }
+        self.seeds = self.seeds.each_ref().map(Seed::next);
+        Ok(())
+    }
+
+    /// What the parties said meanwhile: which checkpoints both hold.
+    fn hear(&mut self) -> Result<(), Failure> {
+        for link in self.links.iter_mut() {
+            while link.waiting(Duration::ZERO).map_err(|e| Failure::on_link(e, link))? {
+                match link.hear().map_err(on(link))? {
+                    ToDealer::Held(held) => self.attempt.held(&held)?,
+                    _ => return Err(out_of_step(link)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The end, as a party says it, behind its last checkpoint.
+fn last_word(
+    attempt: &mut Attempt<'_, FileFolder>,
+    links: &mut [Link],
+    of: usize,
+) -> Result<CheckpointId, Failure> {
+    loop {
+        match wait_for(links, of)? {
+            ToDealer::Held(held) => attempt.held(&held)?,
+            ToDealer::Ended(id) => return Ok(id),
+            _ => return Err(out_of_step(&links[of])),
+        }
+    }
+}

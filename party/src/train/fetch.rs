@@ -1,0 +1,56 @@
+//! The model's owner: takes both parties' shares of the trained weights, and joins them.
+
+use super::wire::{ToOwner, ToService};
+use crate::client::Parties;
+use crate::exit::{ExitCode, Failure, Phase};
+use std::time::Duration;
+use twoply_nn::Weights;
+use twoply_nn::train::TrainingPlan;
+use twoply_nn::train::roles::{join, model_bytes};
+use twoply_preprocessing::run::CheckpointId;
+use twoply_primitives::{Channel, Ring};
+use zeroize::Zeroizing;
+
+/// What the model's owner took.
+pub struct Fetched {
+    /// The trained weights.
+    pub weights: Weights,
+    /// The checkpoint that they are.
+    pub checkpoint: CheckpointId,
+}
+
+/// Waits for the end of the run, at most `within`, and takes the model.
+///
+/// # Errors
+/// 6 where the parties speak of different checkpoints; what ends the links.
+pub fn fetch<R: Ring>(
+    plan: &TrainingPlan,
+    parties: &mut Parties,
+    within: Duration,
+) -> Result<Fetched, Failure> {
+    take::<R>(plan, parties, within).map_err(|f| f.during(Phase::Output))
+}
+
+fn take<R: Ring>(plan: &TrainingPlan, parties: &mut Parties, within: Duration) -> Result<Fetched, Failure> {
+    let (step, digest) = (plan.program()?, plan.digest()?.0);
+    parties.both(|l| {
+        l.set_patience(within);
+        Ok(l.say(&ToService::Fetch(digest))?)
+    })?;
+    let marks = parties.both(|l| match l.hear()? {
+        ToOwner::Model(mark) => Ok(mark),
+        _ => Err(Failure::new(ExitCode::PlanMismatch, "a party gave an answer that does not belong here")),
+    });
+    let [mark, other] = marks.map_err(|f| parties.refusal(f))?;
+    if mark != other {
+        let what = format!("P0 delivers {}, and P1 {} or another state of it", mark.id, other.id);
+        return Err(
+            Failure::new(ExitCode::PlanMismatch, what).remedy("see `twoply train status` at both parties")
+        );
+    }
+    let bytes = model_bytes(&step) as usize;
+    let shares = parties.both(|l| Ok(Zeroizing::new(l.recv(bytes)?)))?;
+    let joined = join::<R>(&step, [&shares[0], &shares[1]])?;
+    parties.both(|l| Ok(l.say(&ToService::Done)?))?;
+    Ok(Fetched { weights: step.decode(&joined), checkpoint: mark.id })
+}

@@ -1,0 +1,241 @@
+//! Who calls a party: the dealer, the peer, owners. One thread waits for callers, one hears what each of them wants.
+
+use super::owners;
+use super::sets::Sets;
+use super::wire::{DealerErrand, Invitation, ToService};
+use super::{TICK, leave};
+use crate::exit::{ExitCode, Failure};
+use crate::identity::Fingerprint;
+use crate::transport::{Detail, Endpoint, Error, Label, Link, Role};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+use twoply_nn::train::{Step, TrainingPlan};
+use twoply_primitives::KeySetId;
+
+/// How long a caller may take to say what it wants.
+const WORD: Duration = Duration::from_secs(20);
+
+/// Whose calls are taken.
+pub struct Guests {
+    /// The other party.
+    pub peer: Fingerprint,
+    /// The maker of keys.
+    pub dealer: Fingerprint,
+    /// Who may bring each share of the plan, in order.
+    pub owners: Vec<Fingerprint>,
+    /// Who may fetch the model.
+    pub model_owners: Vec<Fingerprint>,
+}
+
+impl Guests {
+    /// All of them.
+    pub fn everyone(&self) -> Vec<Fingerprint> {
+        [&[self.peer, self.dealer], &self.owners[..], &self.model_owners].concat()
+    }
+}
+
+/// Callers that wait for the party, and what they all need to know of it.
+pub struct Lobby<'a> {
+    /// The plan.
+    pub plan: &'a TrainingPlan,
+    /// Its step.
+    pub step: &'a Step,
+    /// Digest of the plan.
+    pub digest: [u8; 32],
+    guests: Guests,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Set when this process is to end.
+    pub stop: &'a Arc<AtomicBool>,
+    /// Hears what happens.
+    pub say: &'a (dyn Fn(&str) + Sync),
+}
+
+/// A dealer with its invitation.
+pub type Invited = (Link, Invitation);
+
+#[derive(Default)]
+struct State {
+    dealer: Option<Invited>,
+    keys: Option<(Link, KeySetId)>,
+    peer: Option<Link>,
+    fetchers: VecDeque<Link>,
+    sets: Option<Arc<Sets>>,
+    failure: Option<Failure>,
+}
+
+impl<'a> Lobby<'a> {
+    /// Nobody is there yet.
+    pub fn new(
+        (plan, step): (&'a TrainingPlan, &'a Step),
+        guests: Guests,
+        stop: &'a Arc<AtomicBool>,
+        say: &'a (dyn Fn(&str) + Sync),
+    ) -> Result<Self, Failure> {
+        let digest = plan.digest()?.0;
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        Ok(Lobby { plan, step, digest, guests, state, changed, stop, say })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn put(&self, f: impl FnOnce(&mut State)) {
+        f(&mut self.state());
+        self.changed.notify_all();
+    }
+    /// Waits until `take` finds something. `None` after `within`, or when this process is to end.
+    fn wait<T>(
+        &self,
+        within: Duration,
+        mut take: impl FnMut(&mut State) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        let until = Instant::now() + within;
+        let mut state = self.state();
+        loop {
+            if let Some(failure) = state.failure.clone() {
+                return Err(failure);
+            }
+            if let Some(found) = take(&mut state) {
+                return Ok(Some(found));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.stop.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            state =
+                self.changed.wait_timeout(state, left.min(TICK)).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+    /// The dealer that called last.
+    pub fn dealer(&self, within: Duration) -> Result<Option<Invited>, Failure> {
+        self.wait(within, |s| s.dealer.take())
+    }
+    /// The dealer's link for the keys of this attempt.
+    pub fn keys(&self, set: KeySetId, within: Duration) -> Result<Option<Link>, Failure> {
+        // one of an older attempt is let go of
+        self.wait(within, |s| s.keys.take().filter(|(_, of)| *of == set).map(|(link, _)| link))
+    }
+    /// The peer, where it calls.
+    pub fn peer(&self, within: Duration) -> Result<Option<Link>, Failure> {
+        self.wait(within, |s| s.peer.take())
+    }
+    /// Somebody who wants the model.
+    pub fn fetcher(&self, within: Duration) -> Result<Option<Link>, Failure> {
+        self.wait(within, |s| s.fetchers.pop_front())
+    }
+    /// Whether a dealer called that nobody has heard.
+    pub fn dealer_waits(&self) -> bool {
+        self.state().dealer.is_some()
+    }
+    /// The data key sets that owners bring rows for.
+    pub fn opened(&self, sets: Option<Arc<Sets>>) {
+        self.put(|s| s.sets = sets);
+    }
+    /// The same, once there are any.
+    pub fn sets(&self, within: Duration) -> Result<Option<Arc<Sets>>, Failure> {
+        self.wait(within, |s| s.sets.clone())
+    }
+    /// Something has changed that somebody may wait for.
+    pub fn ring(&self) {
+        self.changed.notify_all();
+    }
+
+    /// Takes callers until `over`.
+    pub fn watch<'s, 'e>(
+        &'e self,
+        scope: &'s Scope<'s, 'e>,
+        endpoint: &'e Endpoint,
+        over: &'e Arc<AtomicBool>,
+    ) {
+        while !over.load(Ordering::SeqCst) {
+            match endpoint.accept(TICK) {
+                Ok(mut link) => {
+                    link.stop_with(over.clone());
+                    scope.spawn(move || self.receive(link));
+                }
+                // The transport says who was refused, and how often.
+                Err(Error::NobodyCame { .. } | Error::Uninvited { .. } | Error::Unwanted { .. }) => {}
+                Err(e @ Error::Version { .. }) => (self.say)(&e.to_string()),
+                Err(e) => return self.put(|s| s.failure = Some(e.into())),
+            }
+        }
+    }
+
+    /// Hears what a caller wants.
+    fn receive(&self, mut link: Link) {
+        link.set_patience(WORD);
+        if let Err((link, failure)) = self.dispatch(link) {
+            (self.say)(&format!("{}: {}", link.name(), failure.content().what));
+            leave(link, &failure);
+        }
+    }
+    fn dispatch(&self, mut link: Link) -> Result<(), (Link, Failure)> {
+        let (key, role) = (link.peer(), link.role());
+        match role {
+            Role::P0 | Role::P1 if key == self.guests.peer => {
+                link.admit_all();
+                self.put(|s| s.peer = Some(link));
+            }
+            Role::Dealer if key == self.guests.dealer => match link.hear() {
+                Ok(DealerErrand::Run(invited)) if invited.plan != self.digest => {
+                    return Err((link, other_plan("the dealer")));
+                }
+                Ok(DealerErrand::Run(invited)) => self.put(|s| s.dealer = Some((link, invited))),
+                Ok(DealerErrand::Keys(set)) => {
+                    link.admit_all();
+                    self.put(|s| s.keys = Some((link, set)));
+                }
+                Err(e) => return Err(failed(link, e)),
+            },
+            Role::Client | Role::ModelOwner => match link.hear() {
+                Ok(ToService::Bring { plan, share }) => {
+                    let at = usize::from(share);
+                    if let Err(failure) = self.may_bring(&key, plan, at) {
+                        return Err((link, failure));
+                    }
+                    return owners::serve(self, link, at);
+                }
+                Ok(ToService::Fetch(plan)) => match () {
+                    () if plan != self.digest => return Err((link, other_plan("the caller"))),
+                    () if self.guests.model_owners.contains(&key) => self.put(|s| s.fetchers.push_back(link)),
+                    () => return Err((link, stranger("a model owner"))),
+                },
+                Ok(_) => {
+                    return Err((link, Failure::new(ExitCode::PlanMismatch, "the caller is out of step")));
+                }
+                Err(e) => return Err(failed(link, e)),
+            },
+            _ => return Err((link, stranger(&format!("{role}")))),
+        }
+        Ok(())
+    }
+    fn may_bring(&self, key: &Fingerprint, plan: [u8; 32], share: usize) -> Result<(), Failure> {
+        if plan != self.digest {
+            return Err(other_plan("the caller"));
+        }
+        match self.guests.owners.get(share) {
+            Some(owner) if owner == key => Ok(()),
+            _ => Err(stranger("the owner of this share")),
+        }
+    }
+}
+
+fn failed(link: Link, error: Error) -> (Link, Failure) {
+    let failure = Failure::on_link(error, &link);
+    (link, failure)
+}
+
+fn other_plan(who: &str) -> Failure {
+    let what = format!("{who} works on another plan");
+    Failure::new(ExitCode::PlanMismatch, what)
+        .with_detail(Detail::Item(Label::new("plan")))
+        .remedy("use the same plan file everywhere")
+}
+
+fn stranger(as_what: &str) -> Failure {
+    Failure::new(ExitCode::Identity, format!("the caller is not listed as {as_what} here"))
+}

@@ -1,0 +1,436 @@
+//! A party of a training run: waits for dealer and peer, for the owners' rows, trains, and hands the model to its owner.
+
+use super::attempt::{Bench, Links, out_of_step, patiently};
+use super::lobby::{Guests, Lobby};
+use super::progress::Progress;
+use super::sets::Sets;
+use super::wire::{Invitation, Peer, ToDealer, ToOwner, ToService};
+use super::{CALL, GOODBYE, PATIENCE, PAUSE, TICK, leave, on, passing, run_spec, told};
+use crate::exit::{ExitCode, Failure, Phase};
+use crate::files::private_dir;
+use crate::identity::Identity;
+use crate::transport::{Accept, Dial, Endpoint, Error, Limits, Link, Role, Shape, Transport};
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use twoply_nn::plan::Totals;
+use twoply_nn::train::roles::{Learner, data_origin};
+use twoply_nn::train::{TrainingPlan, initial};
+use twoply_preprocessing::run::{CheckpointId, PartyRun, RunId, survey};
+use twoply_preprocessing::{FileFolder, StepLayout};
+use twoply_primitives::{Backend, Channel, PartyId};
+
+/// How often a party says what it waits for.
+const REMIND: Duration = Duration::from_secs(60);
+
+/// What a party is told.
+pub struct Setup {
+    /// Which party.
+    pub me: PartyId,
+    /// The plan.
+    pub plan: TrainingPlan,
+    /// Folder of its runs and rows.
+    pub dir: PathBuf,
+    /// Its key.
+    pub identity: Arc<Identity>,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where P0 is, for P1.
+    pub peer_address: Option<String>,
+    /// What P1 calls P0 over.
+    pub transport: Transport,
+    /// What its links emulate.
+    pub link: Shape,
+    /// Whose calls it takes.
+    pub guests: Guests,
+    /// Whether a run may begin here; else only one that is here goes on.
+    pub begins: bool,
+    /// Steps of keys that the dealer may be ahead.
+    pub ahead: u32,
+    /// How long the others may stay away.
+    pub patience: Duration,
+}
+
+/// What a party did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// The run, once a dealer has named it.
+    pub run: Option<String>,
+    /// Step of its result; null where it has not ended.
+    pub ended: Option<u32>,
+    /// Steps of this process, those of attempts that came to nothing too.
+    pub steps: u64,
+    /// What they counted together: what the plan says, each of them.
+    pub counted: Totals,
+    /// Whether the model went to its owner.
+    pub delivered: bool,
+}
+
+/// Runs a party until the run has ended and its model is delivered, or `stop` is set.
+///
+/// # Errors
+/// What does not pass by itself, or when the others stayed away too long.
+pub fn serve<B: Backend>(
+    setup: &Setup,
+    dev: B,
+    stop: &Arc<AtomicBool>,
+    progress: &mut Progress<'_>,
+    say: &(dyn Fn(&str) + Sync),
+) -> Result<Outcome, Failure> {
+    let (role, step) = ([Role::P0, Role::P1][setup.me.index()], setup.plan.program()?);
+    private_dir(&setup.dir)?;
+    let peer = setup.guests.peer;
+    let guests = Guests {
+        owners: setup.guests.owners.clone(),
+        model_owners: setup.guests.model_owners.clone(),
+        ..setup.guests
+    };
+    let limits = Limits { link: setup.link, ..Limits::service([peer]) };
+    let accept = Accept::these(guests.everyone());
+    let endpoint = Endpoint::bind_with(setup.identity.clone(), role, Some(setup.listen), accept, limits)?;
+    say(&format!("{} listens on {} as {}", setup.me, endpoint.address(), endpoint.fingerprint()));
+    let lobby = Lobby::new((&setup.plan, &step), guests, stop, say)?;
+    let (layout, gates) = (Arc::new(StepLayout::new(&setup.plan.layout()?)?), setup.plan.gates()?);
+    let (me, ahead, counted) = (setup.me, setup.ahead, Totals::default());
+    let bench = Bench { me, dev, lobby: &lobby, layout, gates, ahead, counted };
+    let over = Arc::new(AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| lobby.watch(scope, &endpoint, &over));
+        let mut party = Party { setup, bench, endpoint: &endpoint, sets: None, run: None, ended: None };
+        let done = party.run(progress);
+        over.store(true, Ordering::SeqCst);
+        stop.store(true, Ordering::SeqCst);
+        done
+    })
+}
+
+struct Party<'a, B: Backend> {
+    setup: &'a Setup,
+    bench: Bench<'a, B>,
+    endpoint: &'a Endpoint,
+    sets: Option<Arc<Sets>>,
+    run: Option<RunId>,
+    ended: Option<CheckpointId>,
+}
+
+impl<B: Backend> Party<'_, B> {
+    fn run(&mut self, progress: &mut Progress<'_>) -> Result<Outcome, Failure> {
+        let lobby = self.bench.lobby;
+        let mut since = Instant::now();
+        let mut delivered = false;
+        let mut finished = self.finished()?;
+        while !lobby.stop.load(Ordering::SeqCst) {
+            if let Some(mut run) = finished.take() {
+                match self.deliver(&mut run)? {
+                    Wait::Over(went) => {
+                        delivered = went;
+                        break;
+                    }
+                    // the dealer or the peer was not there at the end, and has come back
+                    Wait::Called => {}
+                }
+            }
+            let before = self.bench.counted.rounds;
+            match self.meeting(progress) {
+                Ok(run) => finished = run,
+                Err(failure) if lobby.stop.load(Ordering::SeqCst) && passing(&failure) => break,
+                Err(failure) if passing(&failure) => {
+                    if self.bench.counted.rounds > before {
+                        since = Instant::now();
+                    }
+                    if since.elapsed() > self.setup.patience {
+                        return Err(failure);
+                    }
+                    (lobby.say)(&format!("the attempt is over: {}", failure.content().what));
+                    std::thread::sleep(PAUSE);
+                }
+                Err(failure) => return Err(failure),
+            }
+            if since.elapsed() > self.setup.patience {
+                let what = format!("dealer or peer stayed away for {} s", self.setup.patience.as_secs());
+                return Err(Failure::new(ExitCode::Unreachable, what).during(Phase::Connect));
+            }
+        }
+        let rounds = self.bench.gates.iter().map(|g| g.cost.rounds).sum::<u64>().max(1);
+        Ok(Outcome {
+            run: self.run.map(|run| run.to_string()),
+            ended: self.ended.map(|id| id.step),
+            steps: self.bench.counted.rounds / rounds,
+            counted: self.bench.counted,
+            delivered,
+        })
+    }
+
+    /// A run of this plan that has ended here, where there is none to go on with: its model may still be wanted.
+    fn finished(&mut self) -> Result<Option<PartyRun<FileFolder>>, Failure> {
+        if self.setup.begins {
+            return Ok(None);
+        }
+        let (lobby, me, root, mut found) = (self.bench.lobby, self.setup.me, self.run_dir()?, None);
+        for info in survey(&root)? {
+            let spec = run_spec(lobby.plan, info.run, &info.sets)?;
+            let Ok(sets) = Sets::at((lobby.plan, me, &self.setup.dir), &info.sets) else { continue };
+            let data = sets.lock_all();
+            let roots = data.iter().map(|set| Ok(set.whole()?.root())).collect::<Result<Vec<_>, Failure>>();
+            match roots.and_then(|roots| Ok(PartyRun::open(&root, me, spec, &roots)?)) {
+                Ok(run) => match run.ended() {
+                    Some(end) => found = Some((run, end, info.run)),
+                    None => return Ok(None),
+                },
+                Err(_) => continue,
+            }
+        }
+        Ok(found.map(|(run, end, name)| {
+            (self.run, self.ended) = (Some(name), Some(end));
+            run
+        }))
+    }
+
+    /// From the dealer's call to the end of an attempt; the run, if it has ended. `None` where no dealer came.
+    fn meeting(&mut self, progress: &mut Progress<'_>) -> Result<Option<PartyRun<FileFolder>>, Failure> {
+        let Some((dealer, invited)) = self.bench.lobby.dealer(self.setup.patience)? else { return Ok(None) };
+        let mut dealer = dealer;
+        dealer.stop_with(self.bench.lobby.stop.clone());
+        dealer.admit_all();
+        let sets = match self.invited(&mut dealer, &invited) {
+            Ok(sets) => sets,
+            Err(failure) => {
+                leave(dealer, &failure);
+                return Err(failure);
+            }
+        };
+        let peer = match self.peer(&dealer) {
+            Ok(Some(peer)) => peer,
+            Ok(None) => return Ok(None),
+            Err(failure) => {
+                leave(dealer, &failure);
+                return Err(failure);
+            }
+        };
+        let mut links = Links { dealer, peer };
+        match self.train(&invited, &sets, &mut links, progress) {
+            Ok(run) => {
+                let Links { dealer, peer } = links;
+                // all is durable on both sides
+                let _ = (dealer.close(GOODBYE), peer.close(GOODBYE));
+                Ok(Some(run))
+            }
+            Err(failure) => {
+                let failure = told(failure, [&links.peer, &links.dealer]);
+                let Links { dealer, peer } = links;
+                leave(dealer, &failure);
+                leave(peer, &failure);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Opens the data key sets that the dealer names.
+    fn invited(&mut self, dealer: &mut Link, invited: &Invitation) -> Result<Arc<Sets>, Failure> {
+        let lobby = self.bench.lobby;
+        let here = self.run_dir()?.join(invited.run.to_string()).exists();
+        if !here && !(invited.begins && self.setup.begins) {
+            let what = match self.setup.begins {
+                true => format!("the dealer goes on with run {}, which is not here", invited.run),
+                false => format!("the dealer begins run {}, and this party only resumes", invited.run),
+            };
+            let remedy =
+                "let the dealer begin a new run (without --resume), and this party too (`twoply train run`)";
+            return Err(Failure::new(ExitCode::KeysMissing, what).remedy(remedy));
+        }
+        self.run = Some(invited.run);
+        if let Some(sets) = self.sets.clone().filter(|sets| sets.ids == invited.sets) {
+            dealer.say(&ToDealer::Wants(vec![])).map_err(on(dealer))?;
+            return Ok(sets);
+        }
+        lobby.opened(None);
+        self.sets = None;
+        let sets = Sets::open((lobby.plan, self.setup.me, &self.setup.dir), invited, dealer)?;
+        let sets = Arc::new(sets);
+        self.sets = Some(sets.clone());
+        lobby.opened(Some(sets.clone()));
+        Ok(sets)
+    }
+
+    fn run_dir(&self) -> Result<PathBuf, Failure> {
+        let dir = self.setup.dir.join("runs");
+        private_dir(&dir)?;
+        Ok(dir)
+    }
+
+    /// The peer, while the dealer is there.
+    fn peer(&self, dealer: &Link) -> Result<Option<Link>, Failure> {
+        let (lobby, until) = (self.bench.lobby, Instant::now() + self.setup.patience);
+        while Instant::now() < until && !lobby.stop.load(Ordering::SeqCst) {
+            if !dealer.is_alive() || lobby.dealer_waits() {
+                return Err(Failure::new(ExitCode::Unreachable, "the dealer has left"));
+            }
+            let link = match &self.setup.peer_address {
+                None => lobby.peer(CALL)?,
+                Some(address) => {
+                    let dial = Dial::new(address.clone(), self.setup.guests.peer);
+                    match self.endpoint.connect(&dial.within(CALL).over(self.setup.transport)) {
+                        Ok(link) => Some(link),
+                        Err(Error::Unreachable { .. }) => None,
+                        Err(e) => return Err(Failure::from(e).during(Phase::Connect)),
+                    }
+                }
+            };
+            if let Some(mut link) = link {
+                link.stop_with(lobby.stop.clone());
+                link.set_patience(PATIENCE);
+                return Ok(Some(link));
+            }
+        }
+        Ok(None)
+    }
+
+    fn train(
+        &mut self,
+        invited: &Invitation,
+        sets: &Arc<Sets>,
+        links: &mut Links,
+        progress: &mut Progress<'_>,
+    ) -> Result<PartyRun<FileFolder>, Failure> {
+        let lobby = self.bench.lobby;
+        match links.exchange(&Peer::Run(lobby.digest, invited.run)).map_err(|f| f.during(Phase::Hello))? {
+            Peer::Run(plan, _) if plan != lobby.digest => {
+                let what = "the other party works on another plan";
+                let failure = Failure::new(ExitCode::PlanMismatch, what).during(Phase::Hello);
+                return Err(failure.remedy("use the same plan file on both machines"));
+            }
+            Peer::Run(_, run) if run != invited.run => {
+                let what = "the other party has not heard of this run yet";
+                return Err(Failure::new(ExitCode::Unreachable, what));
+            }
+            Peer::Run(..) => {}
+            _ => return Err(out_of_step(&links.peer)),
+        }
+        self.rows(sets, links)?;
+        let mut run = self.open(invited, sets)?;
+        let peer = match links.exchange(&Peer::Hello(run.hello()?))? {
+            Peer::Hello(peer) => peer,
+            _ => return Err(out_of_step(&links.peer)),
+        };
+        let common = run.common(&peer)?;
+        let end = if peer.ended || run.ended().is_some() {
+            run.end(&common)?;
+            common.id()
+        } else {
+            let ask = run.ask(&common);
+            links.dealer.say(&ToDealer::Ask(ask)).map_err(on(&links.dealer))?;
+            self.bench.attempt(&mut run, sets, links, progress)?
+        };
+        self.ended = Some(end);
+        // a dealer that did not hear it calls again
+        let _ = links.dealer.say(&ToDealer::Ended(end));
+        (lobby.say)(&format!("run {} has ended after step {}", invited.run, end.step));
+        Ok(run)
+    }
+
+    /// Waits until all owners have brought their shares, and compares them with the peer.
+    fn rows(&self, sets: &Sets, links: &mut Links) -> Result<(), Failure> {
+        let (lobby, mut told) = (self.bench.lobby, None::<Instant>);
+        loop {
+            let missing = sets.missing();
+            if missing.is_empty() {
+                break;
+            }
+            if told.is_none_or(|told| told.elapsed() > REMIND) {
+                let names: Vec<_> = missing.iter().map(|at| lobby.plan.shares[*at].owner.as_str()).collect();
+                (lobby.say)(&format!("waits for the rows of {}", names.join(", ")));
+                told = Some(Instant::now());
+            }
+            for link in [&mut links.dealer, &mut links.peer] {
+                link.waiting(Duration::ZERO).map_err(on(link))?;
+            }
+            if lobby.stop.load(Ordering::SeqCst) {
+                return Err(Error::Stopped.into());
+            }
+            std::thread::sleep(TICK);
+        }
+        let ours = sets.data()?;
+        for data in &ours {
+            links.peer.say(&Peer::Data(*data)).map_err(on(&links.peer))?;
+        }
+        for set in &mut sets.lock_all() {
+            match patiently(&mut links.peer)? {
+                Peer::Data(data) => set.agree(&data)?,
+                _ => return Err(out_of_step(&links.peer)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the run, or begins it.
+    fn open(&self, invited: &Invitation, sets: &Sets) -> Result<PartyRun<FileFolder>, Failure> {
+        let (lobby, me, root) = (self.bench.lobby, self.setup.me, self.run_dir()?);
+        let spec = run_spec(lobby.plan, invited.run, &sets.ids)?;
+        let known = survey(&root)?.iter().any(|info| info.run == invited.run);
+        let data = sets.lock_all();
+        let wholes = data.iter().map(|set| set.whole()).collect::<Result<Vec<_>, _>>()?;
+        if !known {
+            let dev = self.bench.dev.clone();
+            let learner = match lobby.plan.start() {
+                None => {
+                    Learner::begin(dev, lobby.step, vec![], &initial(&lobby.plan.graph, lobby.plan.seed))?
+                }
+                Some(share) => {
+                    let (origin, seed) = (data_origin(sets.ids[share]), data[share].seed()?);
+                    let packed = wholes[share].chunk(0)?;
+                    Learner::begin_private(dev, lobby.step, vec![], (origin, &seed, &packed))?
+                }
+            };
+            PartyRun::create(&root, me, &spec, &wholes.iter().collect::<Vec<_>>(), &learner.snapshot()?)?;
+        }
+        let roots: Vec<_> = wholes.iter().map(|whole| whole.root()).collect();
+        let run = PartyRun::open(&root, me, spec, &roots)?;
+        run.damaged().iter().for_each(|e| (lobby.say)(&format!("not used: {e}")));
+        Ok(run)
+    }
+
+    /// Hands the model to its owner, if there is one.
+    fn deliver(&self, run: &mut PartyRun<FileFolder>) -> Result<Wait, Failure> {
+        let lobby = self.bench.lobby;
+        let Some(id) = self.ended.filter(|_| !self.setup.guests.model_owners.is_empty()) else {
+            return Ok(Wait::Over(false));
+        };
+        (lobby.say)("waits for the model's owner (`twoply train fetch`)");
+        let learner = Learner::at(self.bench.dev.clone(), lobby.step, vec![], &run.state(id)?)?;
+        let mark = run.held().iter().find(|mark| mark.id == id).copied();
+        let mark = mark.ok_or_else(|| Failure::new(ExitCode::Internal, "the result is not held"))?;
+        while !lobby.stop.load(Ordering::SeqCst) {
+            if lobby.dealer_waits() {
+                return Ok(Wait::Called);
+            }
+            let Some(mut link) = lobby.fetcher(TICK)? else { continue };
+            link.set_patience(PATIENCE);
+            run.provisioned(id, "the model's owner")?;
+            let shares = learner.for_owner(self.setup.me)?;
+            let said = link.say(&ToOwner::Model(mark)).map_err(Failure::from);
+            let sent = said.and_then(|()| Ok(link.send(&shares)?));
+            match sent.and_then(|()| Ok(link.hear()?)) {
+                Ok(ToService::Done) => {
+                    let _ = link.close(GOODBYE);
+                    return Ok(Wait::Over(true));
+                }
+                Ok(_) => {
+                    leave(link, &Failure::new(ExitCode::PlanMismatch, "the model's owner is out of step"))
+                }
+                Err(e) => (lobby.say)(&format!("{}: {}", link.name(), e.content().what)),
+            }
+        }
+        Ok(Wait::Over(false))
+    }
+}
+
+/// How waiting for the model's owner came out.
+enum Wait {
+    /// The model went, or nobody is to have it.
+    Over(bool),
+    /// A dealer wants another meeting.
+    Called,
+}
