@@ -15,6 +15,7 @@ mod pool;
 mod recipe;
 mod reference;
 mod rehearsal;
+mod schedule;
 mod start;
 mod update;
 mod values;
@@ -24,6 +25,7 @@ pub use plan::TrainingPlan;
 pub use recipe::{Fractions, Loss, Rate, Recipe};
 pub use reference::Reference;
 pub use rehearsal::{Played, Rehearsal};
+pub use schedule::{Moment, Schedule};
 pub use start::{batches, initial, trunk};
 
 use crate::engine::{Learn, Planner};
@@ -35,7 +37,7 @@ use pool::Pool;
 use twoply_primitives::gate::Lift;
 use twoply_primitives::{Form, Local, Shape};
 
-/// A training step with everything decided that its gates need.
+/// A training step at one rate, with everything decided that its gates need.
 #[derive(Clone, Debug)]
 pub struct Step {
     graph: Graph,
@@ -102,7 +104,7 @@ impl Step {
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
-    /// The recipe.
+    /// The recipe; its rate is this step's.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
@@ -131,17 +133,17 @@ impl Step {
     pub fn run<E: Learn>(
         &self,
         e: &mut E,
+        moment: Moment,
         state: &State<E::Value>,
-        x: E::Value,
-        targets: E::Value,
+        (x, targets): (E::Value, E::Value),
     ) -> Result<State<E::Value>> {
-        let mut run = self.begin(e, (&state.weights, &state.velocity), x);
+        let mut run = self.begin(e, moment, state, x);
         let logits = run.forward(self.recipe.loss.fraction(&self.recipe.fractions))?;
         let gradient = run.loss(logits, targets)?;
         run.backward(gradient)?;
         run.update()
     }
-    /// The gates of a step with their bills.
+    /// The gates of a step with their bills; they are the same at every moment.
     ///
     /// # Errors
     /// What a gate refuses.
@@ -149,18 +151,19 @@ impl Step {
         let mut planner = Planner::new(self.recipe.n);
         let params = self.params();
         let state = State { weights: params.clone(), velocity: params };
-        self.run(&mut planner, &state, self.input(), self.targets())?;
+        self.run(&mut planner, Moment::default(), &state, (self.input(), self.targets()))?;
         Ok(planner)
     }
     fn begin<'r, E: Learn>(
         &'r self,
         e: &'r mut E,
-        (weights, velocity): (&'r [E::Value], &'r [E::Value]),
+        moment: Moment,
+        state: &'r State<E::Value>,
         x: E::Value,
     ) -> Run<'r, E> {
         let (wires, back) = (Wires::new(&self.graph, x), Back::new(&self.graph));
         let tape = self.graph.nodes.iter().map(|_| Tape::None).collect();
-        Run { step: self, e, weights, velocity, wires, tape, back }
+        Run { step: self, e, moment, weights: &state.weights, velocity: &state.velocity, wires, tape, back }
     }
     fn role(&self, param: usize) -> Role {
         self.graph.params[param].role
@@ -182,6 +185,7 @@ enum Tape<V, B> {
 struct Run<'r, E: Learn> {
     step: &'r Step,
     e: &'r mut E,
+    moment: Moment,
     weights: &'r [E::Value],
     velocity: &'r [E::Value],
     wires: Wires<'r, E::Value>,

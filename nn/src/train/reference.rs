@@ -1,6 +1,6 @@
 //! The same step in floating point: what a private run is compared with. Not private.
 
-use super::{Loss, Step};
+use super::{Loss, Moment, Step};
 use crate::float::Evaluator;
 use crate::graph::{Op, Role, Source};
 use crate::{Error, Result, Weights};
@@ -62,20 +62,22 @@ impl<'s> Reference<'s> {
         Ok(all)
     }
 
-    /// One step of SGD.
+    /// One step of SGD, of a schedule or the only one.
     ///
     /// # Errors
     /// As [`Reference::gradients`].
-    pub fn run(&mut self, inputs: &[f32], targets: &[f32]) -> Result<()> {
+    pub fn run(&mut self, (step, moment): (&Step, Moment), inputs: &[f32], targets: &[f32]) -> Result<()> {
         let gradients = self.gradients(inputs, targets)?;
-        let recipe = &self.step.recipe;
+        let recipe = &step.recipe;
         let (rate, momentum) = (recipe.rate.real(), recipe.momentum);
+        let carried = moment.before.map_or(1.0, |before| rate / before.real());
         for (p, gradient) in gradients.iter().enumerate().filter(|(p, _)| self.step.trained[*p]) {
             let decay = if self.step.role(p) == Role::Weight { recipe.decay } else { 0.0 };
             for (i, g) in gradient.iter().enumerate() {
                 let (w, v) = (&mut self.exact[p][i], &mut self.velocity[p][i]);
-                let next = momentum * *v + rate * (g + decay * *w);
-                *w -= if recipe.nesterov { next + momentum * (next - *v) } else { next };
+                let old = carried * *v;
+                let next = momentum * old + rate * (g + decay * *w);
+                *w -= if recipe.nesterov { next + momentum * (next - old) } else { next };
                 *v = next;
                 self.weights.0[p][i] = *w as f32;
             }

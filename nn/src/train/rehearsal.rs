@@ -2,7 +2,7 @@
 //!
 //! Seeds come from the operating system, every step's keys are its own. Not private: one process sees everything.
 
-use super::{State, Step};
+use super::{Moment, State, Step};
 use crate::engine::{PlannedGate, Trainer};
 use crate::rehearsal::{Coins, Memory};
 use crate::{Error, Result, Weights};
@@ -115,18 +115,18 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
         Ok(Rehearsal { dev, step, set, data, masks, parties, steps: 0 })
     }
 
-    /// One step on these rows, as many as a batch.
+    /// One step, of a schedule or the only one, on these rows, as many as a batch.
     ///
     /// # Errors
     /// What the dealer or a party reports.
-    pub fn run(&mut self, rows: &[usize]) -> Result<Played> {
+    pub fn run(&mut self, step: (&Step, Moment), rows: &[usize]) -> Result<Played> {
         let began = Instant::now();
-        let dealt = self.deal(rows)?;
+        let dealt = self.deal(step, rows)?;
         let (dealing, began) = (began.elapsed(), Instant::now());
         let (p0, p1) = pair();
         let (this, dealt) = (&*self, &dealt);
         let [p0, p1] = thread::scope(|scope| {
-            let party = |me, peer| scope.spawn(move || this.party(dealt, me, rows, peer));
+            let party = |me, peer| scope.spawn(move || this.party(step, dealt, (me, peer), rows));
             [party(PartyId::P0, p0), party(PartyId::P1, p1)]
                 .map(|p| p.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
         });
@@ -135,22 +135,28 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
         Ok(Played { coins, gates: [gates0, gates1], dealing, running: began.elapsed() })
     }
 
-    fn deal(&mut self, rows: &[usize]) -> Result<Dealt<B>> {
+    fn deal(&mut self, (step, moment): (&Step, Moment), rows: &[usize]) -> Result<Dealt<B>> {
         let (origin, seeds) = (Origin { set: self.set, segment: self.steps }, seeds()?);
         self.steps += 1;
-        let plan = self.step.planned()?;
+        let plan = step.planned()?;
         let mut keys = Memory::new(plan.gates.iter().map(|g| &g.cost));
         let mut deal = Deal::new(self.dev.clone(), seeds.clone(), origin, 1, &mut keys);
         let [x, y] = [(0, self.step.input()), (1, self.step.targets())].map(|(column, form)| {
             let keys = [0, 1].map(|p| row_keys(&self.data.seeds[p], self.data.origin, column, rows));
             Mask::of_rows(&self.dev, &form, [&keys[0], &keys[1]])
         });
-        let next = self.step.run(&mut deal, &self.masks, x, y)?;
+        let next = step.run(&mut deal, moment, &self.masks, (x, y))?;
         drop(deal);
         Ok(Dealt { origin, seeds, keys: Arc::new(keys), next })
     }
 
-    fn party(&self, dealt: &Dealt<B>, me: PartyId, rows: &[usize], mut peer: Loopback) -> Result<Ended<B>> {
+    fn party(
+        &self,
+        (step, moment): (&Step, Moment),
+        dealt: &Dealt<B>,
+        (me, mut peer): (PartyId, Loopback),
+        rows: &[usize],
+    ) -> Result<Ended<B>> {
         let mut session = Session::new(Setup {
             me,
             dev: self.dev.clone(),
@@ -170,7 +176,7 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
         };
         let (x, y) = (given(0, self.step.input())?, given(1, self.step.targets())?);
         let mut engine = Trainer::new(session);
-        let next = self.step.run(&mut engine, &self.parties[me.index()], x, y)?;
+        let next = step.run(&mut engine, moment, &self.parties[me.index()], (x, y))?;
         engine.session.finish()?;
         let coins = engine.session.take_coins();
         Ok((next, engine.session.stats().to_vec(), coins))
