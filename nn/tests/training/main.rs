@@ -1,8 +1,10 @@
 //! Steps of training: two parties against the oracle, the oracle against floating point.
 
+mod ball;
 #[path = "../common/mod.rs"]
 mod common;
 mod gradients;
+mod rounding;
 mod schedules;
 
 use common::build::{Builder, LAST, Model, Rng, random};
