@@ -8,6 +8,7 @@
 mod backward;
 mod check;
 mod compare;
+mod dropout;
 mod forward;
 mod loss;
 mod plan;
@@ -34,6 +35,7 @@ use crate::program::Wires;
 use crate::{Error, Result};
 use backward::Back;
 use pool::Pool;
+use std::sync::Arc;
 use twoply_primitives::gate::Lift;
 use twoply_primitives::{Form, Local, Shape};
 
@@ -179,6 +181,8 @@ enum Tape<V, B> {
     Operands(V, V),
     /// Decisions.
     Bits(Vec<B>),
+    /// A whole factor for every element of the batch, and how many bits of it are a fraction.
+    Factors(Arc<[i64]>, u32),
 }
 
 /// A step under way.

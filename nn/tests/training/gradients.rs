@@ -10,10 +10,10 @@ use twoply_nn::train::{Fractions, Loss, Moment, Rate, Recipe, Reference, Step};
 use twoply_primitives::Ring;
 
 /// Fraction bits of everything but logits.
-const BITS: u32 = 20;
+pub const BITS: u32 = 20;
 
 /// Many fraction bits, so that gradients are those of floating point but for small roundings.
-fn fine(loss: Loss) -> Recipe {
+pub fn fine(loss: Loss) -> Recipe {
     let fractions = Fractions { activations: BITS, weights: BITS, gradients: BITS, logits: 9 };
     Recipe { fractions, rate: Rate { factor: 1, shift: 1 }, ..recipe(64, 8, loss) }
 }
@@ -34,7 +34,7 @@ fn both(model: &Model, step: &Step) -> Both {
     let state = step.clear::<u64>(&model.weights).unwrap();
     let (all, moment): (Vec<usize>, _) = ((0..rows).collect(), Moment::default());
     let next = oracle((step, moment), Clear::simulated(3), &state, (&inputs, &targets), &all);
-    let float = Reference::new(step, &model.weights).unwrap().gradients(&inputs, &targets).unwrap();
+    let float = Reference::new(step, &model.weights).unwrap().gradients(moment, &inputs, &targets).unwrap();
     let unit = f64::from(BITS).exp2() * step.recipe().rate.real();
     let fixed = next.velocity.iter().map(|v| v.1.iter().map(|v| v.signed() as f64 / unit).collect());
     Both { inputs, targets, fixed: fixed.collect(), float }

@@ -3,6 +3,7 @@
 mod ball;
 #[path = "../common/mod.rs"]
 mod common;
+mod dropout;
 mod gradients;
 mod rounding;
 mod schedules;
