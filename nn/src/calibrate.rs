@@ -228,7 +228,7 @@ fn bounds(eval: &Evaluator<'_>, input: Interval) -> Vec<f32> {
             Op::AvgPool { window, count_include_pad } => {
                 x.both(|v| avg_pool(v, shape, window, *count_include_pad))
             }
-            Op::Reshape(_) => x.clone(),
+            Op::Reshape(_) | Op::Dropout { .. } => x.clone(),
             Op::Argmax => Interval { low: vec![0.0], high: vec![(shape[0] - 1) as f32] },
             Op::Relu | Op::LeakyRelu { .. } | Op::Clip { .. } => match node.op.activation() {
                 Some(f) => x.both(|v| v.iter().copied().map(f).collect()),

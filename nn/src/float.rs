@@ -144,7 +144,7 @@ impl<'a> Evaluator<'a> {
             Op::SumPool(window) => sum_pool(x, shape, window),
             Op::Argmax => vec![argmax(x) as f32],
             op @ (Op::Pad(_) | Op::Transpose(_) | Op::Take(_)) => op.moved(x, shape).unwrap_or_default(),
-            Op::Reshape(_) => x.to_vec(),
+            Op::Reshape(_) | Op::Dropout { .. } => x.to_vec(),
             Op::Concat => operands.concat(),
             op @ (Op::Add | Op::Sub) => {
                 let mut y = x.to_vec();

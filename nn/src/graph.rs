@@ -157,6 +157,12 @@ pub enum Op {
         /// Whether padded taps count in the divisor (as zeros) or are left out of it.
         count_include_pad: bool,
     },
+    /// What training with dropout does to its operand, which is nothing to inference: some elements become 0, others `1 / (1 - ratio)`
+    /// times as large.
+    Dropout {
+        /// Share that becomes 0, from 0 to below 1.
+        ratio: f64,
+    },
     /// The same elements under another shape.
     Reshape(Vec<usize>),
     /// Index of the largest element of `[k]`, ties to the lower index; result `[1]`. Only as the last node.
@@ -184,6 +190,7 @@ impl Op {
             Op::MaxPool(_) => "max_pool",
             Op::SumPool(_) => "sum_pool",
             Op::AvgPool { .. } => "avg_pool",
+            Op::Dropout { .. } => "dropout",
             Op::Reshape(_) => "reshape",
             Op::Argmax => "argmax",
         }

@@ -260,6 +260,15 @@ impl Plan {
 }
 
 impl Totals {
+    /// Adds another so many times; a sum beyond 64 bits stays at their end.
+    pub fn add(&mut self, other: &Totals, times: u64) {
+        let add = |sum: &mut u64, one: u64| *sum = sum.saturating_add(one.saturating_mul(times));
+        add(&mut self.comparisons, other.comparisons);
+        add(&mut self.rounds, other.rounds);
+        add(&mut self.bytes, other.bytes);
+        add(&mut self.owner_bytes, other.owner_bytes);
+        self.key_bytes.iter_mut().zip(other.key_bytes).for_each(|(sum, one)| add(sum, one));
+    }
     /// Adds the bills of one run.
     pub fn add_gates(&mut self, gates: &[PlannedGate]) {
         for g in gates {

@@ -174,7 +174,9 @@ fn raw_products(graph: &Graph) -> Vec<bool> {
     let (nodes, readers) = (&graph.nodes, graph.consumers());
     let mut only_output = vec![false; nodes.len()];
     for i in (0..nodes.len()).rev() {
-        let passes = |j: &usize| matches!(nodes[*j].op, Op::Reshape(_) | Op::Argmax) && only_output[*j];
+        let passes = |j: &usize| {
+            matches!(nodes[*j].op, Op::Reshape(_) | Op::Dropout { .. } | Op::Argmax) && only_output[*j]
+        };
         only_output[i] = readers[i].iter().all(passes);
     }
     let product = |i: usize| matches!(nodes[i].op, Op::Linear { .. } | Op::Conv2d { .. } | Op::Mul);
@@ -305,6 +307,7 @@ impl<E: Infer> Run<'_, '_, E> {
                 let v = self.e.local(&Local::Reshape(row.clone()), &[&x.v])?;
                 self.local(Wire { v, frac: x.frac }, last)
             }
+            Op::Dropout { .. } => self.local(x, last),
             Op::Argmax => {
                 let x = self.full_width(x)?;
                 let x = self.flat(x)?;

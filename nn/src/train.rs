@@ -9,6 +9,7 @@ mod backward;
 mod check;
 mod compare;
 mod data;
+mod dropout;
 mod forward;
 mod loss;
 mod plan;
@@ -17,6 +18,7 @@ mod recipe;
 mod reference;
 mod rehearsal;
 pub mod roles;
+mod schedule;
 mod share;
 mod start;
 mod update;
@@ -28,6 +30,7 @@ pub use plan::TrainingPlan;
 pub use recipe::{Fractions, Loss, Rate, Recipe};
 pub use reference::Reference;
 pub use rehearsal::{Played, Rehearsal, miscounted};
+pub use schedule::{Moment, Schedule};
 pub use share::{Brings, Share, Slice, index_digest};
 pub use start::{batches, initial, trunk};
 
@@ -37,10 +40,11 @@ use crate::program::Wires;
 use crate::{Error, Result};
 use backward::Back;
 use pool::Pool;
+use std::sync::Arc;
 use twoply_primitives::gate::Lift;
 use twoply_primitives::{Form, Local, Shape};
 
-/// A training step with everything decided that its gates need.
+/// A training step at one rate, with everything decided that its gates need.
 #[derive(Clone, Debug)]
 pub struct Step {
     graph: Graph,
@@ -107,7 +111,7 @@ impl Step {
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
-    /// The recipe.
+    /// The recipe; its rate is this step's.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
@@ -136,17 +140,17 @@ impl Step {
     pub fn run<E: Learn>(
         &self,
         e: &mut E,
+        moment: Moment,
         state: &State<E::Value>,
-        x: E::Value,
-        targets: E::Value,
+        (x, targets): (E::Value, E::Value),
     ) -> Result<State<E::Value>> {
-        let mut run = self.begin(e, (&state.weights, &state.velocity), x);
+        let mut run = self.begin(e, moment, state, x);
         let logits = run.forward(self.recipe.loss.fraction(&self.recipe.fractions))?;
         let gradient = run.loss(logits, targets)?;
         run.backward(gradient)?;
         run.update()
     }
-    /// The gates of a step with their bills.
+    /// The gates of a step with their bills; they are the same at every moment.
     ///
     /// # Errors
     /// What a gate refuses.
@@ -154,18 +158,19 @@ impl Step {
         let mut planner = Planner::new(self.recipe.n);
         let params = self.params();
         let state = State { weights: params.clone(), velocity: params };
-        self.run(&mut planner, &state, self.input(), self.targets())?;
+        self.run(&mut planner, Moment::default(), &state, (self.input(), self.targets()))?;
         Ok(planner)
     }
     fn begin<'r, E: Learn>(
         &'r self,
         e: &'r mut E,
-        (weights, velocity): (&'r [E::Value], &'r [E::Value]),
+        moment: Moment,
+        state: &'r State<E::Value>,
         x: E::Value,
     ) -> Run<'r, E> {
         let (wires, back) = (Wires::new(&self.graph, x), Back::new(&self.graph));
         let tape = self.graph.nodes.iter().map(|_| Tape::None).collect();
-        Run { step: self, e, weights, velocity, wires, tape, back }
+        Run { step: self, e, moment, weights: &state.weights, velocity: &state.velocity, wires, tape, back }
     }
     fn role(&self, param: usize) -> Role {
         self.graph.params[param].role
@@ -181,12 +186,15 @@ enum Tape<V, B> {
     Operands(V, V),
     /// Decisions.
     Bits(Vec<B>),
+    /// A whole factor for every element of the batch, and how many bits of it are a fraction.
+    Factors(Arc<[i64]>, u32),
 }
 
 /// A step under way.
 struct Run<'r, E: Learn> {
     step: &'r Step,
     e: &'r mut E,
+    moment: Moment,
     weights: &'r [E::Value],
     velocity: &'r [E::Value],
     wires: Wires<'r, E::Value>,

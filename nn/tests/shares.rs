@@ -13,7 +13,7 @@ use twoply_nn::train::roles::{
     Dealer, Learner, Learnt, data_key_count, data_keys, data_origin, join, mask_rows, mask_start, model_bytes,
 };
 use twoply_nn::train::{
-    Brings, Held, Loss, Rate, Recipe, Share, State, Step, Stored, TrainingPlan, initial, miscounted,
+    Brings, Held, Loss, Moment, Rate, Recipe, Share, State, Step, Stored, TrainingPlan, initial, miscounted,
 };
 use twoply_nn::{Weights, with_ring};
 use twoply_primitives::channel::pair;
@@ -38,8 +38,14 @@ fn share(owner: &str, brings: Brings) -> Share {
 }
 
 fn plan(n: u32, compare: Scheme, shares: Vec<Share>) -> TrainingPlan {
-    let recipe =
-        Recipe { compare, rate: Rate { factor: 1, shift: 5 }, ..Recipe::usual(n, 4, Loss::CrossEntropy) };
+    // the rate changes in the fourth epoch
+    let later = [(3, Rate { factor: 1, shift: 6 })].into();
+    let recipe = Recipe {
+        compare,
+        later,
+        rate: Rate { factor: 1, shift: 5 },
+        ..Recipe::usual(n, 4, Loss::CrossEntropy)
+    };
     TrainingPlan::new(model().graph, recipe, (ROWS as u64, 9), 3).unwrap().shared(shares, 5).unwrap()
 }
 
@@ -112,10 +118,10 @@ fn begin<R: Ring>(plan: &TrainingPlan, step: &Step, weights: &Weights, data: (&[
 }
 
 impl<R: Ring> Cast<R> {
-    fn step(&mut self, step: &Step, rows: &[usize], origin: Origin) -> Learnt {
+    fn step(&mut self, (step, moment): (&Step, Moment), rows: &[usize], origin: Origin) -> Learnt {
         let (plan, seeds) = (step.planned().unwrap(), [0, 1].map(|p| Seed::new([100 + p; 32])));
         let mut keys = Memory::new(plan.gates.iter().map(|g| &g.cost));
-        self.dealer.deal(step, rows, (origin, &seeds), &mut keys).unwrap();
+        self.dealer.deal((step, moment), rows, (origin, &seeds), &mut keys).unwrap();
         let (keys, (a, b)) = (Arc::new(keys), pair());
         let [p0, p1] = &mut self.parties;
         let both = thread::scope(|scope| {
@@ -127,7 +133,7 @@ impl<R: Ring> Cast<R> {
                     let mut session =
                         Session::new(Setup { me, dev, seed, origin, images: 0..1, peer, keys, clock });
                     session.record_coins();
-                    party.learn(step, rows, session).unwrap()
+                    party.learn((step, moment), rows, session).unwrap()
                 })
             });
             all.map(|p| p.join().unwrap())
@@ -176,20 +182,22 @@ fn trained<R: Ring>(plan: &TrainingPlan, steps: usize, restart_at: usize) {
     let data = (&model.inputs[..], &y[..]);
     let mut cast = begin::<R>(plan, &step, &weights, data);
     let mut clear: State<(Form, Vec<R>)> = step.clear(&weights).unwrap();
+    let schedule = plan.schedule().unwrap();
     let order: Vec<Vec<usize>> = (0..plan.epochs).flat_map(|epoch| plan.order(epoch)).collect();
     for (at, rows) in order[..steps].iter().enumerate() {
         if at == restart_at {
             cast = cast.restarted(plan, &step, data);
         }
-        let learnt = cast.step(&step, rows, Origin { set: KeySetId([77; 16]), segment: at as u32 });
+        let (step, moment) = schedule.at(at as u64);
+        let learnt = cast.step((step, moment), rows, Origin { set: KeySetId([77; 16]), segment: at as u32 });
         let pick = |values: &[f32], width: usize| -> Vec<f32> {
             rows.iter().flat_map(|r| values[r * width..(r + 1) * width].to_vec()).collect()
         };
         let batch = (pick(data.0, step.input().shape.row()), pick(data.1, outputs));
         let mut oracle = Clear::with_coins(vec![], learnt.coins);
-        clear = step.on_clear(&mut oracle, &clear, (&batch.0, &batch.1)).unwrap();
+        clear = step.on_clear(&mut oracle, moment, &clear, (&batch.0, &batch.1)).unwrap();
         let wanted: Vec<Vec<R>> = clear.weights.iter().map(|w| w.1.clone()).collect();
-        assert!(cast.weights(&step) == wanted, "step {at}");
+        assert!(cast.weights(step) == wanted, "step {at}");
     }
 }
 

@@ -55,7 +55,7 @@ fn run_spec(plan: &TrainingPlan, run: RunId, sets: &[KeySetId]) -> Result<RunSpe
         plan: plan.digest()?,
         order: plan.order_digest(),
         sets: sets.to_vec(),
-        schedule: plan.schedule(),
+        schedule: plan.checkpoints(),
         lengths: plan.program()?.lengths()?,
     })
 }

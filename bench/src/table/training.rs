@@ -3,7 +3,7 @@
 use super::Row;
 use crate::network::{of_zoo, pixels};
 use twoply_nn::plan::Totals;
-use twoply_nn::train::{Loss, Recipe, Rehearsal, Step, trunk};
+use twoply_nn::train::{Loss, Moment, Recipe, Rehearsal, Step, trunk};
 use twoply_nn::{Result, with_ring};
 use twoply_primitives::Cpu;
 
@@ -62,7 +62,7 @@ fn times<R: twoply_primitives::Ring>(
     let rows: Vec<usize> = (0..step.recipe().batch).collect();
     let mut times = [vec![], vec![]];
     for at in 0..=STEPS {
-        let played = both.run(&rows)?;
+        let played = both.run((step, Moment::default()), &rows)?;
         if at > 0 {
             times[0].push(played.dealing.as_secs_f64() * 1e3);
             times[1].push(played.running.as_secs_f64() * 1e3);

@@ -97,9 +97,13 @@ impl Layer<'_> {
                 e + (1.0 + 3.0 * beyond) * ulp + float_sum(count + 1) * x
             }
             Op::Relu | Op::MaxPool(_) => e,
-            Op::Concat | Op::Reshape(_) | Op::Pad(_) | Op::Transpose(_) | Op::Take(_) | Op::Argmax => {
-                operands.iter().fold(kept, |most, operand| most.max(operand.kept))
-            }
+            Op::Concat
+            | Op::Reshape(_)
+            | Op::Pad(_)
+            | Op::Transpose(_)
+            | Op::Take(_)
+            | Op::Dropout { .. }
+            | Op::Argmax => operands.iter().fold(kept, |most, operand| most.max(operand.kept)),
         }
     }
 

@@ -157,10 +157,17 @@ impl Op {
             Op::Affine { scale, shift } if *scale == 0.0 || !scale.is_finite() || !shift.is_finite() => {
                 return Err(vec![format!("{scale} x + {shift}: wanted finite numbers, the factor not zero")]);
             }
-            Op::Offset { weight } => offset(x[0], params, *weight)?,
-            Op::Add | Op::Sub | Op::Mul | Op::Affine { .. } | Op::Relu | Op::LeakyRelu { .. } => {
-                x[0].to_vec()
+            Op::Dropout { ratio } if !(0.0..1.0).contains(ratio) => {
+                return Err(vec![format!("a ratio of {ratio}, wanted 0 to below 1")]);
             }
+            Op::Offset { weight } => offset(x[0], params, *weight)?,
+            Op::Add
+            | Op::Sub
+            | Op::Mul
+            | Op::Affine { .. }
+            | Op::Relu
+            | Op::LeakyRelu { .. }
+            | Op::Dropout { .. } => x[0].to_vec(),
             Op::Concat => concat(x)?,
             Op::Pad(pad) => moves::padded(x[0], pad).map_err(|why| vec![why])?,
             Op::Transpose(perm) => moves::transposed(x[0], perm).map_err(|why| vec![why])?,

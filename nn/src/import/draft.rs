@@ -51,6 +51,8 @@ pub(crate) struct Draft {
     /// Elements that may still be computed.
     room: usize,
     places: usize,
+    /// Whether dropouts are nodes, which training needs.
+    pub(crate) keep_dropout: bool,
 }
 
 impl Draft {
@@ -67,6 +69,7 @@ impl Draft {
             coefficients: 0,
             room: COMPUTED,
             places: 0,
+            keep_dropout: false,
         }
     }
 

@@ -73,6 +73,8 @@ pub struct Options<'a> {
     pub folder: Option<&'a dyn Folder>,
     /// Refuse a model whose last function would be dropped.
     pub keep_probabilities: bool,
+    /// Keep dropouts, which inference does without, for training.
+    pub keep_dropout: bool,
     /// How pictures lie in the file's input; without it, as the file shows.
     pub layout: Option<Layout>,
 }
@@ -150,6 +152,7 @@ pub fn read(bytes: &[u8], options: &Options<'_>) -> Result<(Imported, Report)> {
             normalise: options.normalise.cloned().unwrap_or_default(),
             obstacles: obstacles.clone(),
             keep_probabilities: options.keep_probabilities,
+            keep_dropout: options.keep_dropout,
             layout: options.layout,
         };
         let mut importer = Importer::walk(graph, output, &beside, setting);
@@ -285,7 +288,8 @@ fn on_wires(call: Call<'_>) -> Lowered {
         "Not" => choice::not(call),
         "Where" => choice::choose(call),
         "Pad" => pad::pad(call),
-        "Identity" | "Dropout" => cast::identity(call),
+        "Identity" => cast::identity(call),
+        "Dropout" => cast::dropout(call),
         "Flatten" => view::flatten(call),
         "Reshape" => view::reshape(call),
         "Squeeze" => view::squeeze(call, false),

@@ -148,6 +148,11 @@ impl<E: Learn> Run<'_, E> {
                 let g = self.times(&g, *scale)?;
                 self.give(i, 0, g)
             }
+            Op::Dropout { .. } => {
+                let Tape::Factors(factors, by) = tape else { return Err(kept()) };
+                let g = self.dropped(g, &factors, by)?;
+                self.give(i, 0, g)
+            }
             Op::Reshape(_) => self.give(i, 0, g),
             _ => {
                 let g = self.full(g)?;

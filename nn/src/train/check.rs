@@ -1,6 +1,7 @@
 //! Which graphs train: by the operations, by their numbers, by what is cut, and by size.
 
 use super::Recipe;
+use super::dropout::Kept;
 use super::forward::whole;
 use super::recipe::COARSEST;
 use crate::graph::{Graph, Op, Source};
@@ -57,6 +58,7 @@ fn cuts(node: &Node, n: u32) -> bool {
     match &node.op {
         Op::AvgPool { .. } => true,
         Op::Affine { scale, .. } => whole(*scale, n).1 > 0,
+        Op::Dropout { ratio } => Kept::of(*ratio, n).by > 0,
         _ => false,
     }
 }
@@ -79,6 +81,11 @@ fn refused(node: &Node, recipe: &Recipe) -> Option<String> {
         Op::Offset { .. } => Some("a private addend per element does not train".into()),
         Op::Argmax => Some("an argmax has no gradient; train what is before it".into()),
         Op::LeakyRelu { slope } => coarse(*slope),
+        Op::Dropout { ratio } => {
+            let kept = Kept::of(*ratio, recipe.n).real();
+            let why = || format!("what stays is {kept} times as large, and the limit is {}", recipe.limit());
+            (kept >= recipe.limit()).then(why)
+        }
         Op::Affine { scale, shift } => coarse(*scale).or_else(|| large(*shift)),
         Op::Clip { low, high } => low.iter().chain(high).find_map(|limit| large(*limit)),
         _ => None,

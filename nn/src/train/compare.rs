@@ -3,7 +3,7 @@
 //! Weights are never opened between steps: what the parties hold is compared at the points where the curves are taken. How
 //! far values reached into their wires is what a plan's guard bits are judged by (training, section 10).
 
-use super::{Loss, Reference, Rehearsal, Step, batches};
+use super::{Loss, Reference, Rehearsal, Schedule, Step, batches};
 use crate::engine::{Clear, Reach};
 use crate::float::Evaluator;
 use crate::{Error, Meaning, Result, Weights};
@@ -13,7 +13,7 @@ use twoply_primitives::{Cpu, Form, Ring};
 
 /// What is compared, and on what.
 pub struct Course<'a> {
-    /// The step.
+    /// The first step; rates of later epochs are those of its recipe.
     pub step: &'a Step,
     /// What it begins with.
     pub weights: &'a Weights,
@@ -25,7 +25,7 @@ pub struct Course<'a> {
     pub held: &'a [f32],
     /// Their targets.
     pub held_targets: &'a [f32],
-    /// Public seed of the data's order.
+    /// Public seed of the data's order, and of what the steps draw.
     pub seed: u64,
     /// Steps.
     pub steps: usize,
@@ -94,17 +94,22 @@ pub fn compare<R: Ring>(course: &Course, mut told: impl FnMut(usize, Option<&Poi
         step_seconds: None,
         weights: course.weights.clone(),
     };
-    let planned = step.planned()?.gates;
+    let schedule = course.schedule();
+    let mut planned = step.planned()?.gates;
     let mut times = [Duration::ZERO; 2];
     let start = point(course, 0, &float, &step.decode(&values(&clear.weights)))?;
     told(0, Some(&start));
     found.points.push(start);
     for (at, chosen) in (1..=course.steps).zip(course.order()?) {
         let rows = course.batch(&chosen);
-        float.run(&rows.inputs, &rows.targets)?;
+        let (step, moment) = schedule.at(at as u64 - 1);
+        float.run((step, moment), &rows.inputs, &rows.targets)?;
         let mut engine = match &mut parties {
             Some(both) => {
-                let played = both.run(&chosen)?;
+                let played = both.run((step, moment), &chosen)?;
+                if moment.before.is_some() {
+                    planned = step.planned()?.gates;
+                }
                 found.miscounted += played.miscounted(&planned);
                 times[0] += played.dealing;
                 times[1] += played.running;
@@ -114,7 +119,7 @@ pub fn compare<R: Ring>(course: &Course, mut told: impl FnMut(usize, Option<&Poi
             }
             None => course.tossed(at),
         };
-        clear = step.on_clear(&mut engine, &clear, rows.as_slices())?;
+        clear = step.on_clear(&mut engine, moment, &clear, rows.as_slices())?;
         farther(&mut found.reach, engine.take_reach());
         let due = at % course.every.max(1) == 0 || at == course.steps;
         if due {
@@ -143,11 +148,12 @@ pub fn compare<R: Ring>(course: &Course, mut told: impl FnMut(usize, Option<&Poi
 /// # Errors
 /// Data that does not fit the step.
 pub fn reach<R: Ring>(course: &Course, mut told: impl FnMut(usize)) -> Result<Vec<Reach>> {
-    let (step, mut all) = (course.step, vec![]);
-    let mut clear = step.clear::<R>(course.weights)?;
+    let (schedule, mut all) = (course.schedule(), vec![]);
+    let mut clear = course.step.clear::<R>(course.weights)?;
     for (at, chosen) in (1..=course.steps).zip(course.order()?) {
         let mut engine = course.tossed(at);
-        clear = step.on_clear(&mut engine, &clear, course.batch(&chosen).as_slices())?;
+        let (step, moment) = schedule.at(at as u64 - 1);
+        clear = step.on_clear(&mut engine, moment, &clear, course.batch(&chosen).as_slices())?;
         farther(&mut all, engine.take_reach());
         told(at);
     }
@@ -155,9 +161,15 @@ pub fn reach<R: Ring>(course: &Course, mut told: impl FnMut(usize)) -> Result<Ve
 }
 
 impl Course<'_> {
+    fn rows(&self) -> usize {
+        self.inputs.len() / self.step.input().shape.row()
+    }
+    fn schedule(&self) -> Schedule {
+        Schedule::new(self.step, (self.rows() / self.step.recipe.batch) as u64, self.seed)
+    }
     /// The rows of every step.
     fn order(&self) -> Result<impl Iterator<Item = Vec<usize>> + use<>> {
-        let (rows, batch) = (self.inputs.len() / self.step.input().shape.row(), self.step.recipe.batch);
+        let (rows, batch) = (self.rows(), self.step.recipe.batch);
         if rows < batch {
             return Err(Error::data("training", format!("{rows} rows are less than a batch of {batch}")));
         }
@@ -220,12 +232,10 @@ fn point(course: &Course, at: usize, float: &Reference, fixed: &Weights) -> Resu
 /// # Errors
 /// Data that does not fit the step.
 pub fn plain(course: &Course) -> Result<Weights> {
-    let (step, mut float) = (course.step, Reference::new(course.step, course.weights)?);
-    let (row, outputs) = (step.input().shape.row(), step.targets().shape.row());
-    let rows = course.inputs.len() / row;
-    let epochs = (0..).flat_map(|epoch| batches(course.seed, epoch, rows, step.recipe.batch));
-    for rows in epochs.take(course.steps) {
-        float.run(&pick(course.inputs, row, &rows), &pick(course.targets, outputs, &rows))?;
+    let (schedule, mut float) = (course.schedule(), Reference::new(course.step, course.weights)?);
+    for (at, chosen) in (0..course.steps).zip(course.order()?) {
+        let rows = course.batch(&chosen);
+        float.run(schedule.at(at as u64), &rows.inputs, &rows.targets)?;
     }
     Ok(float.weights)
 }

@@ -1,13 +1,14 @@
 //! The plan of a training run: what all roles agree on before anything runs, as readable JSON.
 
-use super::{Brings, Recipe, Share, Step, batches};
+use super::{Brings, Recipe, Schedule, Share, Step, batches};
 use crate::engine::PlannedGate;
 use crate::plan::{PROTOCOL, Totals};
 use crate::program::check_bill;
 use crate::{Error, Graph, Result};
 use serde::{Deserialize, Serialize};
-use twoply_preprocessing::run::Schedule;
-use twoply_preprocessing::{Layout, PlanDigest};
+use std::collections::BTreeMap;
+use twoply_preprocessing::PlanDigest;
+use twoply_preprocessing::run::Schedule as Checkpoints;
 use twoply_primitives::prg::PRG_VERSION;
 
 /// Largest number of rows: a step's rows are named by 32 bits.
@@ -33,7 +34,7 @@ pub struct TrainingPlan {
     pub rows: u64,
     /// How often all rows are used; what fills no batch is left out of an epoch.
     pub epochs: u32,
-    /// Public seed of initial weights and of the order of the data.
+    /// Public seed of initial weights, of the order of the data, and of what the steps draw.
     pub seed: u64,
     /// Who brings data, and perhaps the weights to begin with.
     pub shares: Vec<Share>,
@@ -44,6 +45,9 @@ pub struct TrainingPlan {
     pub checkpoint: u32,
     /// What one step costs. Recomputed when a plan is read; a difference is an error.
     pub step: Totals,
+    /// What one costs from later epochs on, at the rates of the recipe.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub later: BTreeMap<u32, Totals>,
 }
 
 impl TrainingPlan {
@@ -65,8 +69,9 @@ impl TrainingPlan {
             index: None,
             checkpoint: CHECKPOINT,
             step: Totals::default(),
+            later: BTreeMap::new(),
         };
-        plan.step = plan.bill()?;
+        (plan.step, plan.later) = plan.bill()?;
         Ok(plan)
     }
     /// Reads a plan and checks that it says what this version would compute.
@@ -87,7 +92,7 @@ impl TrainingPlan {
         }
         let plan: TrainingPlan = serde_json::from_str(text).map_err(|e| fault(e.to_string()))?;
         plan.check_shares()?;
-        match plan.bill()? == plan.step {
+        match plan.bill()? == (plan.step, plan.later.clone()) {
             true => Ok(plan),
             false => Err(fault("its bill is not that of its graph and recipe; plan again".into())),
         }
@@ -99,21 +104,29 @@ impl TrainingPlan {
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string_pretty(self).map_err(|e| Error::data("training plan", e.to_string()))
     }
-    /// The step.
+    /// The first step.
     ///
     /// # Errors
     /// As [`Step::new`].
     pub fn program(&self) -> Result<Step> {
         Step::new(&self.graph, &self.recipe)
     }
-    /// The gates of a step.
+    /// The steps of the run: as many programs as it has rates.
+    ///
+    /// # Errors
+    /// As [`Step::new`].
+    pub fn schedule(&self) -> Result<Schedule> {
+        Ok(Schedule::new(&self.program()?, self.epoch(), self.seed))
+    }
+    /// The gates of a step, in the first epoch.
     ///
     /// # Errors
     /// What a gate refuses.
     pub fn gates(&self) -> Result<Vec<PlannedGate>> {
         Ok(self.program()?.planned()?.gates)
     }
-    fn bill(&self) -> Result<Totals> {
+    /// What a step costs in the first epoch, and from later ones on.
+    fn bill(&self) -> Result<(Totals, BTreeMap<u32, Totals>)> {
         if self.rows > MOST_ROWS || self.steps() == 0 || self.steps() > u32::MAX.into() {
             let why = format!(
                 "{} rows in batches of {}, {} epochs: choose at least one batch and one epoch, at most {MOST_ROWS} rows and {} \
@@ -125,23 +138,46 @@ impl TrainingPlan {
             );
             return Err(Error::data("training plan", why));
         }
-        let mut step = Totals::default();
-        let gates = self.gates()?;
-        check_bill(&gates)?;
-        step.add_gates(&gates);
-        Ok(step)
+        if let Some((epoch, _)) = self.recipe.later.range(self.epochs..).next() {
+            let why = format!(
+                "a rate from epoch {epoch} on, and the last of {} is {}",
+                self.epochs,
+                self.epochs - 1
+            );
+            return Err(Error::data("training plan", why));
+        }
+        let schedule = self.schedule()?;
+        let cost = |epoch: u32| -> Result<Totals> {
+            let gates = schedule.at(u64::from(epoch) * self.epoch()).0.planned()?.gates;
+            check_bill(&gates)?;
+            let mut step = Totals::default();
+            step.add_gates(&gates);
+            Ok(step)
+        };
+        let later = self.recipe.later.keys().map(|epoch| Ok((*epoch, cost(*epoch)?)));
+        Ok((cost(0)?, later.collect::<Result<_>>()?))
+    }
+    /// Steps of an epoch.
+    pub fn epoch(&self) -> u64 {
+        self.rows / self.recipe.batch.max(1) as u64
+    }
+    /// What the whole run costs.
+    pub fn total(&self) -> Totals {
+        let ends = self.later.keys().copied().chain([self.epochs]);
+        let costs = std::iter::once((&0, &self.step)).chain(&self.later);
+        let mut total = Totals::default();
+        for ((from, step), end) in costs.zip(ends) {
+            total.add(step, self.epoch().saturating_mul(u64::from(end.saturating_sub(*from))));
+        }
+        total
     }
     /// Steps of the whole run.
     pub fn steps(&self) -> u64 {
-        self.steps_an_epoch() * u64::from(self.epochs)
-    }
-    /// Steps of an epoch.
-    pub fn steps_an_epoch(&self) -> u64 {
-        self.rows / self.recipe.batch.max(1) as u64
+        self.epoch() * u64::from(self.epochs)
     }
     /// Its steps and checkpoints, as ledgers know them.
-    pub fn schedule(&self) -> Schedule {
-        Schedule { steps: self.steps() as u32, every: self.checkpoint }
+    pub fn checkpoints(&self) -> Checkpoints {
+        Checkpoints { steps: self.steps() as u32, every: self.checkpoint }
     }
     /// The rows of each step of an epoch, in order.
     pub fn order(&self, epoch: u32) -> Vec<Vec<usize>> {
@@ -153,20 +189,15 @@ impl TrainingPlan {
         let bytes: Vec<u8> = what.iter().flat_map(|v| v.to_le_bytes()).collect();
         blake3::derive_key("twoply 2026-11 order of training rows v1", &bytes)
     }
-    /// What one step stores at each party, tile by tile.
-    ///
-    /// # Errors
-    /// What a gate refuses.
-    pub fn layout(&self) -> Result<Layout> {
-        Ok(crate::plan::layout(&self.gates()?))
-    }
     /// Digest of everything that a run does.
     ///
     /// # Errors
     /// What a gate refuses.
     pub fn digest(&self) -> Result<PlanDigest> {
-        let gates = self.gates()?;
-        let gates: Vec<_> = gates.iter().map(|g| (&g.gate, &g.with, &g.output)).collect();
+        let schedule = self.schedule()?;
+        let planned: Vec<_> = schedule.programs().iter().map(Step::planned).collect::<Result<_>>()?;
+        let gates = planned.iter().flat_map(|p| &p.gates);
+        let gates: Vec<_> = gates.map(|g| (&g.gate, &g.with, &g.output)).collect();
         let run = (self.rows, self.epochs, self.seed, &self.shares, &self.index, self.checkpoint);
         let what = (self.protocol, &self.prg, self.graph.digest(), &self.recipe, run, gates);
         let json = serde_json::to_vec(&what).map_err(|e| Error::data("training plan", e.to_string()))?;
@@ -202,6 +233,35 @@ mod tests {
         assert!(TrainingPlan::from_json(&version).unwrap_err().to_string().contains("another version"));
         assert!(TrainingPlan::from_json("{").is_err());
         assert!(plan(127).unwrap_err().to_string().contains("at least one batch"));
+    }
+
+    /// A rate has a cut, and so a bill, of its own; the run's is the sum over its epochs.
+    #[test]
+    fn every_rate_has_its_bill() {
+        let one = plan(60_000).unwrap();
+        let at = |shift| crate::train::Rate { factor: 1, shift };
+        let later = |later| {
+            let recipe = Recipe { later, ..one.recipe.clone() };
+            TrainingPlan::new(one.graph.clone(), recipe, (one.rows, one.epochs), one.seed)
+        };
+        let made = later([(5, at(8)), (12, at(6))].into()).unwrap();
+        assert_eq!((made.step, made.later[&12]), (one.step, one.step));
+        let cut = &made.later[&5];
+        // an update that loses two bits more opens two bits less, and lifts them with two bits more
+        assert!(cut.bytes < one.step.bytes && cut.key_bytes[1] > one.step.key_bytes[1], "{cut:?}");
+        let steps = one.steps() / 15;
+        assert_eq!(one.total().bytes, 15 * steps * one.step.bytes);
+        let total = made.total();
+        assert_eq!(total.bytes, steps * (8 * one.step.bytes + 7 * cut.bytes));
+        assert_eq!(total.key_bytes[1], steps * (8 * one.step.key_bytes[1] + 7 * cut.key_bytes[1]));
+        assert_eq!((total.rounds, made.schedule().unwrap().programs().len()), (one.total().rounds, 2));
+        let json = made.to_json().unwrap();
+        assert_eq!(TrainingPlan::from_json(&json).unwrap(), made);
+        assert_ne!(made.digest().unwrap(), one.digest().unwrap());
+        let bill = json.replace(&format!("\"bytes\": {}", cut.bytes), "\"bytes\": 1");
+        assert!(TrainingPlan::from_json(&bill).unwrap_err().to_string().contains("plan again"));
+        assert!(!one.to_json().unwrap().contains("later"));
+        assert!(later([(15, at(8))].into()).unwrap_err().to_string().contains("the last of 15 is 14"));
     }
 
     /// The design's bill of Network-1 (training, section 13): 2.39 MB of corrections at P1, .2 MB that both store, 1.17 MB one

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use twoply_primitives::compare::Scheme;
 
 /// Fraction bits by kind of tensor.
@@ -70,14 +70,17 @@ pub struct Recipe {
     pub batch: usize,
     /// What is made small.
     pub loss: Loss,
-    /// Learning rate.
+    /// Learning rate of the first epoch.
     pub rate: Rate,
-    /// Momentum of SGD, from 0 to below 1.
+    /// Rates from later epochs on, the first epoch being 0.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub later: BTreeMap<u32, Rate>,
+    /// Momentum of SGD, from 0 to below 1. Where the rate changes it is PyTorch's: old gradients take part at the new rate.
     pub momentum: f64,
     /// Whether the step looks ahead along the velocity (Nesterov).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nesterov: bool,
-    /// Weight decay (L2), on weights and not on biases.
+    /// Weight decay (L2), on weights and not on biases. One that is finer than an update's last bit takes turns: some steps take it.
     pub decay: f64,
     /// Comparison of activations and pools; the few of a loss use point functions, which need fewer rounds.
     pub compare: Scheme,
@@ -97,8 +100,10 @@ pub(super) const COARSEST: f64 = 0.01;
 /// The largest factor of a rate.
 const MOST_FACTOR: u32 = 15;
 
-/// Cuts below this many bits round momentum and decay too coarsely.
+/// Cuts below this many bits round momentum too coarsely.
 const LEAST_CUT: u32 = 8;
+/// Steps of which weight decay must have its turn in one at least.
+const SELDOM: u32 = 1024;
 
 impl Recipe {
     /// SGD at a rate of 1/64 with momentum .9, by digits, at the usual fractions.
@@ -109,6 +114,7 @@ impl Recipe {
             batch,
             loss,
             rate: Rate { factor: 1, shift: 6 },
+            later: BTreeMap::new(),
             momentum: 0.9,
             nesterov: false,
             decay: 0.0,
@@ -121,13 +127,26 @@ impl Recipe {
         let f = self.fractions;
         f.activations + f.gradients + self.batch.ilog2() + self.rate.shift - f.weights
     }
-    /// `momentum` as a factor of the velocity before the cut.
-    pub(super) fn momentum_factor(&self) -> i64 {
-        (self.momentum * f64::from(self.cut()).exp2()).round() as i64
+    /// `momentum` as a factor of the velocity before the cut. A velocity that was made at the rate `before` has it inside, and is
+    /// brought to this one.
+    pub(super) fn momentum_factor(&self, before: Option<Rate>) -> i64 {
+        self.carried_momentum(before).round() as i64
     }
-    /// `rate * decay` as a factor of the weight before the cut.
-    pub(super) fn decay_factor(&self) -> i64 {
-        (self.rate.real() * self.decay * f64::from(self.cut()).exp2()).round() as i64
+    fn carried_momentum(&self, before: Option<Rate>) -> f64 {
+        let carried = before.map_or(1.0, |before| self.rate.real() / before.real());
+        self.momentum * carried * f64::from(self.cut()).exp2()
+    }
+    /// `rate * decay` as a factor of the weight before the cut, in one step.
+    ///
+    /// The mean over all steps is `rate * decay` however small: a step takes the whole number by which the sum over the steps so
+    /// far passes another one.
+    pub(super) fn decay_factor(&self, step: u64) -> i64 {
+        let sum = |steps: u64| (steps as f64 * self.decay_each()).floor();
+        (sum(step + 1) - sum(step)) as i64
+    }
+    /// The mean of [`Recipe::decay_factor`].
+    fn decay_each(&self) -> f64 {
+        self.rate.real() * self.decay * f64::from(self.cut()).exp2()
     }
 
     /// Whether the numbers go together.
@@ -150,40 +169,95 @@ impl Recipe {
         if f.activations + f.weights < f.logits.max(f.gradients) + 2 {
             return refuse(format!("fraction bits {all:?}: a product has too few to be cut to the others"));
         }
-        if !(1..=MOST_FACTOR).contains(&self.rate.factor) || self.rate.shift > n {
-            return refuse(format!("a learning rate of {} / 2^{}", self.rate.factor, self.rate.shift));
-        }
         if !(0.0..1.0).contains(&self.momentum) || !(0.0..1.0).contains(&self.decay) {
             return refuse("momentum and decay must lie from 0 to below 1".into());
         }
-        let whole = f.activations + f.gradients + self.batch.ilog2() + self.rate.shift;
+        if self.later.contains_key(&0) {
+            return refuse("another rate from epoch 0 on, which is the first".into());
+        }
+        let at = |rate| Recipe { rate, ..self.clone() };
+        self.rates().try_for_each(|(_, rate)| at(rate).check_rate())?;
+        for ((_, before), (epoch, rate)) in self.rates().zip(self.rates().skip(1)) {
+            if at(rate).carried_momentum(Some(before)) >= f64::from(n - 2).exp2() {
+                let why = format!(
+                    "from epoch {epoch} on the rate is {} times as large: rise in smaller steps",
+                    rate.real() / before.real()
+                );
+                return refuse(why);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the update goes together with the rate.
+    fn check_rate(&self) -> Result<()> {
+        let refuse = |why: String| Err(Error::data("training", why));
+        let (n, f, Rate { factor, shift }) = (self.n, self.fractions, self.rate);
+        if !(1..=MOST_FACTOR).contains(&factor) || shift > n {
+            return refuse(format!("a learning rate of {factor} / 2^{shift}"));
+        }
+        let whole = f.activations + f.gradients + self.batch.ilog2() + shift;
         let cut = whole.saturating_sub(f.weights);
         if cut < LEAST_CUT || cut + 3 > n {
             let why = format!(
-                "an update loses {whole} - {} = {cut} bits, and {LEAST_CUT} to {} are wanted: choose a smaller rate, a larger \
-                 batch, or other fractions",
+                "an update at a rate of {factor} / 2^{shift} loses {whole} - {} = {cut} bits, and {LEAST_CUT} to {} are wanted: \
+                 choose a smaller rate, a larger batch, or other fractions",
                 f.weights,
                 n - 3
             );
             return refuse(why);
         }
         let step = (-f64::from(cut)).exp2();
-        if self.momentum_factor() >= 1 << cut {
+        if self.momentum_factor(None) >= 1 << cut {
             return refuse(format!(
                 "a momentum of {} rounds to 1; at most {} is less",
                 self.momentum,
                 1.0 - step
             ));
         }
-        let (decay, unit) = (self.decay_factor() as f64, step / self.rate.real());
-        if self.decay > 0.0 && (decay * unit / self.decay - 1.0).abs() > 10.0 * COARSEST {
+        if self.decay > 0.0 && self.decay_each() * f64::from(SELDOM) < 1.0 {
             let why = format!(
-                "a decay of {} is run as a whole multiple of {unit:.2e}, and none is near: choose one, a larger batch or a \
-                 smaller rate",
-                self.decay
+                "a decay of {} at a rate of {factor} / 2^{shift} would move a weight in less than one of {SELDOM} steps: choose at \
+                 least {:.1e}, a larger batch or a smaller rate",
+                self.decay,
+                step / self.rate.real() / f64::from(SELDOM)
             );
             return refuse(why);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(decay: f64) -> Recipe {
+        Recipe { decay, ..Recipe::usual(32, 128, Loss::CrossEntropy) }
+    }
+
+    /// Whatever the decay, the factors are whole, next to each other, and add up to it.
+    #[test]
+    fn decay_takes_turns() {
+        for decay in [1e-5, 1e-4, 5e-4, 0.002, 0.01, 0.1] {
+            let (recipe, steps) = (recipe(decay), 10_000u64);
+            assert!(recipe.check().is_ok(), "{decay}");
+            let factors: Vec<i64> = (0..steps).map(|step| recipe.decay_factor(step)).collect();
+            let each = decay / 64.0 * f64::from(1 << 15);
+            assert!(factors.iter().all(|f| (*f as f64 - each).abs() <= 1.0), "{decay}");
+            assert!((factors.iter().sum::<i64>() as f64 - each * steps as f64).abs() <= 1.0, "{decay}");
+        }
+        assert!(recipe(1e-6).check().unwrap_err().to_string().contains("choose at least 1.9e-6"));
+    }
+
+    #[test]
+    fn a_velocity_is_brought_to_a_new_rate() {
+        let recipe = recipe(0.0);
+        let at = |shift| Some(Rate { factor: 1, shift });
+        let one = f64::from(1 << 15);
+        let factor = |before| recipe.momentum_factor(before) as f64 / one;
+        for (before, wanted) in [(None, 0.9), (at(6), 0.9), (at(5), 0.45), (at(8), 3.6)] {
+            assert!((factor(before) - wanted).abs() < 1.0 / one, "{before:?}");
+        }
     }
 }

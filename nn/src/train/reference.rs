@@ -1,9 +1,10 @@
 //! The same step in floating point: what a private run is compared with. Not private.
 
-use super::{Loss, Step};
+use super::dropout::Kept;
+use super::{Loss, Moment, Step};
 use crate::float::Evaluator;
 use crate::graph::{Op, Role, Source};
-use crate::{Error, Result, Weights};
+use crate::{Error, Node, Result, Weights};
 use rayon::prelude::*;
 use twoply_primitives::Window;
 
@@ -37,7 +38,7 @@ impl<'s> Reference<'s> {
     ///
     /// # Errors
     /// [`Error::Data`] if there are not as many targets as outputs.
-    pub fn gradients(&self, inputs: &[f32], targets: &[f32]) -> Result<Gradients> {
+    pub fn gradients(&self, moment: Moment, inputs: &[f32], targets: &[f32]) -> Result<Gradients> {
         let evaluator = Evaluator::new(&self.step.graph, &self.weights)?;
         let (row, outputs) = (self.step.graph.input.row(), self.step.targets().shape.row());
         let inputs = evaluator.images(inputs)?;
@@ -46,14 +47,15 @@ impl<'s> Reference<'s> {
                 format!("{} targets for {} samples of {outputs} outputs", targets.len(), inputs.len() / row);
             return Err(Error::data("training", why));
         }
-        let samples = inputs.par_chunks(row).zip(targets.par_chunks(outputs));
+        let factors = self.factors(moment, targets.len() / outputs);
+        let samples = inputs.par_chunks(row).zip(targets.par_chunks(outputs)).enumerate();
         let none = || -> Gradients { self.exact.iter().map(|w| vec![0.0; w.len()]).collect() };
         let sum = |mut all: Gradients, more: &Gradients| {
             all.iter_mut().flatten().zip(more.iter().flatten()).for_each(|(a, b)| *a += b);
             all
         };
-        let one = |mut all: Gradients, (x, t): (&[f32], &[f32])| {
-            self.sample(&evaluator, x, t, &mut all);
+        let one = |mut all: Gradients, (at, (x, t)): (usize, (&[f32], &[f32]))| {
+            self.sample(&evaluator, (x, t), (&factors, at), &mut all);
             all
         };
         let mut all = samples.fold(none, one).reduce(none, |a, b| sum(a, &b));
@@ -62,20 +64,22 @@ impl<'s> Reference<'s> {
         Ok(all)
     }
 
-    /// One step of SGD.
+    /// One step of SGD, of a schedule or the only one.
     ///
     /// # Errors
     /// As [`Reference::gradients`].
-    pub fn run(&mut self, inputs: &[f32], targets: &[f32]) -> Result<()> {
-        let gradients = self.gradients(inputs, targets)?;
-        let recipe = &self.step.recipe;
+    pub fn run(&mut self, (step, moment): (&Step, Moment), inputs: &[f32], targets: &[f32]) -> Result<()> {
+        let gradients = self.gradients(moment, inputs, targets)?;
+        let recipe = &step.recipe;
         let (rate, momentum) = (recipe.rate.real(), recipe.momentum);
+        let carried = moment.before.map_or(1.0, |before| rate / before.real());
         for (p, gradient) in gradients.iter().enumerate().filter(|(p, _)| self.step.trained[*p]) {
             let decay = if self.step.role(p) == Role::Weight { recipe.decay } else { 0.0 };
             for (i, g) in gradient.iter().enumerate() {
                 let (w, v) = (&mut self.exact[p][i], &mut self.velocity[p][i]);
-                let next = momentum * *v + rate * (g + decay * *w);
-                *w -= if recipe.nesterov { next + momentum * (next - *v) } else { next };
+                let old = carried * *v;
+                let next = momentum * old + rate * (g + decay * *w);
+                *w -= if recipe.nesterov { next + momentum * (next - old) } else { next };
                 *v = next;
                 self.weights.0[p][i] = *w as f32;
             }
@@ -83,21 +87,45 @@ impl<'s> Reference<'s> {
         Ok(())
     }
 
-    /// Adds one sample's gradients.
-    fn sample(&self, evaluator: &Evaluator, x: &[f32], targets: &[f32], gradients: &mut Gradients) {
+    /// The factors of every dropout, of a whole batch; none for other nodes.
+    fn factors(&self, moment: Moment, batch: usize) -> Vec<Vec<f64>> {
+        let of = |(node, shape): (&Node, &Vec<usize>)| {
+            let Op::Dropout { ratio } = node.op else { return vec![] };
+            let kept = Kept::of(ratio, self.step.recipe.n);
+            let factors = kept.factors(moment, &node.name, batch * shape.iter().product::<usize>());
+            factors.iter().map(|f| if *f == 0 { 0.0 } else { kept.real() }).collect()
+        };
+        self.step.graph.nodes.iter().zip(&self.step.shapes).map(of).collect()
+    }
+
+    /// Adds the gradients of the sample that is the batch's `at`.
+    fn sample(
+        &self,
+        evaluator: &Evaluator,
+        (x, targets): (&[f32], &[f32]),
+        (factors, at): (&[Vec<f64>], usize),
+        gradients: &mut Gradients,
+    ) {
         let step = self.step;
+        let factors = |i: usize, row: usize| factors[i].get(at * row..(at + 1) * row);
         let mut wires: Vec<Vec<f32>> = vec![];
         let last = step.graph.nodes.len() - 1;
         for i in 0..=last {
             let operands: Vec<&[f32]> =
                 step.graph.nodes[i].inputs.iter().map(|s| wire(s, x, &wires)).collect();
-            let z = evaluator.node(i, &operands);
+            let mut z = evaluator.node(i, &operands);
+            if let Some(factors) = factors(i, z.len()) {
+                z.iter_mut().zip(factors).for_each(|(z, f)| *z = (f64::from(*z) * f) as f32);
+            }
             wires.push(z);
         }
         let mut of: Vec<Option<Vec<f64>>> = (0..=last).map(|_| None).collect();
         of[last] = Some(at_logits(step.recipe.loss, &wires[last], targets));
         for i in (0..=last).rev().filter(|&i| step.wanted[i]) {
-            let Some(g) = of[i].take() else { continue };
+            let Some(mut g) = of[i].take() else { continue };
+            if let Some(factors) = factors(i, g.len()) {
+                g.iter_mut().zip(factors).for_each(|(g, f)| *g *= f);
+            }
             let node = &step.graph.nodes[i];
             let operands: Vec<&[f32]> = node.inputs.iter().map(|s| wire(s, x, &wires)).collect();
             let back = self.back(i, &operands, &g, gradients);

@@ -4,7 +4,7 @@
 
 use super::data::{Held, Stored};
 use super::roles::{Dealer, Learner, Learnt, data_keys, data_origin, join, mask_rows, mask_start};
-use super::{Slice, State, Step};
+use super::{Moment, Slice, State, Step};
 use crate::engine::PlannedGate;
 use crate::rehearsal::{Coins, Memory};
 use crate::{Error, Result, Weights};
@@ -99,16 +99,16 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
         Ok(Rehearsal { dev, step, set, dealer, parties, steps: 0 })
     }
 
-    /// One step on these rows, as many as a batch.
+    /// One step, of a schedule or the only one, on these rows, as many as a batch.
     ///
     /// # Errors
     /// What the dealer or a party reports.
-    pub fn run(&mut self, rows: &[usize]) -> Result<Played> {
+    pub fn run(&mut self, step: (&Step, Moment), rows: &[usize]) -> Result<Played> {
         let began = Instant::now();
-        let dealt = self.deal(rows)?;
+        let dealt = self.deal(step, rows)?;
         let (dealing, began) = (began.elapsed(), Instant::now());
         let (a, b) = pair();
-        let (dev, step, dealt, [p0, p1]) = (&self.dev, self.step, &dealt, &mut self.parties);
+        let (dev, dealt, [p0, p1]) = (&self.dev, &dealt, &mut self.parties);
         let [p0, p1] = thread::scope(|scope| {
             let party = |me, peer, of| scope.spawn(move || learn((dev, step), dealt, me, rows, peer, of));
             [party(PartyId::P0, a, p0), party(PartyId::P1, b, p1)]
@@ -118,12 +118,12 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
         Ok(Played { coins: p1.coins, gates: [p0.stats, p1.stats], dealing, running: began.elapsed() })
     }
 
-    fn deal(&mut self, rows: &[usize]) -> Result<Dealt> {
+    fn deal(&mut self, step: (&Step, Moment), rows: &[usize]) -> Result<Dealt> {
         let (origin, seeds) = (Origin { set: self.set, segment: self.steps }, seeds()?);
         self.steps += 1;
-        let plan = self.step.planned()?;
+        let plan = step.0.planned()?;
         let mut keys = Memory::new(plan.gates.iter().map(|g| &g.cost));
-        self.dealer.deal(self.step, rows, (origin, &seeds), &mut keys)?;
+        self.dealer.deal(step, rows, (origin, &seeds), &mut keys)?;
         Ok(Dealt { origin, seeds, keys: Arc::new(keys) })
     }
 
@@ -141,7 +141,7 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
 }
 
 fn learn<B: Backend>(
-    (dev, step): (&B, &Step),
+    (dev, step): (&B, (&Step, Moment)),
     dealt: &Dealt,
     me: PartyId,
     rows: &[usize],

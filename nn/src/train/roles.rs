@@ -2,10 +2,11 @@
 //! model at both ends. A rehearsal runs the same code in one process.
 
 use super::data::{Held, INPUTS, Stored, TARGETS, masks, wires};
-use super::{Slice, State, Step};
+use super::{Moment, Slice, State, Step};
 use crate::engine::Trainer;
 use crate::rehearsal::Coins;
 use crate::{Error, Result, Weights};
+use twoply_preprocessing::Layout;
 use twoply_preprocessing::run::{Lengths, Masks, Snapshot};
 use twoply_primitives::owner::{self, row_keys};
 use twoply_primitives::session::GateStats;
@@ -24,6 +25,13 @@ impl Step {
     fn kept(&self) -> Vec<Form> {
         let params = self.params();
         [params.clone(), params].concat()
+    }
+    /// What it stores at each party, tile by tile.
+    ///
+    /// # Errors
+    /// What a gate refuses.
+    pub fn layout(&self) -> Result<Layout> {
+        Ok(crate::plan::layout(&self.planned()?.gates))
     }
     /// Bytes of the state that a checkpoint keeps.
     ///
@@ -109,14 +117,14 @@ impl<B: Backend> Dealer<B> {
     /// Those of the sink and the device, and rows that nobody brings.
     pub fn deal(
         &mut self,
-        step: &Step,
+        (step, moment): (&Step, Moment),
         rows: &[usize],
         (origin, seeds): (Origin, &[Seed; 2]),
         sink: &mut dyn KeySink,
     ) -> Result<()> {
         let [x, y] = masks(&self.dev, &self.data, step, rows)?;
         let mut deal = Deal::new(self.dev.clone(), seeds.clone(), origin, 1, sink);
-        self.state = step.run(&mut deal, &self.state, x, y)?;
+        self.state = step.run(&mut deal, moment, &self.state, (x, y))?;
         Ok(())
     }
     /// Both parties' shares of the masks of all that outlives a step.
@@ -195,10 +203,15 @@ impl<B: Backend> Learner<B> {
     ///
     /// # Errors
     /// What peer, keys and device report.
-    pub fn learn(&mut self, step: &Step, rows: &[usize], session: Session<'_, B>) -> Result<Learnt> {
+    pub fn learn(
+        &mut self,
+        (step, moment): (&Step, Moment),
+        rows: &[usize],
+        session: Session<'_, B>,
+    ) -> Result<Learnt> {
         let [x, y] = wires(&self.dev, &self.data, step, rows)?;
         let mut engine = Trainer::new(session);
-        let next = step.run(&mut engine, &self.state, x, y)?;
+        let next = step.run(&mut engine, moment, &self.state, (x, y))?;
         engine.session.finish()?;
         self.state = next;
         Ok(Learnt {

@@ -22,7 +22,7 @@ pub fn trunk(graph: &Graph, loss: Loss) -> Result<(Graph, Vec<String>)> {
 }
 
 /// Uniform numbers of a public seed, for `what`.
-fn stream(seed: u64, what: &str, len: usize) -> Vec<u32> {
+pub(super) fn stream(seed: u64, what: &str, len: usize) -> Vec<u32> {
     let mut bytes = vec![0; 4 * len];
     let mut hasher = blake3::Hasher::new_derive_key("twoply 2026-11 public start of training v1");
     hasher.update(&seed.to_le_bytes()).update(what.as_bytes()).finalize_xof().fill(&mut bytes);

@@ -1,10 +1,13 @@
 //! The update: `v' = cut(rate dW + momentum v + rate decay w)`, `w' = w - v'`, one gate and one lift per parameter.
 //!
+//! The velocity has the rate inside. PyTorch's has not, and its old momentum takes part at each new rate: so where a schedule changes
+//! the rate, `momentum v` is brought to the new one, in that step. Weight decay takes turns: see [`super::Recipe`].
+//!
 //! `1 / batch` and the halvings of the rate are bits of the cut, so they cost nothing. The weight's new mask is the old one less
 //! the velocity's, which is fresh: `w'` is local (training, section 6). The gate leaves with the gradients of its layer, all
 //! lifts of a step together.
 
-use super::{Run, State};
+use super::{Moment, Run, State};
 use crate::Result;
 use crate::engine::Learn;
 use crate::graph::Role;
@@ -18,9 +21,11 @@ impl<E: Learn> Run<'_, E> {
         let (recipe, gathered) = (&step.recipe, &mut self.back.gathered[p]);
         let (products, sums) = (std::mem::take(&mut gathered.products), std::mem::take(&mut gathered.sums));
         let (w, v) = (&self.weights[p], &self.velocity[p]);
-        let mut add = vec![self.e.local(&Local::Scale(recipe.momentum_factor()), &[v])?];
+        let Moment { step: number, before, .. } = self.moment;
+        let mut add = vec![self.e.local(&Local::Scale(recipe.momentum_factor(before)), &[v])?];
+        // the factor of some steps is 0, and their gate is that of the others
         if recipe.decay > 0.0 && step.role(p) == Role::Weight {
-            add.push(self.e.local(&Local::Scale(recipe.decay_factor()), &[w])?);
+            add.push(self.e.local(&Local::Scale(recipe.decay_factor(number)), &[w])?);
         }
         // sums have the gradients' fraction, products that of activations more
         let factor = i64::from(recipe.rate.factor);
@@ -68,12 +73,13 @@ impl<E: Learn> Run<'_, E> {
     }
     /// `momentum (v' - v)`, by which Nesterov's step goes further.
     fn ahead(&mut self, learning: &[usize], next: &[E::Value]) -> Result<Vec<E::Value>> {
-        let (velocity, recipe) = (self.velocity, &self.step.recipe);
+        let (velocity, recipe, before) = (self.velocity, &self.step.recipe, self.moment.before);
         let gate = Sum { terms: vec![], add: 1, cut: recipe.cut() };
         let mut scaled = vec![];
         for &p in learning {
-            let more = self.local(&Local::Sub, &[&next[p], &velocity[p]])?;
-            scaled.push(self.local(&Local::Scale(recipe.momentum_factor()), &[&more])?);
+            let new = self.local(&Local::Scale(recipe.momentum_factor(None)), &[&next[p]])?;
+            let old = self.local(&Local::Scale(recipe.momentum_factor(before)), &[&velocity[p]])?;
+            scaled.push(self.local(&Local::Sub, &[&new, &old])?);
         }
         let gates: Vec<_> = scaled.iter().map(|x| (gate.clone(), vec![x])).collect();
         let cut = self.e.together(&gates)?;

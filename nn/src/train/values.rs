@@ -1,6 +1,6 @@
 //! Real numbers in the ring and back.
 
-use super::{Recipe, State, Step};
+use super::{Moment, Recipe, State, Step};
 use crate::engine::Clear;
 use crate::{Error, Result, Weights};
 use twoply_primitives::{Form, Ring};
@@ -51,6 +51,7 @@ impl Step {
     pub fn on_clear<R: Ring>(
         &self,
         engine: &mut Clear<R>,
+        moment: Moment,
         state: &State<(Form, Vec<R>)>,
         (inputs, targets): (&[f32], &[f32]),
     ) -> Result<State<(Form, Vec<R>)>> {
@@ -58,7 +59,7 @@ impl Step {
         self.recipe.loss.check_targets(targets)?;
         let x = self.recipe.encode("inputs", inputs, f.activations)?;
         let y = self.recipe.encode("targets", targets, self.recipe.loss.target_fraction(&f))?;
-        self.run(engine, state, (self.input(), x), (self.targets(), y))
+        self.run(engine, moment, state, ((self.input(), x), (self.targets(), y)))
     }
     /// The clear state that the oracle begins with.
     ///

@@ -264,6 +264,9 @@ impl Builder {
     pub fn avg_pool(&mut self, x: Source, window: Window, count_include_pad: bool) -> Source {
         self.push(Op::AvgPool { window, count_include_pad }, &[x], self.pooled(x, &window))
     }
+    pub fn dropout(&mut self, x: Source, ratio: f64) -> Source {
+        self.push(Op::Dropout { ratio }, &[x], self.shape(x))
+    }
     pub fn reshape(&mut self, x: Source, row: &[usize]) -> Source {
         self.push(Op::Reshape(row.to_vec()), &[x], row.to_vec())
     }

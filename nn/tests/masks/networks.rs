@@ -19,12 +19,13 @@ pub fn dense() -> Model {
     b.finish(1).scale_to(2.0)
 }
 
-/// Convolutions with stride, padding and groups, both pools, a concatenation.
+/// Convolutions with stride, padding and groups, both pools, a concatenation, a dropout whose factor is cut.
 pub fn spatial() -> Model {
     let mut b = Builder::new("spatial", &[2, 4, 4], 22);
     let x = b.conv(Source::Input, 2, Window::square(3, 1).padded(1), 2);
     let x = b.max_pool(x, Window::square(2, 2));
     let x = b.relu(x);
+    let x = b.dropout(x, 0.25);
     let y = b.conv(x, 2, Window::square(2, 2), 1);
     let z = b.avg_pool(x, Window::square(2, 2), true);
     let x = b.concat(&[y, z]);
@@ -89,5 +90,5 @@ pub fn zoo(entry: &zoo::Entry) -> Imported {
 fn every_operation_occurs() {
     let kinds: BTreeSet<_> =
         all().iter().flat_map(|m| m.graph.nodes.iter().map(|n| n.op.kind()).collect::<Vec<_>>()).collect();
-    assert_eq!(kinds.len(), 19, "{kinds:?}");
+    assert_eq!(kinds.len(), 20, "{kinds:?}");
 }

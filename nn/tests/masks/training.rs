@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use twoply_nn::engine::Trainer;
 use twoply_nn::rehearsal::Memory;
-use twoply_nn::train::{Loss, Recipe, State, Step};
+use twoply_nn::train::{Loss, Rate, Recipe, Schedule, State, Step};
 use twoply_primitives::channel::{Loopback, pair};
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::owner::{self, row_keys, weight_key};
@@ -20,7 +20,8 @@ use twoply_primitives::{Cpu, Deal, Form, KeySetId, Mask, Masked, NoClock, Origin
 type Device = Watched<Cpu<u32>>;
 
 fn recipe(loss: Loss, compare: Scheme) -> Recipe {
-    Recipe { nesterov: true, decay: 0.125, compare, ..Recipe::usual(32, 2, loss) }
+    let later = [(1, Rate { factor: 3, shift: 8 })].into();
+    Recipe { later, nesterov: true, decay: 0.125, compare, ..Recipe::usual(32, 2, loss) }
 }
 
 /// Data are of another key set, which is all that tells its addresses apart.
@@ -60,6 +61,8 @@ impl<'s> Run<'s> {
 
     /// Step number `segment` on rows of zeros.
     fn step(&mut self, segment: u32, rows: &[usize]) {
+        let schedule = Schedule::new(self.step, 1, 1);
+        let (step, moment) = schedule.at(u64::from(segment));
         let keys = |seed: &Seed, column| row_keys(seed, data(), column, rows);
         let columns = [(0, self.step.input()), (1, self.step.targets())];
         let seeds = &self.secrets.seeds;
@@ -68,11 +71,11 @@ impl<'s> Run<'s> {
             let keys = both(*column);
             Mask::of_rows(&self.dealer, form, [&keys[0], &keys[1]])
         };
-        let mut memory = Memory::new(self.step.planned().unwrap().gates.iter().map(|g| &g.cost));
+        let mut memory = Memory::new(step.planned().unwrap().gates.iter().map(|g| &g.cost));
         let mut deal =
             Deal::new(self.dealer.clone(), seeds.clone(), self.secrets.origin(segment), 1, &mut memory);
         let [x, y] = columns.each_ref().map(mask);
-        self.masks = self.step.run(&mut deal, &self.masks, x, y).unwrap();
+        self.masks = step.run(&mut deal, moment, &self.masks, (x, y)).unwrap();
         drop(deal);
         let memory = Arc::new(memory);
         let packed = columns.each_ref().map(|(column, form)| {
@@ -98,7 +101,7 @@ impl<'s> Run<'s> {
                 clock: Arc::new(NoClock),
             });
             let mut engine = Trainer::new(session);
-            this.step.run(&mut engine, &this.states[me.index()], x, y).unwrap()
+            step.run(&mut engine, moment, &this.states[me.index()], (x, y)).unwrap()
         };
         let states = thread::scope(|scope| {
             let party = &party;

@@ -49,6 +49,9 @@ pub struct Args {
     /// Refuse the model if its last Softmax, LogSoftmax or Sigmoid would be dropped
     #[arg(long, conflicts_with = "zoo")]
     keep_probabilities: bool,
+    /// Keep dropouts, which inference does without, for training
+    #[arg(long, conflicts_with = "zoo")]
+    keep_dropout: bool,
     /// List the operators that can be imported, and stop
     #[arg(long, exclusive = true)]
     list_operators: bool,
@@ -204,6 +207,7 @@ fn load(args: &Args, name: &str) -> Result<(Imported, Report), Failure> {
         output: args.output.as_deref(),
         folder: Some(&Beside::of(model)),
         keep_probabilities: args.keep_probabilities,
+        keep_dropout: args.keep_dropout,
         layout: args.layout.map(Layout::from),
     };
     onnx::read(&bytes, &options).map_err(|error| {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use twoply_nn::engine::PlannedGate;
 use twoply_nn::plan::Totals;
 use twoply_nn::train::roles::{Learner, Learnt};
-use twoply_nn::train::{Held, Stored, miscounted};
+use twoply_nn::train::{Held, Schedule, Step, Stored, miscounted};
 use twoply_preprocessing::run::{Attempt, CheckpointId, Frame, PartyRun, Segment, SegmentKind};
 use twoply_preprocessing::{Feed, FileFolder, StepLayout, StreamReader};
 use twoply_primitives::session::Setup as Gates;
@@ -68,14 +68,32 @@ pub struct Bench<'a, B: Backend> {
     pub dev: B,
     /// Plan, callers, words.
     pub lobby: &'a Lobby<'a>,
-    /// What a step stores.
-    pub layout: Arc<StepLayout>,
-    /// What a step's gates should count.
-    pub gates: Vec<PlannedGate>,
+    /// The programs of the run's steps.
+    pub schedule: &'a Schedule,
+    /// What they store, and what their gates should count: one for each program.
+    pub programs: Vec<Program>,
     /// Steps of keys that the dealer may be ahead.
     pub ahead: u32,
-    /// What was counted so far.
+    /// Steps so far.
+    pub steps: u64,
+    /// What they counted.
     pub counted: Totals,
+}
+
+/// What is known of one of a run's programs before it runs.
+pub struct Program {
+    /// What it stores.
+    pub layout: Arc<StepLayout>,
+    /// What its gates should count.
+    pub gates: Vec<PlannedGate>,
+}
+
+/// What is known of a run's programs.
+pub fn programs(schedule: &Schedule) -> Result<Vec<Program>, Failure> {
+    let program = |step: &Step| -> Result<Program, Failure> {
+        Ok(Program { layout: Arc::new(StepLayout::new(&step.layout()?)?), gates: step.planned()?.gates })
+    };
+    schedule.programs().iter().map(program).collect()
 }
 
 /// Ends what waits for keys of an attempt that is over.
@@ -141,8 +159,11 @@ impl<B: Backend> Bench<'_, B> {
         let over = Arc::new(AtomicBool::new(false));
         link.stop_with(over.clone());
         link.set_patience(PATIENCE);
-        let ahead = self.layout.bytes(self.me).saturating_mul(self.ahead.into()).min(MOST_AHEAD);
-        let credit = ahead.max(self.layout.longest(self.me));
+        let most = |of: fn(&StepLayout, PartyId) -> u64| {
+            self.programs.iter().map(|p| of(&p.layout, self.me)).max().unwrap_or(0)
+        };
+        let ahead = most(StepLayout::bytes).saturating_mul(self.ahead.into()).min(MOST_AHEAD);
+        let credit = ahead.max(most(StepLayout::longest));
         Ok((StreamReader::start(Box::new(link), set, self.me, credit, PATIENCE)?, Over(over)))
     }
 }
@@ -164,18 +185,18 @@ struct Steps<'b, 'a, 'p, B: Backend> {
 impl<B: Backend> Steps<'_, '_, '_, B> {
     fn run(mut self, mut attempt: Attempt<'_, FileFolder>, from: u32) -> Result<CheckpointId, Failure> {
         let plan = self.bench.lobby.plan;
-        let an_epoch = plan.steps_an_epoch() as u32;
+        let an_epoch = plan.epoch() as u32;
         let mut order = (u32::MAX, vec![]);
-        let steps = plan.schedule().steps;
+        let steps = plan.checkpoints().steps;
         for step in from..steps {
             let (epoch, at) = (step / an_epoch, (step % an_epoch) as usize);
             if order.0 != epoch {
                 order = (epoch, plan.order(epoch));
             }
             let segment = attempt.begin(SegmentKind::Train)?;
-            let feed = self.feed(&segment, step + 1 < steps)?;
-            let learnt = self.step(feed, &order.1[at]).map_err(|f| f.during(Phase::Online))?;
-            self.count(&learnt)?;
+            let feed = self.feed(&segment, step, steps)?;
+            let learnt = self.step(feed, step, &order.1[at]).map_err(|f| f.during(Phase::Online))?;
+            self.count(&learnt, step)?;
             attempt.finish(segment, learnt.transcript)?;
             if attempt.due().is_some() {
                 attempt = self.checkpoint(attempt)?;
@@ -186,19 +207,21 @@ impl<B: Backend> Steps<'_, '_, '_, B> {
         Ok(attempt.end()?)
     }
 
-    /// The keys of a segment; from now on those of the next one come in too.
-    fn feed(&mut self, segment: &Segment, more: bool) -> Result<Arc<Feed>, Failure> {
-        let mut begin = || self.reader.step(&self.bench.layout).map(Arc::new);
-        let feed = self.next.take().map_or_else(&mut begin, Ok)?;
+    /// The keys of a segment, which does step `step`; from now on those of the next one come in too.
+    fn feed(&mut self, segment: &Segment, step: u32, steps: u32) -> Result<Arc<Feed>, Failure> {
+        let bench = &*self.bench;
+        let program = |step: u32| &bench.programs[bench.schedule.program(step.into())];
+        let mut begin = |step: u32| self.reader.step(&program(step).layout).map(Arc::new);
+        let feed = self.next.take().map_or_else(|| begin(step), Ok)?;
         let Origin { set, segment: number } = feed.origin();
         segment.accepts(&Frame { set, segment: number })?;
-        if more {
-            self.next = Some(begin()?);
+        if step + 1 < steps {
+            self.next = Some(begin(step + 1)?);
         }
         Ok(feed)
     }
 
-    fn step(&mut self, feed: Arc<Feed>, rows: &[usize]) -> Result<Learnt, Failure> {
+    fn step(&mut self, feed: Arc<Feed>, step: u32, rows: &[usize]) -> Result<Learnt, Failure> {
         let (bench, peer) = (&*self.bench, &mut self.links.peer);
         let origin = feed.origin();
         let session = Session::new(Gates {
@@ -211,7 +234,7 @@ impl<B: Backend> Steps<'_, '_, '_, B> {
             keys: feed.clone(),
             clock: Arc::new(WallClock::default()),
         });
-        let learnt = self.learner.learn(bench.lobby.step, rows, session);
+        let learnt = self.learner.learn(bench.schedule.at(step.into()), rows, session);
         let learnt = learnt.map_err(|e| match peer.fault() {
             Some(_) => Failure::on_link(e, peer),
             None => e.into(),
@@ -222,13 +245,16 @@ impl<B: Backend> Steps<'_, '_, '_, B> {
     }
 
     /// The plan is a promise: what was counted is what it says.
-    fn count(&mut self, learnt: &Learnt) -> Result<(), Failure> {
-        let wrong = miscounted(self.bench.me, &learnt.stats, &self.bench.gates);
+    fn count(&mut self, learnt: &Learnt, step: u32) -> Result<(), Failure> {
+        let bench = &mut *self.bench;
+        let gates = &bench.programs[bench.schedule.program(step.into())].gates;
+        let wrong = miscounted(bench.me, &learnt.stats, gates);
         if wrong > 0 {
             let what = format!("{wrong} gates of a step counted something else than planned");
             return Err(Failure::new(ExitCode::Internal, what));
         }
-        self.bench.counted.add_gates(&self.bench.gates);
+        bench.counted.add_gates(gates);
+        bench.steps += 1;
         Ok(())
     }
 

@@ -19,14 +19,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use twoply_nn::train::roles::{Dealer, data_origin};
-use twoply_nn::train::{Held, Step, TrainingPlan};
+use twoply_nn::train::{Held, Schedule, Step, TrainingPlan};
 use twoply_preprocessing::rows::DataSet;
 use twoply_preprocessing::run::Dealing as Attempt;
 use twoply_preprocessing::run::{CheckpointId, DealerRun, RunId, SegmentKind, survey};
 use twoply_preprocessing::{
     Error as Keys, FileFolder, LateKeys, SeedSource, StepLayout, StreamWriter, parse_key_set,
 };
-use twoply_primitives::{Backend, Channel, KeySetId, Origin, PartyId, Seed};
+use twoply_primitives::{Backend, Channel, KeySetId, KeySink, Origin, PartyId, Seed};
 use zeroize::Zeroizing;
 
 /// What a dealer is told.
@@ -78,10 +78,25 @@ pub fn deal<B: Backend>(
     let limits = Limits { link: dealing.call.link, ..Limits::default() };
     let endpoint =
         Endpoint::bind_with(dealing.identity.clone(), Role::Dealer, None, Accept::nobody(), limits)?;
-    let layout = StepLayout::new(&dealing.plan.layout()?)?;
+    let schedule = dealing.plan.schedule()?;
+    let layouts = schedule.programs().iter().map(|p| Ok(StepLayout::new(&p.layout()?)?));
+    let layouts = layouts.collect::<Result<Vec<_>, Failure>>()?;
     let (run, sets, begins) = choose(dealing, &step, &dev)?;
-    say(&format!("run {run}: keys for {} steps", dealing.plan.schedule().steps));
-    let mut desk = Desk { dealing, dev, step, layout, endpoint, stop, run, sets, steps: 0, say };
+    say(&format!("run {run}: keys for {} steps", dealing.plan.checkpoints().steps));
+    let mut desk = Desk {
+        dealing,
+        dev,
+        step,
+        schedule,
+        layouts,
+        endpoint,
+        stop,
+        run,
+        sets,
+        steps: 0,
+        bytes: [0; 2],
+        say,
+    };
     let mut since = Instant::now();
     let mut begins = begins;
     let ended = loop {
@@ -105,8 +120,7 @@ pub fn deal<B: Backend>(
         }
         begins = begins && desk.steps == 0;
     };
-    let bytes = PartyId::BOTH.map(|party| desk.layout.bytes(party) * desk.steps);
-    Ok(Dealt { run: run.to_string(), ended: ended.map(|id| id.step), steps: desk.steps, bytes })
+    Ok(Dealt { run: run.to_string(), ended: ended.map(|id| id.step), steps: desk.steps, bytes: desk.bytes })
 }
 
 /// A data key set at the dealer: name and both seeds.
@@ -223,12 +237,16 @@ struct Desk<'a, B: Backend> {
     dealing: &'a Dealing,
     dev: B,
     step: Step,
-    layout: StepLayout,
+    /// The programs of the run's steps, and what they store.
+    schedule: Schedule,
+    layouts: Vec<StepLayout>,
     endpoint: Endpoint,
     stop: &'a Arc<AtomicBool>,
     run: RunId,
     sets: Vec<Set>,
+    /// Steps dealt, and their bytes.
     steps: u64,
+    bytes: [u64; 2],
     say: &'a dyn Fn(&str),
 }
 
@@ -355,8 +373,10 @@ impl<B: Backend> Desk<'_, B> {
         progress.begin(offer.from.step.into());
         let mut work =
             Work { dealer, seeds, writer: StreamWriter::new(set, lines), attempt, links, last: None };
-        for step in offer.from.step..self.dealing.plan.schedule().steps {
+        for step in offer.from.step..self.dealing.plan.checkpoints().steps {
             work.step(self, step).map_err(|f| f.during(Phase::Deal))?;
+            let layout = &self.layouts[self.schedule.program(step.into())];
+            self.bytes.iter_mut().zip(PartyId::BOTH).for_each(|(sum, party)| *sum += layout.bytes(party));
             self.steps += 1;
             progress.at(u64::from(step) + 1, offer.attempt, None)?;
         }
@@ -400,7 +420,7 @@ impl<B: Backend> Work<'_, '_, B> {
     fn step(&mut self, desk: &Desk<'_, B>, step: u32) -> Result<(), Failure> {
         self.hear()?;
         let plan = &desk.dealing.plan;
-        let an_epoch = plan.steps_an_epoch() as u32;
+        let an_epoch = plan.epoch() as u32;
         let (epoch, at) = (step / an_epoch, (step % an_epoch) as usize);
         if self.last.as_ref().is_none_or(|(of, _)| *of != epoch) {
             self.last = Some((epoch, plan.order(epoch)));
@@ -409,20 +429,22 @@ impl<B: Backend> Work<'_, '_, B> {
         let segment = self.attempt.begin(SegmentKind::Train)?;
         let frame = segment.frame();
         let origin = Origin { set: frame.set, segment: frame.segment };
-        let mut deal = |sink: &mut dyn twoply_primitives::KeySink| {
-            self.dealer.deal(&desk.step, rows, (origin, &self.seeds), sink).map_err(Failure::from)
+        let (program, layout) =
+            (desk.schedule.at(step.into()), &desk.layouts[desk.schedule.program(step.into())]);
+        let mut deal = |sink: &mut dyn KeySink| {
+            self.dealer.deal(program, rows, (origin, &self.seeds), sink).map_err(Failure::from)
         };
         // keys of the step before a checkpoint leave when its masks are durable
         if self.attempt.makes(&segment)?.is_some() {
             let mut late = LateKeys::new();
             deal(&mut late)?;
             let released = self.attempt.release(segment, Some(&self.dealer.masks()?))?;
-            let mut feeder = self.writer.step(released, &desk.layout)?;
+            let mut feeder = self.writer.step(released, layout)?;
             late.leave(&mut feeder)?;
             feeder.finish()?;
         } else {
             let released = self.attempt.release(segment, None)?;
-            let mut feeder = self.writer.step(released, &desk.layout)?;
+            let mut feeder = self.writer.step(released, layout)?;
             deal(&mut feeder)?;
             feeder.finish()?;
         }

@@ -1,6 +1,6 @@
 //! A party of a training run: waits for dealer and peer, for the owners' rows, trains, and hands the model to its owner.
 
-use super::attempt::{Bench, Links, out_of_step, patiently};
+use super::attempt::{Bench, Links, out_of_step, patiently, programs};
 use super::lobby::{Guests, Lobby};
 use super::progress::Progress;
 use super::sets::Sets;
@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use twoply_nn::plan::Totals;
 use twoply_nn::train::roles::{Learner, data_origin};
 use twoply_nn::train::{TrainingPlan, initial};
+use twoply_preprocessing::FileFolder;
 use twoply_preprocessing::run::{CheckpointId, PartyRun, RunId, survey};
-use twoply_preprocessing::{FileFolder, StepLayout};
 use twoply_primitives::{Backend, Channel, PartyId};
 
 /// How often a party says what it waits for.
@@ -93,9 +93,10 @@ pub fn serve<B: Backend>(
     let endpoint = Endpoint::bind_with(setup.identity.clone(), role, Some(setup.listen), accept, limits)?;
     say(&format!("{} listens on {} as {}", setup.me, endpoint.address(), endpoint.fingerprint()));
     let lobby = Lobby::new((&setup.plan, &step), guests, stop, say)?;
-    let (layout, gates) = (Arc::new(StepLayout::new(&setup.plan.layout()?)?), setup.plan.gates()?);
-    let (me, ahead, counted) = (setup.me, setup.ahead, Totals::default());
-    let bench = Bench { me, dev, lobby: &lobby, layout, gates, ahead, counted };
+    let schedule = setup.plan.schedule()?;
+    let (me, ahead, programs) = (setup.me, setup.ahead, programs(&schedule)?);
+    let (steps, counted) = (0, Totals::default());
+    let bench = Bench { me, dev, lobby: &lobby, schedule: &schedule, programs, ahead, steps, counted };
     let over = Arc::new(AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| lobby.watch(scope, &endpoint, &over));
@@ -133,12 +134,12 @@ impl<B: Backend> Party<'_, B> {
                     Wait::Called => {}
                 }
             }
-            let before = self.bench.counted.rounds;
+            let before = self.bench.steps;
             match self.meeting(progress) {
                 Ok(run) => finished = run,
                 Err(failure) if lobby.stop.load(Ordering::SeqCst) && passing(&failure) => break,
                 Err(failure) if passing(&failure) => {
-                    if self.bench.counted.rounds > before {
+                    if self.bench.steps > before {
                         since = Instant::now();
                     }
                     if since.elapsed() > self.setup.patience {
@@ -154,11 +155,10 @@ impl<B: Backend> Party<'_, B> {
                 return Err(Failure::new(ExitCode::Unreachable, what).during(Phase::Connect));
             }
         }
-        let rounds = self.bench.gates.iter().map(|g| g.cost.rounds).sum::<u64>().max(1);
         Ok(Outcome {
             run: self.run.map(|run| run.to_string()),
             ended: self.ended.map(|id| id.step),
-            steps: self.bench.counted.rounds / rounds,
+            steps: self.bench.steps,
             counted: self.bench.counted,
             delivered,
         })

@@ -24,9 +24,14 @@ impl Draft {
             (Op::Reshape(to), &[x]) => self.reshape(name, to, x),
             (Op::Transpose(perm), &[x]) => self.transpose(name, perm, x),
             (Op::Take(lists), &[x]) => self.take(name, lists, x),
-            (op @ (Op::Relu | Op::LeakyRelu { .. } | Op::Clip { .. } | Op::Affine { .. }), &[x]) => {
-                self.each(name, op, x)
-            }
+            (
+                op @ (Op::Relu
+                | Op::LeakyRelu { .. }
+                | Op::Clip { .. }
+                | Op::Affine { .. }
+                | Op::Dropout { .. }),
+                &[x],
+            ) => self.each(name, op, x),
             (op @ (Op::Add | Op::Sub | Op::Mul), &[a, b]) => self.pair(name, op, [a, b]),
             (op, inputs) => self.step(name, op, inputs, shape),
         }

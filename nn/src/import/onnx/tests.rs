@@ -9,6 +9,7 @@ use crate::{Evaluator, Graph, Weights};
 
 mod choices;
 mod constants;
+mod dropouts;
 mod elementwise;
 mod endings;
 mod functions;

@@ -35,6 +35,7 @@ pub(super) struct Setting {
     pub(super) normalise: Normalise,
     pub(super) obstacles: Obstacles,
     pub(super) keep_probabilities: bool,
+    pub(super) keep_dropout: bool,
     pub(super) layout: Option<Layout>,
 }
 
@@ -46,7 +47,7 @@ impl<'m> Importer<'m> {
         beside: &'m Beside<'m>,
         setting: Setting,
     ) -> Importer<'m> {
-        let Setting { opset, normalise, obstacles, keep_probabilities, layout } = setting;
+        let Setting { opset, normalise, obstacles, keep_probabilities, keep_dropout, layout } = setting;
         let stated = graph.value_info.iter().chain(&graph.output);
         let stated = stated.filter_map(|v| inputs::per_image(v).ok().map(|s| (v.name.as_str(), s))).collect();
         let needed = Needed::of(graph, &[output]);
@@ -62,6 +63,7 @@ impl<'m> Importer<'m> {
             keep_probabilities,
             layout,
         };
+        importer.draft.keep_dropout = keep_dropout;
         importer.constants(graph, &needed);
         importer.input(graph, &needed, normalise);
         importer.nodes(graph, &needed);
@@ -142,7 +144,9 @@ impl<'m> Importer<'m> {
                     }
                     let given = self.layout.filter(|_| shape.len() == 3);
                     let layout = given.unwrap_or_else(|| layout::of(graph, &v.name, &shape));
+                    let keep_dropout = self.draft.keep_dropout;
                     self.draft = Draft::new(&v.name, shape, normalise.clone());
+                    self.draft.keep_dropout = keep_dropout;
                     self.draft.make_room(room.saturating_sub(self.draft.room()));
                     self.draft.input_in(layout)
                 }

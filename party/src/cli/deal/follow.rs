@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args, out: &Output) -> Result<(), Failure> {
     let dealing = dealing(args, out).map_err(|f| f.during(Phase::Start))?;
     let plan = &dealing.plan;
     let mut say_range = train::told(out);
-    let steps = [plan.steps(), plan.steps_an_epoch()];
+    let steps = [plan.steps(), plan.epoch()];
     let mut progress = Progress::new(steps, args.follow.log.as_deref(), &mut say_range)?;
     let say = |text: &str| out.note(text);
     let all = &mut progress;

@@ -83,8 +83,10 @@ struct Planned<'a> {
     batch: usize,
     /// The learning rate as it is run.
     rate: f64,
-    /// What one step costs.
+    /// What one step costs, in the first epoch.
     step: Totals,
+    /// What the run costs.
+    total: Totals,
     /// Layers behind the logits that were left out.
     left_out: &'a [String],
     /// How far values reached in the simulation, the farthest first; null without one.
@@ -193,18 +195,23 @@ fn show(
         plan.recipe.n
     ))?;
     let row = |what: &str, one: String, all: String| vec![what.to_owned(), one, all];
-    let sum = |n: u64| (bytes(n), bytes(n.saturating_mul(steps)));
+    let total = plan.total();
     let mut rows = vec![row("", "a step".into(), "the run".into())];
-    for (what, n) in [
-        ("keys of P0", step.key_bytes[0]),
-        ("keys of P1", step.key_bytes[1]),
-        ("sent by each party", step.bytes),
+    for (what, one, all) in [
+        ("keys of P0", step.key_bytes[0], total.key_bytes[0]),
+        ("keys of P1", step.key_bytes[1], total.key_bytes[1]),
+        ("sent by each party", step.bytes, total.bytes),
     ] {
-        let (one, all) = sum(n);
-        rows.push(row(what, one, all));
+        rows.push(row(what, bytes(one), bytes(all)));
     }
-    for (what, n) in [("comparisons", step.comparisons), ("messages in sequence", step.rounds)] {
-        rows.push(row(what, n.to_string(), n.saturating_mul(steps).to_string()));
+    for (what, one, all) in [
+        ("comparisons", step.comparisons, total.comparisons),
+        ("messages in sequence", step.rounds, total.rounds),
+    ] {
+        rows.push(row(what, one.to_string(), all.to_string()));
+    }
+    for (epoch, rate) in &plan.recipe.later {
+        out.line(format_args!("rate {} from epoch {epoch} on", rate.real()))?;
     }
     out.line(table(&rows))?;
     if let Some([first, ..]) = reach {
@@ -222,6 +229,7 @@ fn show(
         batch: plan.recipe.batch,
         rate: plan.recipe.rate.real(),
         step: *step,
+        total,
         left_out: left,
         reach,
     })

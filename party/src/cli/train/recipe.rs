@@ -1,7 +1,7 @@
 //! The choices of a training run as flags.
 
 use clap::ValueEnum;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use twoply_nn::train::{Fractions, Loss, Rate, Recipe};
 use twoply_primitives::compare::Scheme;
 
@@ -17,6 +17,9 @@ pub(super) struct Choices {
     /// Learning rate: a number, or a fraction such as 1/64; it is brought to at most four bits over a power of two
     #[arg(long, value_name = "X", default_value = "1/64", value_parser = rate)]
     rate: Rate,
+    /// Another rate from an epoch on, the first being 0, as in 5=1/128; may be given again
+    #[arg(long, value_name = "EPOCH=X", value_parser = rate_at)]
+    rate_at: Vec<(u32, Rate)>,
     /// Momentum of SGD, from 0 to below 1
     #[arg(long, value_name = "X", default_value_t = 0.9)]
     momentum: f64,
@@ -75,6 +78,7 @@ impl Choices {
             batch: self.batch,
             loss: self.loss.into(),
             rate: self.rate,
+            later: self.rate_at.iter().copied().collect::<BTreeMap<_, _>>(),
             momentum: self.momentum,
             nesterov: self.nesterov,
             decay: self.decay,
@@ -106,6 +110,15 @@ fn rate(text: &str) -> Result<Rate, String> {
     best.ok_or_else(|| "choose a rate of at least 2^-31".into())
 }
 
+/// An epoch and the rate from there on.
+fn rate_at(text: &str) -> Result<(u32, Rate), String> {
+    let (epoch, value) = text.split_once('=').ok_or("write an epoch and a rate, as in 5=1/128")?;
+    match epoch.trim().parse() {
+        Ok(epoch @ 1..) => Ok((epoch, rate(value)?)),
+        _ => Err(format!("`{epoch}` is no later epoch; the first is 0, and its rate is that of --rate")),
+    }
+}
+
 fn fractions(text: &str) -> Result<Fractions, String> {
     let parts: Result<Vec<u32>, _> = text.split(',').map(|part| part.trim().parse()).collect();
     match parts.as_deref() {
@@ -129,6 +142,10 @@ mod tests {
         assert_eq!(of("3"), Ok((3, 0)));
         for bad in ["0", "-1", "1/0", "x", "9", "1e-20"] {
             assert!(rate(bad).is_err(), "{bad}");
+        }
+        assert_eq!(rate_at("5=1/128"), Ok((5, Rate { factor: 1, shift: 7 })));
+        for bad in ["5", "=1/8", "0=1/8", "-1=1/8", "5=0", "x=1"] {
+            assert!(rate_at(bad).is_err(), "{bad}");
         }
         assert!(fractions("8,16,10").is_err());
         assert_eq!(fractions("8, 16,10,4"), Ok(Fractions::usual(32)));

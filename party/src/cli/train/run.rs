@@ -138,7 +138,7 @@ fn start(args: Party, begins: bool, out: &Output) -> Result<(), Failure> {
     let setup = setup(&args, begins, out).map_err(|f| f.during(Phase::Start))?;
     let plan = &setup.plan;
     let mut say_range = told(out);
-    let steps = [plan.steps(), plan.steps_an_epoch()];
+    let steps = [plan.steps(), plan.epoch()];
     let mut progress = Progress::new(steps, args.log.as_deref(), &mut say_range)?;
     let say = |text: &str| out.note(text);
     let (all, say) = (&mut progress, &say as &(dyn Fn(&str) + Sync));

@@ -32,6 +32,7 @@ fn outputs(
         normalise: Normalise::default(),
         obstacles: Obstacles::default(),
         keep_probabilities: false,
+        keep_dropout: false,
         layout: None,
     };
     let graph = m.graph().clone();

@@ -1,12 +1,18 @@
 //! Steps of training: two parties against the oracle, the oracle against floating point.
 
+mod ball;
+#[path = "../common/mod.rs"]
 mod common;
+mod dropout;
+mod gradients;
+mod rounding;
+mod schedules;
 
 use common::build::{Builder, LAST, Model, Rng, random};
 use twoply_nn::engine::Clear;
 use twoply_nn::graph::{Op, Source};
 use twoply_nn::train::{
-    Course, Fractions, Loss, Rate, Recipe, Reference, Rehearsal, State, Step, compare, initial, trunk,
+    Course, Fractions, Loss, Moment, Rate, Recipe, Rehearsal, Schedule, State, Step, compare, initial, trunk,
 };
 use twoply_nn::with_ring;
 use twoply_primitives::compare::Scheme;
@@ -63,7 +69,7 @@ fn small() -> Model {
     b.finish(16)
 }
 
-/// Several steps of two parties: the oracle with P1's coins gives the same state, bit for bit, and every counter is the plan's.
+/// Several steps of two parties, an epoch each: the oracle with P1's coins gives the same state, bit for bit, and every counter is the plan's.
 fn same_as_oracle<R: Ring>(model: &Model, recipe: &Recipe, steps: usize) {
     let step = Step::new(&model.graph, recipe).unwrap();
     let mut rng = Rng(9);
@@ -71,12 +77,13 @@ fn same_as_oracle<R: Ring>(model: &Model, recipe: &Recipe, steps: usize) {
     let y = targets(&step, rows, &mut rng);
     let mut both = Rehearsal::new(Cpu::<R>::new(), &step, &model.weights, &model.inputs, &y).unwrap();
     let mut clear = step.clear::<R>(&model.weights).unwrap();
-    let plan = step.planned().unwrap();
-    for _ in 0..steps {
+    let schedule = Schedule::new(&step, 1, 17);
+    for at in 0..steps {
         let chosen: Vec<usize> = (0..recipe.batch).map(|_| rng.within(0, rows - 1)).collect();
-        let played = both.run(&chosen).unwrap();
-        assert_eq!(played.miscounted(&plan.gates), 0, "{}", model.graph.name);
-        clear = oracle(&step, Clear::with_coins(vec![], played.coins), &clear, (&model.inputs, &y), &chosen);
+        let now = schedule.at(at as u64);
+        let played = both.run(now, &chosen).unwrap();
+        assert_eq!(played.miscounted(&now.0.planned().unwrap().gates), 0, "{}", model.graph.name);
+        clear = oracle(now, Clear::with_coins(vec![], played.coins), &clear, (&model.inputs, &y), &chosen);
         let found = both.state().unwrap();
         let values = |s: &State<(Form, Vec<R>)>| {
             s.weights.iter().chain(&s.velocity).map(|w| w.1.clone()).collect::<Vec<_>>()
@@ -87,7 +94,7 @@ fn same_as_oracle<R: Ring>(model: &Model, recipe: &Recipe, steps: usize) {
 
 /// A step on clear values, of these rows.
 fn oracle<R: Ring>(
-    step: &Step,
+    (step, moment): (&Step, Moment),
     mut engine: Clear<R>,
     state: &State<(Form, Vec<R>)>,
     (inputs, targets): (&[f32], &[f32]),
@@ -97,7 +104,7 @@ fn oracle<R: Ring>(
         rows.iter().flat_map(|r| values[r * row..(r + 1) * row].iter().copied()).collect()
     };
     let (x, y) = (pick(inputs, step.input().shape.row()), pick(targets, step.targets().shape.row()));
-    step.on_clear(&mut engine, state, (&x, &y)).unwrap()
+    step.on_clear(&mut engine, moment, state, (&x, &y)).unwrap()
 }
 
 #[test]
@@ -110,67 +117,6 @@ fn two_parties_do_what_the_oracle_does() {
     same_as_oracle::<u32>(&everything(), &all, 2);
     let wide = Recipe { rate: Rate { factor: 3, shift: 6 }, ..recipe(64, 4, Loss::BinaryCrossEntropy) };
     same_as_oracle::<u64>(&everything(), &wide, 2);
-}
-
-/// After one step from rest the velocity is the rate times the gradient. With many fraction bits it is that of floating point
-/// but for the roundings: 2^-20 of the largest gradient per cut on the way would be 2^-16.
-fn gradients_agree(model: &Model, loss: Loss) {
-    let mut recipe = recipe(64, 8, loss);
-    recipe.fractions = Fractions { activations: 20, weights: 20, gradients: 20, logits: 9 };
-    recipe.rate = Rate { factor: 1, shift: 1 };
-    let step = Step::new(&model.graph, &recipe).unwrap();
-    let rows = 8;
-    let y = targets(&step, rows, &mut Rng(3));
-    let x = &model.inputs[..rows * model.graph.input.row()];
-    let state = step.clear::<u64>(&model.weights).unwrap();
-    let all: Vec<usize> = (0..rows).collect();
-    let next = oracle(&step, Clear::simulated(3), &state, (x, &y), &all);
-    let float = Reference::new(&step, &model.weights).unwrap().gradients(x, &y).unwrap();
-    // what tables of logits at 9 bits add
-    let tables = if loss == Loss::SquaredError { 0.0 } else { 4e-3 };
-    for (p, (found, wanted)) in next.velocity.iter().zip(&float).enumerate() {
-        let most = wanted.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
-        for (v, g) in found.1.iter().zip(wanted) {
-            let v = v.signed() as f64 / f64::from(recipe.fractions.weights).exp2() / recipe.rate.real();
-            let far = (v - g).abs();
-            assert!(
-                far < 2e-4 * most.max(0.1) + tables * most.max(1.0),
-                "{} {}: {v} instead of {g}",
-                model.graph.name,
-                model.graph.params[p].name
-            );
-        }
-    }
-}
-
-#[test]
-fn gradients_are_those_of_floating_point() {
-    for loss in [Loss::SquaredError, Loss::CrossEntropy, Loss::BinaryCrossEntropy] {
-        gradients_agree(&small(), loss);
-        gradients_agree(&everything(), loss);
-    }
-}
-
-/// What has no place in training is refused by name; everything else is right, whatever comes last.
-#[test]
-fn gradients_of_random_graphs() {
-    let (mut trained, mut refused) = (0, 0);
-    for seed in 0..240 {
-        let model = random(seed, seed as usize % LAST.len(), 8).before_argmax().scale_to(2.0);
-        match Step::new(&model.graph, &recipe(64, 8, Loss::SquaredError)) {
-            Ok(_) => {
-                gradients_agree(&model, Loss::SquaredError);
-                trained += 1;
-            }
-            Err(e) => {
-                let why =
-                    ["does not train", "round the data", "rounds the data", "could learn", "would be run as"];
-                assert!(why.iter().any(|why| e.to_string().contains(why)), "{e}");
-                refused += 1;
-            }
-        }
-    }
-    assert!(trained >= 100, "{trained} graphs trained, {refused} were refused");
 }
 
 #[test]
@@ -202,7 +148,7 @@ fn shared_weights() {
     let kept: Vec<usize> = (0..weights.len()).filter(|p| used(*p)).collect();
     graph.params = kept.iter().map(|p| graph.params[*p].clone()).collect();
     *weights = kept.iter().map(|p| weights[*p].clone()).collect();
-    gradients_agree(&model, Loss::SquaredError);
+    gradients::agree(&model, Loss::SquaredError);
     same_as_oracle::<u32>(&model, &recipe(32, 4, Loss::SquaredError), 2);
     // A layer that is frozen freezes what it shares.
     let frozen = |at: usize| Recipe {
@@ -228,7 +174,8 @@ fn frozen_layers_stay_and_cost_nothing() {
     assert!(!backward(&model.graph.nodes[0].name) && !backward(&model.graph.nodes[1].name));
     let state = step.clear::<u32>(&model.weights).unwrap();
     let y = targets(&step, 4, &mut Rng(1));
-    let next = oracle(&step, Clear::new(vec![]), &state, (&model.inputs, &y), &[0, 1, 2, 3]);
+    let now = (&step, Moment::default());
+    let next = oracle(now, Clear::new(vec![]), &state, (&model.inputs, &y), &[0, 1, 2, 3]);
     let moved: Vec<bool> = next.weights.iter().zip(&state.weights).map(|(a, b)| a.1 != b.1).collect();
     assert_eq!(moved, [false, false, true, true]);
 }
@@ -245,7 +192,12 @@ fn what_does_not_train_is_refused() {
     assert!(why(&|r| r.n = 48).contains("ring of 48 bits"));
     assert!(why(&|r| r.rate.shift = 0).contains("choose a smaller rate"));
     assert!(why(&|r| r.rate.factor = 0).contains("learning rate"));
-    assert!(why(&|r| r.decay = 1e-5).contains("whole multiple of"));
+    assert!(why(&|r| r.decay = 1e-5).contains("less than one of 1024 steps: choose at least 6.1e-5"));
+    assert!(why(&|r| _ = r.later.insert(0, r.rate)).contains("epoch 0"));
+    let steep = |r: &mut Recipe| (r.rate.shift, r.later) = (25, [(2, Rate { factor: 8, shift: 5 })].into());
+    assert!(why(&steep).contains("from epoch 2 on the rate is 8388608 times as large"));
+    assert!(why(&|r| _ = r.later.insert(3, Rate { factor: 1, shift: 1 })).contains("1 / 2^1 loses"));
+    assert!(why(&|r| _ = r.later.insert(3, Rate { factor: 99, shift: 9 })).contains("learning rate"));
     assert!(why(&|r| r.rate.factor = 16).contains("learning rate"));
     assert!(why(&|r| r.momentum = 0.9999).contains("rounds to 1"));
     assert!(
