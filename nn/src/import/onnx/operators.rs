@@ -31,7 +31,7 @@ pub const OPERATORS: &[Operator] = &[
     operator("ConvTranspose", "one or two axes, likewise"),
     operator("DepthToSpace", "both modes"),
     operator("Div", "by constants, broadcast"),
-    operator("Dropout", "in evaluation mode: nothing"),
+    operator("Dropout", "nothing to inference; kept for training with `--keep-dropout`"),
     operator("Expand", ""),
     operator("Flatten", "axis 1"),
     operator("Gather", "constant places"),
