@@ -4,7 +4,7 @@ use super::*;
 use std::collections::HashSet;
 
 /// Shape of a result, or what forbids it.
-type Checked = std::result::Result<Vec<usize>, Vec<String>>;
+pub(super) type Checked = std::result::Result<Vec<usize>, Vec<String>>;
 
 impl Graph {
     /// Checks everything that can be checked without weights.
@@ -158,6 +158,7 @@ impl Op {
                 return Err(vec![format!("{scale} x + {shift}: wanted finite numbers, the factor not zero")]);
             }
             Op::Offset { weight } => offset(x[0], params, *weight)?,
+            op @ Op::BatchNorm { .. } => norm::checked(op, x[0], params)?,
             Op::Add | Op::Sub | Op::Mul | Op::Affine { .. } | Op::Relu | Op::LeakyRelu { .. } => {
                 x[0].to_vec()
             }
@@ -183,7 +184,12 @@ impl Op {
     }
 }
 
-fn param<'a>(params: &'a [Param], index: usize, role: Role, faults: &mut Vec<String>) -> Option<&'a [usize]> {
+pub(super) fn param<'a>(
+    params: &'a [Param],
+    index: usize,
+    role: Role,
+    faults: &mut Vec<String>,
+) -> Option<&'a [usize]> {
     match params.get(index) {
         None => faults.push(format!("uses param {index}, but there are only {}", params.len())),
         Some(p) if p.role != role => {

@@ -73,6 +73,8 @@ pub struct Options<'a> {
     pub folder: Option<&'a dyn Folder>,
     /// Refuse a model whose last function would be dropped.
     pub keep_probabilities: bool,
+    /// Keep batch normalisations as layers of their own, for training; [`crate::import::folded`] folds them later.
+    pub keep_batchnorm: bool,
     /// How pictures lie in the file's input; without it, as the file shows.
     pub layout: Option<Layout>,
 }
@@ -150,6 +152,7 @@ pub fn read(bytes: &[u8], options: &Options<'_>) -> Result<(Imported, Report)> {
             normalise: options.normalise.cloned().unwrap_or_default(),
             obstacles: obstacles.clone(),
             keep_probabilities: options.keep_probabilities,
+            keep_batchnorm: options.keep_batchnorm,
             layout: options.layout,
         };
         let mut importer = Importer::walk(graph, output, &beside, setting);

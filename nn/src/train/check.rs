@@ -77,6 +77,7 @@ fn refused(node: &Node, recipe: &Recipe) -> Option<String> {
     };
     match &node.op {
         Op::Offset { .. } => Some("a private addend per element does not train".into()),
+        Op::BatchNorm { .. } => Some("a batch normalisation does not train".into()),
         Op::Argmax => Some("an argmax has no gradient; train what is before it".into()),
         Op::LeakyRelu { slope } => coarse(*slope),
         Op::Affine { scale, shift } => coarse(*scale).or_else(|| large(*shift)),

@@ -169,7 +169,7 @@ impl<E: Learn> Run<'_, E> {
             }
             Op::Reshape(_) => (Tape::None, x),
             Op::Concat | Op::Pad(_) | Op::Transpose(_) | Op::Take(_) => (Tape::None, self.moved(i, x)?),
-            op @ (Op::Offset { .. } | Op::Argmax) => {
+            op @ (Op::Offset { .. } | Op::BatchNorm { .. } | Op::Argmax) => {
                 return Err(crate::Error::data("training", format!("`{}` does not train", op.kind())));
             }
         };

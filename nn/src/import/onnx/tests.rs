@@ -14,6 +14,7 @@ mod endings;
 mod functions;
 mod layouts;
 mod mutations;
+mod norms;
 mod parts;
 mod products;
 mod refusals;

@@ -26,6 +26,7 @@ pub(super) struct Importer<'m> {
     ending: Ending,
     opset: i64,
     keep_probabilities: bool,
+    keep_batchnorm: bool,
     layout: Option<Layout>,
 }
 
@@ -35,6 +36,7 @@ pub(super) struct Setting {
     pub(super) normalise: Normalise,
     pub(super) obstacles: Obstacles,
     pub(super) keep_probabilities: bool,
+    pub(super) keep_batchnorm: bool,
     pub(super) layout: Option<Layout>,
 }
 
@@ -46,7 +48,7 @@ impl<'m> Importer<'m> {
         beside: &'m Beside<'m>,
         setting: Setting,
     ) -> Importer<'m> {
-        let Setting { opset, normalise, obstacles, keep_probabilities, layout } = setting;
+        let Setting { opset, normalise, obstacles, keep_probabilities, keep_batchnorm, layout } = setting;
         let stated = graph.value_info.iter().chain(&graph.output);
         let stated = stated.filter_map(|v| inputs::per_image(v).ok().map(|s| (v.name.as_str(), s))).collect();
         let needed = Needed::of(graph, &[output]);
@@ -60,6 +62,7 @@ impl<'m> Importer<'m> {
             ending: Ending::find(graph, &needed, output),
             opset,
             keep_probabilities,
+            keep_batchnorm,
             layout,
         };
         importer.constants(graph, &needed);
@@ -143,6 +146,7 @@ impl<'m> Importer<'m> {
                     let given = self.layout.filter(|_| shape.len() == 3);
                     let layout = given.unwrap_or_else(|| layout::of(graph, &v.name, &shape));
                     self.draft = Draft::new(&v.name, shape, normalise.clone());
+                    self.draft.keeps_norms = self.keep_batchnorm;
                     self.draft.make_room(room.saturating_sub(self.draft.room()));
                     self.draft.input_in(layout)
                 }

@@ -32,6 +32,7 @@ fn outputs(
         normalise: Normalise::default(),
         obstacles: Obstacles::default(),
         keep_probabilities: false,
+        keep_batchnorm: false,
         layout: None,
     };
     let graph = m.graph().clone();
