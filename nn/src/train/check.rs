@@ -42,6 +42,7 @@ fn is_gate(op: &Op) -> bool {
     match op {
         Op::Linear { .. }
         | Op::Conv2d { .. }
+        | Op::BatchNorm { .. }
         | Op::Relu
         | Op::LeakyRelu { .. }
         | Op::Mul
@@ -55,7 +56,7 @@ fn is_gate(op: &Op) -> bool {
 /// the mask is fresh.
 fn cuts(node: &Node, n: u32) -> bool {
     match &node.op {
-        Op::AvgPool { .. } => true,
+        Op::AvgPool { .. } | Op::BatchNorm { .. } => true,
         Op::Affine { scale, .. } => whole(*scale, n).1 > 0,
         _ => false,
     }
@@ -77,7 +78,6 @@ fn refused(node: &Node, recipe: &Recipe) -> Option<String> {
     };
     match &node.op {
         Op::Offset { .. } => Some("a private addend per element does not train".into()),
-        Op::BatchNorm { .. } => Some("a batch normalisation does not train".into()),
         Op::Argmax => Some("an argmax has no gradient; train what is before it".into()),
         Op::LeakyRelu { slope } => coarse(*slope),
         Op::Affine { scale, shift } => coarse(*scale).or_else(|| large(*shift)),

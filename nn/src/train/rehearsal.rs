@@ -112,7 +112,9 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
         let columns = [masked(0, inputs, f.activations, &x)?, targets];
         let data = Data { columns, ..data };
         let (masks, parties) = begun(&dev, step, set, weights)?;
-        Ok(Rehearsal { dev, step, set, data, masks, parties, steps: 0 })
+        let mut both = Rehearsal { dev, step, set, data, masks, parties, steps: 0 };
+        both.forget();
+        Ok(both)
     }
 
     /// One step on these rows, as many as a batch.
@@ -176,7 +178,8 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
         Ok((next, engine.session.stats().to_vec(), coins))
     }
 
-    /// What the model's owner would receive now: both parties' shares of every parameter and velocity, joined, in the ring.
+    /// What the model's owner would receive now: both parties' shares of every parameter, velocity and accumulator, joined, in the
+    /// ring.
     ///
     /// # Errors
     /// Those of the device.
@@ -191,7 +194,17 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
         let all = |of: fn(&State<Masked<B>>) -> &Vec<Masked<B>>| {
             of(a).iter().zip(of(b)).map(|(a, b)| joined([a, b])).collect::<Result<_>>()
         };
-        Ok(State { weights: all(|s| &s.weights)?, velocity: all(|s| &s.velocity)? })
+        let accumulators = all(|s| &s.accumulators)?;
+        Ok(State { weights: all(|s| &s.weights)?, velocity: all(|s| &s.velocity)?, accumulators })
+    }
+    /// Sets the accumulators to zeros, which are public.
+    pub fn forget(&mut self) {
+        let forms = self.step.accumulators();
+        self.masks.accumulators = forms.iter().map(|form| Mask::none(&self.dev, form)).collect();
+        for party in &mut self.parties {
+            let zeros = |form: &Form| Masked::public(&self.dev, form, &vec![B::Ring::ZERO; form.len()]);
+            party.accumulators = forms.iter().map(zeros).collect();
+        }
     }
 }
 
@@ -199,8 +212,8 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
 fn begun<B: Backend>(dev: &B, step: &Step, set: KeySetId, weights: &Weights) -> Result<Begun<B>> {
     let (seeds, origin) = (seeds()?, Origin { set, segment: Origin::WEIGHTS });
     let encoded = step.encode::<B::Ring>(weights)?;
-    let mut masks = State { weights: vec![], velocity: vec![] };
-    let mut parties = [0, 1].map(|_| State { weights: vec![], velocity: vec![] });
+    let mut masks = State { weights: vec![], velocity: vec![], accumulators: vec![] };
+    let mut parties = [0, 1].map(|_| State { weights: vec![], velocity: vec![], accumulators: vec![] });
     for (index, (form, values)) in step.params().iter().zip(&encoded).enumerate() {
         let zeros = vec![B::Ring::ZERO; form.len()];
         let keys = [0, 1].map(|p| [owner::weight_key(&seeds[p], origin, index as u32)]);
