@@ -176,7 +176,7 @@ impl Interval {
 /// Largest magnitude of each node for inputs within `input`.
 fn bounds(eval: &Evaluator<'_>, input: Interval) -> Vec<f32> {
     let mut wires: Vec<Interval> = Vec::new();
-    for node in &eval.graph.nodes {
+    for (i, node) in eval.graph.nodes.iter().enumerate() {
         let operand = |k: usize| match node.inputs[k] {
             Source::Input => &input,
             Source::Node(j) => &wires[j],
@@ -215,6 +215,13 @@ fn bounds(eval: &Evaluator<'_>, input: Interval) -> Vec<f32> {
             Op::Offset { weight } => {
                 let w = eval.param(*weight);
                 x.both(|v| v.iter().zip(w).map(|(a, b)| a + b).collect())
+            }
+            Op::BatchNorm { .. } => {
+                let ends = x.both(|v| eval.node(i, &[v]));
+                let each = |f: fn(f32, f32) -> f32| {
+                    ends.low.iter().zip(&ends.high).map(|(a, b)| f(*a, *b)).collect()
+                };
+                Interval { low: each(f32::min), high: each(f32::max) }
             }
             Op::Affine { scale, shift } => {
                 let y = x.both(|v| v.iter().map(|v| (*scale as f32) * v + *shift as f32).collect());
@@ -317,6 +324,23 @@ mod tests {
             assert!(n.observed <= n.bound * 1.000_01, "{n:?}");
             assert!(n.observed > 0.0);
         }
+    }
+
+    /// `-2 (x - 1) / 2 + .5`, and as far as ranges go a factor below zero turns ends around.
+    #[test]
+    fn ranges_of_a_batch_normalisation() {
+        let param = |name: &str, role| Param { name: name.into(), shape: vec![1], role };
+        let norm = Op::BatchNorm { gamma: 0, beta: 1, mean: 2, variance: 3, epsilon: 1.0 };
+        let roles = [("g", Role::Factor), ("b", Role::Bias), ("m", Role::Mean), ("v", Role::Variance)];
+        let graph = Graph {
+            params: roles.map(|(name, role)| param(name, role)).to_vec(),
+            input: Input { shape: vec![1, 1, 2], ..model().0.input },
+            nodes: vec![Node { name: "norm".into(), op: norm, inputs: vec![Source::Input] }],
+            name: "g".into(),
+        };
+        let weights = Weights(vec![vec![-2.0], vec![0.5], vec![1.0], vec![3.0]]);
+        let r = calibrate(&graph, &weights, &[-1.0, 2.0], &[(-2.0, 3.0)]).unwrap();
+        assert_eq!((r.nodes[0].observed, r.nodes[0].bound), (2.5, 3.5));
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod kernels;
 
 pub(crate) use kernels::{Conv, avg_pool, conv2d, linear, max_pool, sum_pool};
 
-use crate::graph::{Op, Source};
+use crate::graph::{Norm, Op, Source};
 use crate::{Error, Graph, Meaning, Result, Weights};
 use rayon::prelude::*;
 
@@ -139,6 +139,7 @@ impl<'a> Evaluator<'a> {
                 let oc = self.graph.params[*weight].shape[0];
                 conv2d(x, shape, self.param(*weight), bias, &Conv { window: *window, groups: *groups, oc })
             }
+            Op::BatchNorm { .. } => self.norm(i, x),
             Op::MaxPool(window) => max_pool(x, shape, window),
             Op::AvgPool { window, count_include_pad } => avg_pool(x, shape, window, *count_include_pad),
             Op::SumPool(window) => sum_pool(x, shape, window),
@@ -161,6 +162,14 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// A batch normalisation with the statistics of the data; without a root of a variance there is no number.
+    fn norm(&self, i: usize, x: &[f32]) -> Vec<f32> {
+        let affine = Norm::of(self.graph, self.weights, i).and_then(|norm| norm.affine().ok());
+        let Some((scale, shift)) = affine else { return vec![f32::NAN; x.len()] };
+        let places = x.len() / scale.len();
+        let planes = x.chunks(places).zip(scale.iter().zip(&shift));
+        planes.flat_map(|(x, (s, t))| x.iter().map(move |x| (f64::from(*x) * s + t) as f32)).collect()
+    }
     pub(crate) fn param(&self, index: usize) -> &[f32] {
         &self.weights.0[index]
     }

@@ -3,9 +3,11 @@
 mod check;
 mod input;
 mod moves;
+mod norm;
 
 use crate::{Error, Result};
 pub use input::{Input, Layout, Normalise};
+pub(crate) use norm::Norm;
 use serde::{Deserialize, Serialize};
 use twoply_primitives::tensor::Window;
 
@@ -58,6 +60,19 @@ pub enum Role {
     Weight,
     /// Added to a product, one value per output channel; 2f fraction bits.
     Bias,
+    /// What a batch normalisation multiplies a channel with.
+    Factor,
+    /// Mean of a channel over data, which a batch normalisation keeps beside what is learnt.
+    Mean,
+    /// Variance of a channel over data, likewise.
+    Variance,
+}
+
+impl Role {
+    /// Whether a gradient changes it.
+    pub fn is_learnt(self) -> bool {
+        !matches!(self, Role::Mean | Role::Variance)
+    }
 }
 
 /// One operation and where its operands come from.
@@ -104,6 +119,20 @@ pub enum Op {
         window: Window,
         /// Channel groups; `groups = c` is a depthwise convolution.
         groups: usize,
+    },
+    /// `gamma (x - mean) / sqrt(variance + epsilon) + beta`, each per channel, which is the first axis: in training with mean and
+    /// variance of the batch. Kept for training only; [`crate::import::folded`] makes layers of it that inference has gates for.
+    BatchNorm {
+        /// Index of the factors `[c]`.
+        gamma: usize,
+        /// Index of the addends `[c]`, a bias.
+        beta: usize,
+        /// Index of the means over data `[c]`.
+        mean: usize,
+        /// Index of the variances over data `[c]`, unbiased.
+        variance: usize,
+        /// Added to a variance; positive.
+        epsilon: f64,
     },
     /// Sum of two wires of one shape.
     Add,
@@ -175,6 +204,7 @@ impl Op {
         match self {
             Op::Linear { .. } => "linear",
             Op::Conv2d { .. } => "conv2d",
+            Op::BatchNorm { .. } => "batch_norm",
             Op::Add => "add",
             Op::Sub => "sub",
             Op::Mul => "mul",
@@ -209,12 +239,17 @@ impl Op {
     }
     /// Indexes of the parameters it uses.
     pub fn params(&self) -> impl Iterator<Item = usize> {
-        let (weight, bias) = match self {
-            Op::Linear { weight, bias } | Op::Conv2d { weight, bias, .. } => (Some(*weight), *bias),
-            Op::Offset { weight } => (Some(*weight), None),
-            _ => (None, None),
+        let all = match self {
+            Op::Linear { weight, bias } | Op::Conv2d { weight, bias, .. } => {
+                [Some(*weight), *bias, None, None]
+            }
+            Op::Offset { weight } => [Some(*weight), None, None, None],
+            Op::BatchNorm { gamma, beta, mean, variance, .. } => {
+                [gamma, beta, mean, variance].map(|p| Some(*p))
+            }
+            _ => [None; 4],
         };
-        weight.into_iter().chain(bias)
+        all.into_iter().flatten()
     }
     /// Gives the parameters it uses other indexes.
     pub(crate) fn renumber(&mut self, index: impl Fn(usize) -> usize) {
@@ -223,6 +258,9 @@ impl Op {
                 (*weight, *bias) = (index(*weight), bias.map(&index));
             }
             Op::Offset { weight } => *weight = index(*weight),
+            Op::BatchNorm { gamma, beta, mean, variance, .. } => {
+                [gamma, beta, mean, variance].into_iter().for_each(|p| *p = index(*p));
+            }
             _ => {}
         }
     }

@@ -1,7 +1,10 @@
 //! Networks from other people's files.
 
 pub(crate) mod draft;
+mod folded;
 pub mod onnx;
+
+pub use folded::folded;
 
 use crate::{Graph, Weights};
 

@@ -268,6 +268,14 @@ impl<E: Infer> Run<'_, '_, E> {
                     last,
                 )
             }
+            Op::BatchNorm { .. } => {
+                let name = &program.graph.nodes[i].name;
+                let why = format!(
+                    "`{name}`: a batch normalisation that was kept for training; import the model without --keep-batchnorm, or \
+                     fold what was trained"
+                );
+                Err(Error::data("plan", why))
+            }
             Op::Relu => self.relu(x, last),
             Op::LeakyRelu { slope } => {
                 let y = self.leaky_relu(x, *slope)?;

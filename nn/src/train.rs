@@ -12,6 +12,7 @@ mod data;
 mod dropout;
 mod forward;
 mod loss;
+mod norm;
 mod plan;
 mod pool;
 mod recipe;
@@ -31,7 +32,7 @@ pub use recipe::{Fractions, Loss, Rate, Recipe};
 pub use reference::Reference;
 pub use rehearsal::{Played, Rehearsal, miscounted};
 pub use schedule::{Moment, Schedule};
-pub use share::{Brings, Share, Slice, index_digest};
+pub use share::{Brings, MOST_SHARES, Share, Slice, index_digest};
 pub use start::{batches, initial, trunk};
 
 use crate::engine::{Learn, Planner};
@@ -39,6 +40,7 @@ use crate::graph::{Graph, Role, Source};
 use crate::program::Wires;
 use crate::{Error, Result};
 use backward::Back;
+use norm::Norm;
 use pool::Pool;
 use std::sync::Arc;
 use twoply_primitives::gate::Lift;
@@ -55,19 +57,27 @@ pub struct Step {
     moves: Vec<Option<forward::Moves>>,
     /// How pools go forward and back.
     pools: Vec<Option<Pool>>,
+    /// How batch normalisations do.
+    norms: Vec<Option<Norm>>,
+    /// Where each parameter stands in a state; statistics of batch normalisations are none of its wires.
+    places: Vec<Option<usize>>,
     /// Whether the gradient of a node's result is wanted.
     wanted: Vec<bool>,
     /// Whether a parameter is trained.
     trained: Vec<bool>,
 }
 
-/// What a step takes over from the one before: for each parameter a wire of n bits.
+/// What a step takes over from the one before: for each parameter that is learnt a wire of n bits.
 #[derive(Clone)]
 pub struct State<V> {
-    /// Parameters, biases too, at the weights' fraction.
+    /// Parameters, biases too, at the weights' fraction; without the statistics of batch normalisations.
     pub weights: Vec<V>,
     /// The learning rate times the velocity of SGD with momentum, at the same fraction.
     pub velocity: Vec<V>,
+    /// Sums since they were last set to public zeros: for each batch normalisation the means and the variances of the batches.
+    /// Every step adds its own, which costs no gate; whoever runs the steps sets them to zero some steps before they are
+    /// wanted, at a step that is public ([`Step::set_statistics`] says how many may be added up).
+    pub accumulators: Vec<V>,
 }
 
 impl Step {
@@ -86,7 +96,11 @@ impl Step {
         let mut faults: Vec<String> =
             recipe.frozen.iter().filter(|f| !named(f)).map(|f| format!("no layer `{f}` to freeze")).collect();
         faults.extend(check::faults(graph, recipe));
-        let learns = |p| users(p).next().is_some() && !users(p).any(|n| recipe.frozen.contains(&n.name));
+        let learns = |p: usize| {
+            graph.params[p].role.is_learnt()
+                && users(p).next().is_some()
+                && !users(p).any(|n| recipe.frozen.contains(&n.name))
+        };
         let trained: Vec<bool> = (0..graph.params.len()).map(learns).collect();
         let mut wanted: Vec<bool> = vec![];
         for node in &graph.nodes {
@@ -104,8 +118,12 @@ impl Step {
         let moves = forward::moves(graph, &shapes);
         let pools =
             graph.nodes.iter().map(|n| pool::of(n, graph, &shapes, recipe.n)).collect::<Result<_>>()?;
+        let norms = graph.nodes.iter().map(|n| norm::of(n, graph, &shapes, recipe)).collect::<Result<_>>()?;
+        let mut places = 0..;
+        let place = |p: &crate::Param| if p.role.is_learnt() { places.next() } else { None };
+        let places = graph.params.iter().map(place).collect();
         let (graph, recipe) = (graph.clone(), recipe.clone());
-        Ok(Step { graph, recipe, shapes, moves, pools, wanted, trained })
+        Ok(Step { graph, recipe, shapes, moves, pools, norms, places, wanted, trained })
     }
     /// The graph.
     pub fn graph(&self) -> &Graph {
@@ -127,10 +145,15 @@ impl Step {
         let shape = std::iter::once(self.recipe.batch).chain(row.iter().copied()).collect();
         Form { shape: Shape(shape), bits: self.recipe.n }
     }
-    /// Forms of the parameters, in order.
+    /// Forms of the parameters that are learnt, in order.
     pub fn params(&self) -> Vec<Form> {
         let form = |p: &crate::Param| Form { shape: Shape(p.shape.clone()), bits: self.recipe.n };
-        self.graph.params.iter().map(form).collect()
+        self.graph.params.iter().filter(|p| p.role.is_learnt()).map(form).collect()
+    }
+    /// Forms of the accumulators, in order: none without batch normalisations.
+    pub fn accumulators(&self) -> Vec<Form> {
+        let form = |norm: &Norm| Form::new([norm.channels()], self.recipe.n);
+        self.norms.iter().flatten().flat_map(|norm| [form(norm), form(norm)]).collect()
     }
 
     /// One step: the next state, from inputs and targets.
@@ -157,7 +180,7 @@ impl Step {
     pub fn planned(&self) -> Result<Planner> {
         let mut planner = Planner::new(self.recipe.n);
         let params = self.params();
-        let state = State { weights: params.clone(), velocity: params };
+        let state = State { weights: params.clone(), velocity: params, accumulators: self.accumulators() };
         self.run(&mut planner, Moment::default(), &state, (self.input(), self.targets()))?;
         Ok(planner)
     }
@@ -170,7 +193,7 @@ impl Step {
     ) -> Run<'r, E> {
         let (wires, back) = (Wires::new(&self.graph, x), Back::new(&self.graph));
         let tape = self.graph.nodes.iter().map(|_| Tape::None).collect();
-        Run { step: self, e, moment, weights: &state.weights, velocity: &state.velocity, wires, tape, back }
+        Run { step: self, e, moment, state, wires, tape, back, statistics: vec![] }
     }
     fn role(&self, param: usize) -> Role {
         self.graph.params[param].role
@@ -188,6 +211,8 @@ enum Tape<V, B> {
     Bits(Vec<B>),
     /// A whole factor for every element of the batch, and how many bits of it are a fraction.
     Factors(Arc<[i64]>, u32),
+    /// Of a batch normalisation.
+    Norm(norm::Kept<V>),
 }
 
 /// A step under way.
@@ -195,14 +220,23 @@ struct Run<'r, E: Learn> {
     step: &'r Step,
     e: &'r mut E,
     moment: Moment,
-    weights: &'r [E::Value],
-    velocity: &'r [E::Value],
+    state: &'r State<E::Value>,
     wires: Wires<'r, E::Value>,
     tape: Vec<Tape<E::Value, E::Bit>>,
     back: Back<E::Value>,
+    /// What this step adds to the accumulators.
+    statistics: Vec<E::Value>,
 }
 
-impl<E: Learn> Run<'_, E> {
+impl<'r, E: Learn> Run<'r, E> {
+    /// The wire of a parameter that is learnt.
+    fn weight(&self, p: usize) -> &'r E::Value {
+        &self.state.weights[self.place(p)]
+    }
+    /// Its place in the state; a checked graph asks for no other parameter's.
+    fn place(&self, p: usize) -> usize {
+        self.step.places[p].unwrap_or_default()
+    }
     fn local(&mut self, map: &Local, x: &[&E::Value]) -> Result<E::Value> {
         Ok(self.e.local(map, x)?)
     }

@@ -1,8 +1,8 @@
-//! The networks of AriaNN's evaluation (PETS 2022), ResNet18 for ImageNet and ResNet-20: their definitions, with
+//! The networks of AriaNN's evaluation (PETS 2022), ResNet18 for ImageNet, ResNet-20 and ResNet-8: their definitions, with
 //! parameters from a file or made up from a seed.
 //!
 //! Parameters have the names that torchvision gives them, so that a state dictionary saved as safetensors fits.
-//! Batch normalisation is folded into the convolution before it; behind a ReLU it stands alone.
+//! Batch normalisation is folded into the convolution before it; behind a ReLU it stands alone. For training it is kept.
 
 pub mod ariann;
 mod large;
@@ -36,7 +36,7 @@ const CIFAR: (&[f64], &[f64]) = (&[0.4914, 0.4822, 0.4465], &[0.2470, 0.2435, 0.
 const IMAGENET: (&[f64], &[f64]) = (&[0.485, 0.456, 0.406], &[0.229, 0.224, 0.225]);
 
 /// All of them, small to large.
-pub const ALL: [Entry; 10] = [
+pub const ALL: [Entry; 11] = [
     Entry {
         name: "network-1",
         about: "fully connected 784-128-128-10, MNIST",
@@ -94,6 +94,14 @@ pub const ALL: [Entry; 10] = [
         build: large::vgg16,
     },
     Entry {
+        name: "resnet8-cifar10",
+        about: "ResNet-8 with projection shortcuts, CIFAR-10",
+        input: [3, 32, 32],
+        classes: 10,
+        statistics: CIFAR,
+        build: residual::resnet8,
+    },
+    Entry {
         name: "resnet20-cifar10",
         about: "ResNet-20 with projection shortcuts, CIFAR-10",
         input: [3, 32, 32],
@@ -136,9 +144,21 @@ impl Entry {
     /// # Errors
     /// [`Error::Data`] listing every tensor that is missing, misshapen or not of this network.
     pub fn build(&self, tensors: &mut dyn Tensors) -> Result<Imported> {
+        self.written(self.net(tensors))
+    }
+    /// The same for training: batch normalisations stay layers of their own.
+    ///
+    /// # Errors
+    /// As [`Entry::build`].
+    pub fn with_norms(&self, tensors: &mut dyn Tensors) -> Result<Imported> {
+        self.written(self.net(tensors).keeping_norms())
+    }
+    fn net<'t>(&self, tensors: &'t mut dyn Tensors) -> Net<'t> {
         let (mean, std) = self.statistics;
         let normalise = Normalise { scale: 1.0 / 255.0, mean: mean.to_vec(), std: std.to_vec() };
-        let mut net = Net::new(self.input, normalise, tensors);
+        Net::new(self.input, normalise, tensors)
+    }
+    fn written(&self, mut net: Net<'_>) -> Result<Imported> {
         (self.build)(&mut net, self.classes);
         net.finish(self.name)
     }

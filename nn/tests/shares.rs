@@ -163,7 +163,7 @@ impl<R: Ring> Cast<R> {
         let shares = [a.for_owner(PartyId::P0).unwrap(), b.for_owner(PartyId::P1).unwrap()];
         assert_eq!(shares[0].len() as u64, model_bytes(step));
         assert!(join::<R>(step, [&shares[0][1..], &shares[1]]).is_err());
-        join(step, [&shares[0], &shares[1]]).unwrap()
+        join(step, [&shares[0], &shares[1]]).unwrap().0
     }
 }
 

@@ -25,12 +25,13 @@ mod wire;
 
 pub use bring::{Brought, Offering, bring};
 pub use dealer::{Dealing, Dealt, deal};
-pub use fetch::{Fetched, fetch};
+pub use fetch::fetch;
 pub use lobby::Guests;
 pub use party::{Outcome, Setup, serve};
 pub use progress::{Progress, Range};
 
 use crate::exit::{ExitCode, Failure};
+use crate::messages::Message;
 use crate::transport::{Error, Link, Reason};
 use std::time::{Duration, Instant};
 use twoply_nn::train::TrainingPlan;
@@ -44,7 +45,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// Pause before everybody calls again.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long one call to P0 may take before P1 looks whether it shall stop.
-const CALL: Duration = Duration::from_secs(1);
+const CALL: Duration = Duration::from_secs(5);
+/// Whoever worked for so long with others had found them: its patience begins anew.
+const THERE: Duration = Duration::from_secs(60);
 /// Time for the last words.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -74,10 +77,15 @@ pub fn again<T>(
     say: impl Fn(&str),
     mut errand: impl FnMut() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let until = Instant::now() + within;
+    let mut until = Instant::now() + within;
     loop {
+        let began = Instant::now();
         match errand() {
-            Err(failure) if passing(&failure) && Instant::now() < until => {
+            Err(failure) if passing(&failure) && Instant::now() < until.max(began + within) => {
+                // the parties were there for a while
+                if began.elapsed() > within.min(THERE) {
+                    until = Instant::now() + within;
+                }
                 say(&format!("once more: {}", failure.content().what));
                 std::thread::sleep(PAUSE);
             }
@@ -87,20 +95,65 @@ pub fn again<T>(
 }
 
 /// A failure that one of the others gave a lasting reason for is one here too: waiting for it would not help.
-fn told<'l>(failure: Failure, links: impl IntoIterator<Item = &'l Link>) -> Failure {
-    let lasting = |link: &'l Link| match link.fault() {
-        Some(Error::PeerFailed { reason: Reason::Failed(code), .. }) => {
-            let passes = [ExitCode::Unreachable, ExitCode::PeerFailed, ExitCode::System, ExitCode::Internal];
-            (!passes.contains(code)).then(|| (link.name(), *code))
+fn told<'l>(failure: Failure, links: impl IntoIterator<Item = &'l mut Link>) -> Failure {
+    if !passing(&failure) {
+        return failure;
+    }
+    for link in links {
+        // whoever stops says so on all links, on this one perhaps a moment later
+        let _ = link.waiting(PAUSE);
+        if let Some(Error::PeerFailed { reason: Reason::Failed(code), .. }) = link.gone()
+            && ![ExitCode::Unreachable, ExitCode::PeerFailed, ExitCode::System, ExitCode::Internal]
+                .contains(&code)
+        {
+            let what = format!("{} stopped: {}", link.name(), code.name());
+            return Failure::new(code, what).with_peer(link.name()).remedy("see the message of that process");
         }
-        _ => None,
+    }
+    failure
+}
+
+/// The next word of somebody who may take any time, as long as it is there.
+fn patiently<M: Message>(link: &mut Link) -> Result<M, Failure> {
+    let heard = loop {
+        match link.waiting(TICK) {
+            Ok(false) if link.stopping() => break Err(Error::Stopped),
+            Ok(false) => {}
+            Ok(true) => break link.hear(),
+            Err(e) => break Err(e),
+        }
     };
-    match links.into_iter().find_map(lasting) {
-        Some((name, code)) if passing(&failure) => {
-            let what = format!("{name} stopped: {}", code.name());
-            Failure::new(code, what).with_peer(name).remedy("see the message of that process")
+    heard.map_err(on(link))
+}
+
+/// Whether somebody who has nothing to say is still there, and this process is to go on.
+fn present(link: &mut Link) -> Result<(), Failure> {
+    match link.gone() {
+        Some(error) => Err(Failure::on_link(error, link)),
+        None if link.stopping() => Err(Error::Stopped.into()),
+        None => Ok(()),
+    }
+}
+
+/// Somebody said what does not belong here.
+fn out_of_step(link: &Link) -> Failure {
+    let what = format!("{} gave an answer that does not belong here", link.name());
+    Failure::new(ExitCode::PlanMismatch, what).with_peer(link.name())
+}
+
+/// The rows of each step, epoch after epoch.
+#[derive(Default)]
+struct Order(Option<(u32, Vec<Vec<usize>>)>);
+
+impl Order {
+    /// Those of a step, counted from 0.
+    fn of(&mut self, plan: &TrainingPlan, step: u32) -> &[usize] {
+        let an_epoch = plan.epoch().max(1) as u32;
+        let (epoch, at) = (step / an_epoch, (step % an_epoch) as usize);
+        if self.0.as_ref().is_none_or(|(of, _)| *of != epoch) {
+            self.0 = Some((epoch, plan.order(epoch)));
         }
-        _ => failure,
+        self.0.as_ref().and_then(|(_, order)| order.get(at)).map_or(&[], |rows| rows)
     }
 }
 

@@ -154,17 +154,23 @@ fn several_owners_bring_their_shares() {
     assert_eq!(weights(&school).0.len(), school.plan.graph.params.len());
 }
 
-/// Who is killed, and when.
-const MATRIX: [(&str, &str); 9] = [
-    ("p0", "waits for the rows"),
-    ("p1", "waits for the rows"),
-    ("dealer", "both parties are here"),
-    ("p0", "goes on after"),
-    ("p1", "goes on after"),
-    ("dealer", "goes on after"),
-    ("p0", "later"),
-    ("p1", "later"),
-    ("dealer", "later"),
+/// Who is killed, or told to stop, and when.
+const MATRIX: [(&str, &str, bool); 15] = [
+    ("p0", "waits for the rows", true),
+    ("p1", "waits for the rows", true),
+    ("dealer", "both parties are here", true),
+    ("p0", "waits for the rows", false),
+    ("p1", "waits for the rows", false),
+    ("dealer", "both parties are here", false),
+    ("p0", "goes on after", true),
+    ("p1", "goes on after", true),
+    ("dealer", "goes on after", true),
+    ("p0", "goes on after", false),
+    ("p1", "goes on after", false),
+    ("dealer", "goes on after", false),
+    ("p0", "later", true),
+    ("p1", "later", true),
+    ("dealer", "later", true),
 ];
 
 /// Every process is killed at every phase, and started again: the run goes on from the last checkpoint that all hold, and ends.
@@ -176,7 +182,7 @@ fn whoever_dies_the_run_ends() {
     let verbs = |me: usize, again: bool| school.party(if again { "resume" } else { "run" }, me, &[]);
     let mut all = [verbs(0, false), verbs(1, false), school.dealer(&[])];
     let (mut brought, fetcher) = (false, school.fetcher(&["--patience", "200"]));
-    for (role, phase) in MATRIX {
+    for (role, phase, killed) in MATRIX {
         let at = ["p0", "p1", "dealer"].iter().position(|r| *r == role).unwrap();
         if phase != "waits for the rows" && phase != "both parties are here" && !brought {
             school.owner("data", "owner", &limited(&digits, "96")).wait(LONG).is(0);
@@ -187,7 +193,13 @@ fn whoever_dies_the_run_ends() {
             phase => drop(all[at].hear(phase, LONG)),
         }
         assert!(all[at].runs(), "{role} has ended before it was killed: make the run longer");
-        all[at].kill();
+        match killed {
+            true => all[at].kill(),
+            false => {
+                all[at].terminate();
+                all[at].finish_within(LONG).is(0);
+            }
+        }
         all[at] = match at {
             2 => school.dealer(&["--resume"]),
             // before it knows of the run it begins it again
@@ -220,12 +232,30 @@ fn other_rows_under_the_same_mask_do_not_leave() {
         .is(15)
         .says(&["31 rows where the plan has 32"]);
     school.owner("data", "owner", &limited(&digits, "32")).wait(LONG).is(0);
-    // the owner's disk is lost, and it brings other rows: the parties are bound
-    fs::remove_dir_all(school.path("owner/rows")).unwrap();
+    // it brings other labels, and knows that it did not before
     fs::write(school.path("other.txt"), "1\n".repeat(500)).unwrap();
     let other = ["--samples", &digits[1], "--labels", "other.txt", "--limit", "32"];
+    let again = school.owner("data", "owner", &other).wait(LONG);
+    again.is(9).says(&["other rows than these", "--new-data data"]);
+    // the owner's disk is lost, and it brings other rows: the parties are bound
+    fs::remove_dir_all(school.path("owner/rows")).unwrap();
     let refused = school.owner("data", "owner", &other).wait(LONG);
-    refused.is(9).says(&["bound to other rows", "new data key set"]);
+    refused.is(9).says(&["bound to other rows", "--new-data data"]);
+    drop(parties);
+    dealer.finish();
+    // whom the same share of the same plan belongs to now is not who brought it
+    let other_owner = |verb, me| {
+        let named = format!("data={}", school.key("other"));
+        let mut words = school.party_words(verb, me);
+        let at = words.iter().position(|w| w == "--owner").unwrap();
+        words[at + 1] = named;
+        let party = school.start("p", &words, &[]);
+        party.hear("listens on", LONG).unwrap();
+        party
+    };
+    let parties = [other_owner("run", 0), other_owner("run", 1)];
+    let mut dealer = school.dealer(&["--resume"]);
+    school.owner("data", "other", &other).wait(LONG).is(9).says(&["another owner's", "--new-data data"]);
     drop(parties);
     dealer.finish();
     // a new data key set takes them

@@ -4,7 +4,7 @@ use super::*;
 use std::collections::HashSet;
 
 /// Shape of a result, or what forbids it.
-type Checked = std::result::Result<Vec<usize>, Vec<String>>;
+pub(super) type Checked = std::result::Result<Vec<usize>, Vec<String>>;
 
 impl Graph {
     /// Checks everything that can be checked without weights.
@@ -161,6 +161,7 @@ impl Op {
                 return Err(vec![format!("a ratio of {ratio}, wanted 0 to below 1")]);
             }
             Op::Offset { weight } => offset(x[0], params, *weight)?,
+            op @ Op::BatchNorm { .. } => norm::checked(op, x[0], params)?,
             Op::Add
             | Op::Sub
             | Op::Mul
@@ -190,7 +191,12 @@ impl Op {
     }
 }
 
-fn param<'a>(params: &'a [Param], index: usize, role: Role, faults: &mut Vec<String>) -> Option<&'a [usize]> {
+pub(super) fn param<'a>(
+    params: &'a [Param],
+    index: usize,
+    role: Role,
+    faults: &mut Vec<String>,
+) -> Option<&'a [usize]> {
     match params.get(index) {
         None => faults.push(format!("uses param {index}, but there are only {}", params.len())),
         Some(p) if p.role != role => {

@@ -44,6 +44,8 @@ pub(crate) struct Draft {
     pub(crate) steps: Vec<Step>,
     pub(crate) params: Vec<Param>,
     pub(crate) weights: Vec<Vec<f32>>,
+    /// Whether batch normalisations stay layers of their own.
+    pub(crate) keeps_norms: bool,
     node_names: Names,
     param_names: Names,
     param_elements: usize,
@@ -63,6 +65,7 @@ impl Draft {
             steps: Vec::new(),
             params: Vec::new(),
             weights: Vec::new(),
+            keeps_norms: false,
             node_names: Names::default(),
             param_names: Names::default(),
             param_elements: 0,
@@ -229,6 +232,7 @@ fn default_name(op: &Op) -> &'static str {
     match op {
         Op::Linear { .. } => "fc",
         Op::Conv2d { .. } => "conv",
+        Op::BatchNorm { .. } => "norm",
         Op::MaxPool(_) | Op::AvgPool { .. } => "pool",
         other => other.kind(),
     }

@@ -75,6 +75,8 @@ pub struct Options<'a> {
     pub keep_probabilities: bool,
     /// Keep dropouts, which inference does without, for training.
     pub keep_dropout: bool,
+    /// Keep batch normalisations as layers of their own, for training; [`crate::import::folded`] folds them later.
+    pub keep_batchnorm: bool,
     /// How pictures lie in the file's input; without it, as the file shows.
     pub layout: Option<Layout>,
 }
@@ -153,6 +155,7 @@ pub fn read(bytes: &[u8], options: &Options<'_>) -> Result<(Imported, Report)> {
             obstacles: obstacles.clone(),
             keep_probabilities: options.keep_probabilities,
             keep_dropout: options.keep_dropout,
+            keep_batchnorm: options.keep_batchnorm,
             layout: options.layout,
         };
         let mut importer = Importer::walk(graph, output, &beside, setting);

@@ -21,7 +21,7 @@ pub(super) struct Gathered<V> {
 /// The way back, as far as it has come.
 pub(super) struct Back<V> {
     /// Gradients of the nodes' results.
-    gradients: Vec<Option<V>>,
+    pub gradients: Vec<Option<V>>,
     /// For each parameter.
     pub gathered: Vec<Gathered<V>>,
     /// For each parameter that learns: its next velocity, cut and not lifted yet.
@@ -56,7 +56,7 @@ impl<E: Learn> Run<'_, E> {
         Ok(())
     }
     /// Whether anybody wants the gradient of operand `k`.
-    fn wants(&self, i: usize, k: usize) -> Option<usize> {
+    pub(super) fn wants(&self, i: usize, k: usize) -> Option<usize> {
         match self.step.graph.nodes[i].inputs[k] {
             Source::Node(j) if self.step.wanted[j] => Some(j),
             _ => None,
@@ -94,6 +94,10 @@ impl<E: Learn> Run<'_, E> {
                 let dx = Product::ConvDx { window, groups, input: [h, w] };
                 let (g, products) = (self.full(g)?, [dx, Product::ConvDw { window, groups }]);
                 self.layer(i, (g, x), products, (*weight, *bias))
+            }
+            Op::BatchNorm { gamma, beta, .. } => {
+                let Tape::Norm(of) = tape else { return Err(kept()) };
+                self.norm_back(i, g, &of, [*gamma, *beta])
             }
             Op::Relu => {
                 let Tape::Bits(bits) = tape else { return Err(kept()) };
@@ -168,7 +172,7 @@ impl<E: Learn> Run<'_, E> {
         }
     }
 
-    /// A layer's operand gets its gradient, its parameters their velocities, in one message.
+    /// The gradients of a layer's operand and parameters.
     fn layer(
         &mut self,
         i: usize,
@@ -176,28 +180,41 @@ impl<E: Learn> Run<'_, E> {
         [dx, dw]: [Product; 2],
         (weight, bias): (usize, Option<usize>),
     ) -> Result<()> {
-        let (step, weights) = (self.step, self.weights);
-        let upward = self.wants(i, 0).map(|_| (product(dx, step.recipe.fractions.weights), g.clone()));
+        let step = self.step;
+        let gate = product(dx, step.recipe.fractions.weights);
+        let up = self.wants(i, 0).map(|_| (gate, vec![&g, self.weight(weight)]));
         if let Some(bias) = bias.filter(|b| step.trained[*b]) {
             let sum = self.per_channel(&g)?;
             self.back.gathered[bias].sums.push(sum);
         }
         if step.trained[weight] {
-            self.back.gathered[weight].products.push((dw, g, x));
+            self.back.gathered[weight].products.push((dw, g.clone(), x));
         }
+        let params: Vec<usize> = [Some(weight), bias].into_iter().flatten().collect();
+        self.leave(i, up, &params)
+    }
+
+    /// A node's operand gets its gradient, the result of `up`, and parameters of which it is the last use their velocities, all in
+    /// one message.
+    pub(super) fn leave(
+        &mut self,
+        i: usize,
+        up: Option<(Sum, Vec<&E::Value>)>,
+        params: &[usize],
+    ) -> Result<()> {
         let (mut gates, mut changed) = (vec![], vec![]);
-        for p in [Some(weight), bias].into_iter().flatten().filter(|p| step.trained[*p]) {
+        for &p in params.iter().filter(|p| self.step.trained[**p]) {
             self.back.gathered[p].left -= 1;
             if self.back.gathered[p].left == 0 {
                 gates.push(self.change(p)?);
                 changed.push(p);
             }
         }
-        let up = upward.iter().map(|(gate, g)| (gate.clone(), vec![g, &weights[weight]]));
-        let all: Vec<(Sum, Vec<&E::Value>)> =
-            up.chain(gates.iter().map(|(gate, x)| (gate.clone(), x.iter().collect()))).collect();
+        let upward = up.is_some();
+        let changes = gates.iter().map(|(gate, x)| (gate.clone(), x.iter().collect()));
+        let all: Vec<(Sum, Vec<&E::Value>)> = up.into_iter().chain(changes).collect();
         let mut opened = self.e.together(&all)?.into_iter();
-        let operand = if upward.is_some() { opened.next() } else { None };
+        let operand = if upward { opened.next() } else { None };
         for (p, cut) in changed.into_iter().zip(opened) {
             self.back.cut[p] = Some(cut);
         }
@@ -205,7 +222,7 @@ impl<E: Learn> Run<'_, E> {
     }
 
     /// Sums over batch and positions, one for each channel.
-    fn per_channel(&mut self, g: &E::Value) -> Result<E::Value> {
+    pub(super) fn per_channel(&mut self, g: &E::Value) -> Result<E::Value> {
         let shape = &self.e.form(g).shape.0;
         let (channels, positions) = (shape[1], shape[2..].iter().product::<usize>());
         if positions == 1 {

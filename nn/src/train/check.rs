@@ -43,6 +43,7 @@ fn is_gate(op: &Op) -> bool {
     match op {
         Op::Linear { .. }
         | Op::Conv2d { .. }
+        | Op::BatchNorm { .. }
         | Op::Relu
         | Op::LeakyRelu { .. }
         | Op::Mul
@@ -56,7 +57,7 @@ fn is_gate(op: &Op) -> bool {
 /// the mask is fresh.
 fn cuts(node: &Node, n: u32) -> bool {
     match &node.op {
-        Op::AvgPool { .. } => true,
+        Op::AvgPool { .. } | Op::BatchNorm { .. } => true,
         Op::Affine { scale, .. } => whole(*scale, n).1 > 0,
         Op::Dropout { ratio } => Kept::of(*ratio, n).by > 0,
         _ => false,

@@ -3,7 +3,8 @@
 //! Weights are never opened between steps: what the parties hold is compared at the points where the curves are taken. How
 //! far values reached into their wires is what a plan's guard bits are judged by (training, section 10).
 
-use super::{Loss, Reference, Rehearsal, Schedule, Step, batches};
+use super::norm::GATHERED;
+use super::{Loss, Reference, Rehearsal, Schedule, State, Step, batches};
 use crate::engine::{Clear, Reach};
 use crate::float::Evaluator;
 use crate::{Error, Meaning, Result, Weights};
@@ -48,7 +49,7 @@ pub struct Point {
     pub right_float: Option<usize>,
     /// Right answers of the one trained in fixed point.
     pub right_fixed: Option<usize>,
-    /// Largest difference of a parameter, in real terms.
+    /// Largest difference of a parameter that is learnt, in real terms.
     pub apart: f64,
 }
 
@@ -61,7 +62,7 @@ pub struct Compared {
     pub points: Vec<Point>,
     /// How far the results of gates that cut reached into their wires, over all steps.
     pub reach: Vec<Reach>,
-    /// Parameters and velocities in which the two parties and fixed point differ, of all points; none if no parties ran.
+    /// Parameters, velocities and accumulators in which the two parties and fixed point differ, of all points; none if no parties ran.
     pub differing: Option<usize>,
     /// Gates that counted something else than the plan says, of all steps and both parties.
     pub miscounted: usize,
@@ -97,10 +98,18 @@ pub fn compare<R: Ring>(course: &Course, mut told: impl FnMut(usize, Option<&Poi
     let schedule = course.schedule();
     let mut planned = step.planned()?.gates;
     let mut times = [Duration::ZERO; 2];
-    let start = point(course, 0, &float, &step.decode(&values(&clear.weights)))?;
+    let start = point(course, 0, &float, &learnt(course, &clear, 0))?;
     told(0, Some(&start));
     found.points.push(start);
+    let mut gathered = 0;
     for (at, chosen) in (1..=course.steps).zip(course.order()?) {
+        if course.gathers_anew(at) {
+            float.forget();
+            clear.accumulators = step.clear_accumulators();
+            parties.iter_mut().for_each(Rehearsal::forget);
+            gathered = 0;
+        }
+        gathered += 1;
         let rows = course.batch(&chosen);
         let (step, moment) = schedule.at(at as u64 - 1);
         float.run((step, moment), &rows.inputs, &rows.targets)?;
@@ -121,23 +130,21 @@ pub fn compare<R: Ring>(course: &Course, mut told: impl FnMut(usize, Option<&Poi
         };
         clear = step.on_clear(&mut engine, moment, &clear, rows.as_slices())?;
         farther(&mut found.reach, engine.take_reach());
-        let due = at % course.every.max(1) == 0 || at == course.steps;
+        let due = course.due(at);
         if due {
             if let (Some(both), Some(differing)) = (&parties, &mut found.differing) {
                 let held = both.state()?;
-                let pairs = held
-                    .weights
-                    .iter()
-                    .chain(&held.velocity)
-                    .zip(clear.weights.iter().chain(&clear.velocity));
+                let held = held.weights.iter().chain(&held.velocity).chain(&held.accumulators);
+                let clear = clear.weights.iter().chain(&clear.velocity).chain(&clear.accumulators);
+                let pairs = held.zip(clear);
                 *differing +=
                     pairs.map(|(a, b)| a.iter().zip(&b.1).filter(|(a, b)| a != b).count()).sum::<usize>();
             }
-            found.points.push(point(course, at, &float, &step.decode(&values(&clear.weights)))?);
+            found.points.push(point(course, at, &float, &learnt(course, &clear, gathered))?);
         }
         told(at, found.points.last().filter(|_| due));
     }
-    found.weights = step.decode(&values(&clear.weights));
+    found.weights = learnt(course, &clear, gathered);
     let per_step = |t: Duration| t.as_secs_f64() / course.steps.max(1) as f64;
     found.step_seconds = parties.map(|_| times.map(per_step));
     Ok(found)
@@ -160,12 +167,31 @@ pub fn reach<R: Ring>(course: &Course, mut told: impl FnMut(usize)) -> Result<Ve
     Ok(all)
 }
 
+/// The network after some steps of fixed point, with the statistics of as many as were gathered.
+fn learnt<R: Ring>(course: &Course, state: &State<(Form, Vec<R>)>, gathered: usize) -> Weights {
+    let mut weights = course.step.decode(&values(&state.weights), course.weights);
+    if gathered > 0 {
+        course.step.set_statistics(&mut weights, &values(&state.accumulators), gathered);
+    }
+    weights
+}
+
 impl Course<'_> {
     fn rows(&self) -> usize {
         self.inputs.len() / self.step.input().shape.row()
     }
     fn schedule(&self) -> Schedule {
         Schedule::new(self.step, (self.rows() / self.step.recipe.batch) as u64, self.seed)
+    }
+    /// Whether a point of the curves is taken after this step.
+    fn due(&self, at: usize) -> bool {
+        at.is_multiple_of(self.every.max(1)) || at == self.steps
+    }
+    /// Whether statistics of batch normalisations begin anew with this step: behind a point, and as many steps before the next
+    /// as are averaged for it.
+    fn gathers_anew(&self, at: usize) -> bool {
+        let next = at.next_multiple_of(self.every.max(1)).min(self.steps);
+        at == 1 || self.due(at - 1) || next + 1 == at + GATHERED
     }
     /// The rows of every step.
     fn order(&self) -> Result<impl Iterator<Item = Vec<usize>> + use<>> {
@@ -222,7 +248,9 @@ fn farther(all: &mut Vec<Reach>, step: Vec<Reach>) {
 fn point(course: &Course, at: usize, float: &Reference, fixed: &Weights) -> Result<Point> {
     let (loss_float, right_float) = judge(course, &float.weights)?;
     let (loss_fixed, right_fixed) = judge(course, fixed)?;
-    let pairs = float.weights.0.iter().flatten().zip(fixed.0.iter().flatten());
+    let pairs = float.weights.0.iter().zip(&fixed.0).zip(&course.step.graph.params);
+    let learnt = pairs.filter(|(_, param)| param.role.is_learnt());
+    let pairs = learnt.flat_map(|((a, b), _)| a.iter().zip(b));
     let apart = pairs.fold(0.0, |m: f64, (a, b)| m.max(f64::from((a - b).abs())));
     Ok(Point { step: at, loss_float, loss_fixed, right_float, right_fixed, apart })
 }
@@ -234,6 +262,9 @@ fn point(course: &Course, at: usize, float: &Reference, fixed: &Weights) -> Resu
 pub fn plain(course: &Course) -> Result<Weights> {
     let (schedule, mut float) = (course.schedule(), Reference::new(course.step, course.weights)?);
     for (at, chosen) in (0..course.steps).zip(course.order()?) {
+        if at + GATHERED == course.steps {
+            float.forget();
+        }
         let rows = course.batch(&chosen);
         float.run(schedule.at(at as u64), &rows.inputs, &rows.targets)?;
     }

@@ -120,14 +120,18 @@ impl<E: Learn> Run<'_, E> {
             Op::Linear { weight, bias } => {
                 let x = self.full(x)?;
                 let x = self.flat(x)?;
-                let z = self.product(&Linear { cut }, &x, *weight, *bias)?;
+                let z = self.product(&Linear { cut }, &x, self.weight(*weight), *bias)?;
                 (Tape::Operand(x), z)
             }
             Op::Conv2d { weight, bias, window, groups } => {
                 let x = self.full(x)?;
-                let z =
-                    self.product(&Conv2d { window: *window, groups: *groups, cut }, &x, *weight, *bias)?;
+                let gate = Conv2d { window: *window, groups: *groups, cut };
+                let z = self.product(&gate, &x, self.weight(*weight), *bias)?;
                 (Tape::Operand(x), z)
+            }
+            Op::BatchNorm { gamma, beta, .. } => {
+                let (kept, z) = self.norm(i, x, [*gamma, *beta])?;
+                (Tape::Norm(kept), z)
             }
             Op::Relu => {
                 let bit = self.sign(&x)?;
@@ -181,16 +185,16 @@ impl<E: Learn> Run<'_, E> {
     }
 
     /// A layer's product, with its bias at the product's fraction.
-    fn product<G: Gate>(
+    pub(super) fn product<G: Gate>(
         &mut self,
         gate: &G,
         x: &E::Value,
-        weight: usize,
+        weight: &E::Value,
         bias: Option<usize>,
     ) -> Result<E::Value> {
-        let (weights, scale) = (self.weights, Local::Scale(1 << self.step.recipe.fractions.activations));
-        let bias = bias.map(|b| self.local(&scale, &[&weights[b]])).transpose()?;
-        let operands: Vec<_> = [x, &weights[weight]].into_iter().chain(&bias).collect();
+        let scale = Local::Scale(1 << self.step.recipe.fractions.activations);
+        let bias = bias.map(|b| self.local(&scale, &[self.weight(b)])).transpose()?;
+        let operands: Vec<_> = [x, weight].into_iter().chain(&bias).collect();
         Ok(self.e.gate(gate, &operands)?)
     }
 

@@ -1,5 +1,6 @@
 //! The plan of a training run: what all roles agree on before anything runs, as readable JSON.
 
+use super::norm::GATHERED;
 use super::{Brings, Recipe, Schedule, Share, Step, batches};
 use crate::engine::PlannedGate;
 use crate::plan::{PROTOCOL, Totals};
@@ -182,6 +183,10 @@ impl TrainingPlan {
     /// The rows of each step of an epoch, in order.
     pub fn order(&self, epoch: u32) -> Vec<Vec<usize>> {
         batches(self.seed, epoch, self.rows as usize, self.recipe.batch)
+    }
+    /// Steps at the end of the run whose statistics batch normalisations are given.
+    pub fn gathered(&self) -> u64 {
+        self.steps().min(GATHERED as u64)
     }
     /// Digest of the order of rows, which follows from the plan's seed.
     pub fn order_digest(&self) -> [u8; 32] {

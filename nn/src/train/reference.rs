@@ -1,25 +1,65 @@
 //! The same step in floating point: what a private run is compared with. Not private.
 
+mod norm;
+
 use super::dropout::Kept;
 use super::{Loss, Moment, Step};
 use crate::float::Evaluator;
-use crate::graph::{Op, Role, Source};
+use crate::graph::{Norm, Op, Role, Source};
 use crate::{Error, Node, Result, Weights};
+use norm::Statistics;
 use rayon::prelude::*;
 use twoply_primitives::Window;
 
 /// A network under training in the clear, float32 forward and float64 backward.
 pub struct Reference<'s> {
     step: &'s Step,
-    /// The parameters.
+    /// The parameters; statistics of batch normalisations are means over the steps since they were last forgotten.
     pub weights: Weights,
     /// The learning rate times the velocity.
     pub velocity: Vec<Vec<f64>>,
     exact: Vec<Vec<f64>>,
+    /// For each node the sums of means and of variances, if it is a batch normalisation, and of how many steps.
+    gathered: (Vec<[Vec<f64>; 2]>, usize),
 }
 
 /// Gradients, one vector per parameter.
 type Gradients = Vec<Vec<f64>>;
+/// What a node gives for each sample.
+type Wire<T> = Vec<Vec<T>>;
+
+/// What the forward pass of all samples left.
+struct Forward {
+    inputs: Wire<f32>,
+    /// The nodes' results.
+    wires: Vec<Wire<f32>>,
+    /// What the nodes that are batch normalisations saw.
+    norms: Vec<Option<Statistics>>,
+    /// The factors of every dropout, of a whole batch; none for other nodes.
+    factors: Vec<Vec<f64>>,
+}
+
+impl Forward {
+    /// A dropout's factors for sample `b`, whose result has `row` elements; `None` for other nodes.
+    fn factors(&self, node: usize, b: usize, row: usize) -> Option<&[f64]> {
+        self.factors[node].get(b * row..(b + 1) * row)
+    }
+    /// The operands of a node for sample `b`.
+    fn operands(&self, node: &Node, b: usize) -> Vec<&[f32]> {
+        let wire = |s: &Source| match s {
+            Source::Input => &self.inputs[b][..],
+            Source::Node(j) => &self.wires[*j][b][..],
+        };
+        node.inputs.iter().map(wire).collect()
+    }
+    /// Its first operand for every sample.
+    fn operand(&self, node: &Node) -> Vec<&[f32]> {
+        (0..self.inputs.len()).map(|b| self.operands(node, b)[0]).collect()
+    }
+}
+
+/// Samples whose gradients are added up one after the other.
+const TOGETHER: usize = 8;
 
 impl<'s> Reference<'s> {
     /// Before the first step.
@@ -31,7 +71,7 @@ impl<'s> Reference<'s> {
         let exact: Vec<Vec<f64>> =
             weights.0.iter().map(|w| w.iter().map(|v| f64::from(*v)).collect()).collect();
         let velocity = exact.iter().map(|w| vec![0.0; w.len()]).collect();
-        Ok(Reference { step, weights: weights.clone(), velocity, exact })
+        Ok(Reference { step, weights: weights.clone(), velocity, exact, gathered: (vec![], 0) })
     }
 
     /// Mean gradients over a batch of inputs (normalised, whole images) and targets.
@@ -39,29 +79,7 @@ impl<'s> Reference<'s> {
     /// # Errors
     /// [`Error::Data`] if there are not as many targets as outputs.
     pub fn gradients(&self, moment: Moment, inputs: &[f32], targets: &[f32]) -> Result<Gradients> {
-        let evaluator = Evaluator::new(&self.step.graph, &self.weights)?;
-        let (row, outputs) = (self.step.graph.input.row(), self.step.targets().shape.row());
-        let inputs = evaluator.images(inputs)?;
-        if inputs.len() / row * outputs != targets.len() {
-            let why =
-                format!("{} targets for {} samples of {outputs} outputs", targets.len(), inputs.len() / row);
-            return Err(Error::data("training", why));
-        }
-        let factors = self.factors(moment, targets.len() / outputs);
-        let samples = inputs.par_chunks(row).zip(targets.par_chunks(outputs)).enumerate();
-        let none = || -> Gradients { self.exact.iter().map(|w| vec![0.0; w.len()]).collect() };
-        let sum = |mut all: Gradients, more: &Gradients| {
-            all.iter_mut().flatten().zip(more.iter().flatten()).for_each(|(a, b)| *a += b);
-            all
-        };
-        let one = |mut all: Gradients, (at, (x, t)): (usize, (&[f32], &[f32]))| {
-            self.sample(&evaluator, (x, t), (&factors, at), &mut all);
-            all
-        };
-        let mut all = samples.fold(none, one).reduce(none, |a, b| sum(a, &b));
-        let batch = (targets.len() / outputs) as f64;
-        all.iter_mut().flatten().for_each(|g| *g /= batch);
-        Ok(all)
+        Ok(self.backward(&self.forward(moment, inputs, targets)?, targets))
     }
 
     /// One step of SGD, of a schedule or the only one.
@@ -69,7 +87,9 @@ impl<'s> Reference<'s> {
     /// # Errors
     /// As [`Reference::gradients`].
     pub fn run(&mut self, (step, moment): (&Step, Moment), inputs: &[f32], targets: &[f32]) -> Result<()> {
-        let gradients = self.gradients(moment, inputs, targets)?;
+        let forward = self.forward(moment, inputs, targets)?;
+        let gradients = self.backward(&forward, targets);
+        self.gather(forward.norms);
         let recipe = &step.recipe;
         let (rate, momentum) = (recipe.rate.real(), recipe.momentum);
         let carried = moment.before.map_or(1.0, |before| rate / before.real());
@@ -86,6 +106,10 @@ impl<'s> Reference<'s> {
         }
         Ok(())
     }
+    /// Forgets the statistics of batch normalisations: those of the steps from now on count.
+    pub fn forget(&mut self) {
+        self.gathered = (vec![], 0);
+    }
 
     /// The factors of every dropout, of a whole batch; none for other nodes.
     fn factors(&self, moment: Moment, batch: usize) -> Vec<Vec<f64>> {
@@ -98,45 +122,102 @@ impl<'s> Reference<'s> {
         self.step.graph.nodes.iter().zip(&self.step.shapes).map(of).collect()
     }
 
-    /// Adds the gradients of the sample that is the batch's `at`.
-    fn sample(
-        &self,
-        evaluator: &Evaluator,
-        (x, targets): (&[f32], &[f32]),
-        (factors, at): (&[Vec<f64>], usize),
-        gradients: &mut Gradients,
-    ) {
-        let step = self.step;
-        let factors = |i: usize, row: usize| factors[i].get(at * row..(at + 1) * row);
-        let mut wires: Vec<Vec<f32>> = vec![];
-        let last = step.graph.nodes.len() - 1;
-        for i in 0..=last {
-            let operands: Vec<&[f32]> =
-                step.graph.nodes[i].inputs.iter().map(|s| wire(s, x, &wires)).collect();
-            let mut z = evaluator.node(i, &operands);
-            if let Some(factors) = factors(i, z.len()) {
-                z.iter_mut().zip(factors).for_each(|(z, f)| *z = (f64::from(*z) * f) as f32);
-            }
-            wires.push(z);
+    /// Node by node, since a batch normalisation looks at all samples.
+    fn forward(&self, moment: Moment, inputs: &[f32], targets: &[f32]) -> Result<Forward> {
+        let (step, evaluator) = (self.step, Evaluator::new(&self.step.graph, &self.weights)?);
+        let (row, outputs) = (step.graph.input.row(), step.targets().shape.row());
+        let inputs: Wire<f32> = evaluator.images(inputs)?.chunks(row).map(<[f32]>::to_vec).collect();
+        let samples = inputs.len();
+        if samples * outputs != targets.len() {
+            let why = format!("{} targets for {samples} samples of {outputs} outputs", targets.len());
+            return Err(Error::data("training", why));
         }
-        let mut of: Vec<Option<Vec<f64>>> = (0..=last).map(|_| None).collect();
-        of[last] = Some(at_logits(step.recipe.loss, &wires[last], targets));
-        for i in (0..=last).rev().filter(|&i| step.wanted[i]) {
+        let factors = self.factors(moment, samples);
+        let mut f = Forward { inputs, wires: vec![], norms: vec![], factors };
+        for (i, node) in step.graph.nodes.iter().enumerate() {
+            let (z, own) = match Norm::of(&step.graph, &self.weights, i) {
+                Some(norm) => {
+                    let x = f.operand(node);
+                    let own = Statistics::of(&x, norm.gamma.len(), norm.epsilon);
+                    let z = x.iter().map(|x| own.normalised(x, (norm.gamma, norm.beta))).collect();
+                    (z, Some(own))
+                }
+                None => {
+                    let sample = |b: usize| {
+                        let mut z = evaluator.node(i, &f.operands(node, b));
+                        if let Some(factors) = f.factors(i, b, z.len()) {
+                            z.iter_mut().zip(factors).for_each(|(z, f)| *z = (f64::from(*z) * f) as f32);
+                        }
+                        z
+                    };
+                    ((0..samples).into_par_iter().map(sample).collect(), None)
+                }
+            };
+            f.wires.push(z);
+            f.norms.push(own);
+        }
+        Ok(f)
+    }
+
+    fn backward(&self, f: &Forward, targets: &[f32]) -> Gradients {
+        let (step, last) = (self.step, f.wires.len() - 1);
+        let mut of: Vec<Option<Wire<f64>>> = f.wires.iter().map(|_| None).collect();
+        let at_end = f.wires[last].iter().zip(targets.chunks(targets.len() / f.inputs.len()));
+        of[last] = Some(at_end.map(|(z, t)| at_logits(step.recipe.loss, z, t)).collect());
+        let mut gradients: Gradients = self.exact.iter().map(|w| vec![0.0; w.len()]).collect();
+        for (i, node) in step.graph.nodes.iter().enumerate().rev().filter(|(i, _)| step.wanted[*i]) {
             let Some(mut g) = of[i].take() else { continue };
-            if let Some(factors) = factors(i, g.len()) {
-                g.iter_mut().zip(factors).for_each(|(g, f)| *g *= f);
+            for (b, g) in g.iter_mut().enumerate() {
+                if let Some(factors) = f.factors(i, b, g.len()) {
+                    g.iter_mut().zip(factors).for_each(|(g, f)| *g *= f);
+                }
             }
-            let node = &step.graph.nodes[i];
-            let operands: Vec<&[f32]> = node.inputs.iter().map(|s| wire(s, x, &wires)).collect();
-            let back = self.back(i, &operands, &g, gradients);
-            for (s, d) in node.inputs.iter().zip(back) {
+            let back = match &f.norms[i] {
+                Some(own) => self.norm_back(i, (own, &f.operand(node)), &g, &mut gradients),
+                None => self.samples_back(i, f, &g, &mut gradients),
+            };
+            for (k, s) in node.inputs.iter().enumerate() {
                 let Source::Node(j) = s else { continue };
+                let own = back.iter().map(|sample| &sample[k]);
                 match &mut of[*j] {
-                    Some(sum) => sum.iter_mut().zip(d).for_each(|(a, b)| *a += b),
-                    none => *none = Some(d),
+                    Some(sum) => sum.iter_mut().zip(own).for_each(|(a, b)| add(a, b)),
+                    none => *none = Some(own.cloned().collect()),
                 }
             }
         }
+        gradients.iter_mut().flatten().for_each(|g| *g /= f.inputs.len() as f64);
+        gradients
+    }
+
+    /// A node whose samples have nothing to do with each other: for each sample the gradients of its operands.
+    fn samples_back(
+        &self,
+        i: usize,
+        f: &Forward,
+        g: &Wire<f64>,
+        gradients: &mut Gradients,
+    ) -> Vec<Vec<Vec<f64>>> {
+        let node = &self.step.graph.nodes[i];
+        let none = || -> Gradients {
+            let mut none: Gradients = self.exact.iter().map(|_| vec![]).collect();
+            node.op.params().for_each(|p| none[p] = vec![0.0; self.exact[p].len()]);
+            none
+        };
+        let some = |(chunk, g): (usize, &[Vec<f64>])| {
+            let mut own = none();
+            let sample = |(b, g): (usize, &Vec<f64>)| {
+                self.back(i, &f.operands(node, chunk * TOGETHER + b), g, &mut own)
+            };
+            let back: Vec<Vec<Vec<f64>>> = g.iter().enumerate().map(sample).collect();
+            (own, back)
+        };
+        let found: Vec<_> = g.par_chunks(TOGETHER).enumerate().map(some).collect();
+        let mut all = vec![];
+        for (own, back) in found {
+            gradients.iter_mut().zip(&own).for_each(|(a, b)| add(a, b));
+            all.extend(back);
+        }
+        all
     }
 
     /// Gradients of a node's operands; those of its parameters are added.
@@ -278,11 +359,8 @@ fn spread(
     dx
 }
 
-fn wire<'w>(s: &Source, input: &'w [f32], wires: &'w [Vec<f32>]) -> &'w [f32] {
-    match s {
-        Source::Input => input,
-        Source::Node(j) => &wires[*j],
-    }
+fn add(a: &mut [f64], b: &[f64]) {
+    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
 }
 
 impl Loss {

@@ -3,7 +3,7 @@
 //! Seeds come from the operating system, every step's keys are its own. Not private: one process sees everything.
 
 use super::data::{Held, Stored};
-use super::roles::{Dealer, Learner, Learnt, data_keys, data_origin, join, mask_rows, mask_start};
+use super::roles::{Dealer, Learner, Learnt, data_keys, data_origin, join, joined, mask_rows, mask_start};
 use super::{Moment, Slice, State, Step};
 use crate::engine::PlannedGate;
 use crate::rehearsal::{Coins, Memory};
@@ -127,16 +127,23 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
         Ok(Dealt { origin, seeds, keys: Arc::new(keys) })
     }
 
-    /// What the model's owner would receive now: both parties' shares of every parameter and velocity, joined, in the ring.
+    /// What the model's owner would receive now: both parties' shares of every parameter, velocity and accumulator, joined, in the
+    /// ring.
     ///
     /// # Errors
     /// Those of the device.
     pub fn state(&self) -> Result<State<Vec<B::Ring>>> {
         let [a, b] = &self.parties;
-        let joined = |[a, b]: [&[u8]; 2]| join::<B::Ring>(self.step, [a, b]);
-        let weights = joined([&a.for_owner(PartyId::P0)?, &b.for_owner(PartyId::P1)?])?;
-        let velocity = joined([&a.velocities(PartyId::P0)?, &b.velocities(PartyId::P1)?])?;
-        Ok(State { weights, velocity })
+        let (weights, accumulators) =
+            join(self.step, [&a.for_owner(PartyId::P0)?, &b.for_owner(PartyId::P1)?])?;
+        let shares = [a.velocities(PartyId::P0)?, b.velocities(PartyId::P1)?];
+        let velocity = joined(&self.step.params(), [&shares[0], &shares[1]])?;
+        Ok(State { weights, velocity, accumulators })
+    }
+    /// Sets the accumulators to zeros, which are public.
+    pub fn forget(&mut self) {
+        self.dealer.forget(self.step);
+        self.parties.iter_mut().for_each(|party| party.forget(self.step));
     }
 }
 

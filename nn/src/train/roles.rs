@@ -24,7 +24,11 @@ impl Step {
     /// Forms of everything that a step takes over from the one before, in order.
     fn kept(&self) -> Vec<Form> {
         let params = self.params();
-        [params.clone(), params].concat()
+        [params.clone(), params, self.accumulators()].concat()
+    }
+    /// Forms of what its model's owner gets.
+    fn delivered(&self) -> Vec<Form> {
+        [self.params(), self.accumulators()].concat()
     }
     /// What it stores at each party, tile by tile.
     ///
@@ -38,20 +42,22 @@ impl Step {
     /// # Errors
     /// For a network that no checkpoint holds.
     pub fn lengths(&self) -> Result<Lengths> {
-        let bytes: u64 = self.params().iter().map(Form::packed_bytes).sum();
-        Ok(Lengths::new(bytes, bytes, 0)?)
+        let bytes = |forms: Vec<Form>| forms.iter().map(Form::packed_bytes).sum();
+        let params = bytes(self.params());
+        Ok(Lengths::new(params, params, bytes(self.accumulators()))?)
     }
 }
 
 impl<V> State<V> {
     /// All wires, in the order of checkpoints.
     fn all(&self) -> impl Iterator<Item = &V> {
-        self.weights.iter().chain(&self.velocity)
+        self.weights.iter().chain(&self.velocity).chain(&self.accumulators)
     }
-    fn from_all(all: Vec<V>) -> Self {
-        let mut weights = all;
-        let velocity = weights.split_off(weights.len() / 2);
-        State { weights, velocity }
+    fn from_all(step: &Step, all: Vec<V>) -> Self {
+        let (params, mut weights) = (step.params().len(), all);
+        let mut velocity = weights.split_off(params);
+        let accumulators = velocity.split_off(params);
+        State { weights, velocity, accumulators }
     }
 }
 
@@ -95,7 +101,14 @@ impl<B: Backend> Dealer<B> {
         };
         let weights = params.iter().enumerate().map(weight).collect();
         let velocity = params.iter().map(|form| Mask::none(&dev, form)).collect();
-        Dealer { state: State { weights, velocity }, dev, data }
+        let mut dealer = Dealer { state: State { weights, velocity, accumulators: vec![] }, dev, data };
+        dealer.forget(step);
+        dealer
+    }
+    /// Sets the accumulators to public zeros: before the first step whose statistics are wanted.
+    pub fn forget(&mut self, step: &Step) {
+        self.state.accumulators =
+            step.accumulators().iter().map(|form| Mask::none(&self.dev, form)).collect();
     }
     /// At a checkpoint.
     ///
@@ -109,7 +122,7 @@ impl<B: Backend> Dealer<B> {
             all.push(Mask::from_kept(&dev, &form, [a.next(&form)?, b.next(&form)?])?);
         }
         from.into_iter().try_for_each(Cursor::end)?;
-        Ok(Dealer { state: State::from_all(all), dev, data })
+        Ok(Dealer { state: State::from_all(step, all), dev, data })
     }
     /// Deals one step on these rows into `sink`.
     ///
@@ -132,7 +145,9 @@ impl<B: Backend> Dealer<B> {
     /// # Errors
     /// Those of the device.
     pub fn masks(&self) -> Result<Masks> {
-        let mut all = Masks::default();
+        // of full length at once: a buffer that grows leaves its old bytes behind
+        let bytes: u64 = self.state.all().map(|mask| mask.form().packed_bytes()).sum();
+        let mut all = Masks { shares: [0, 1].map(|_| Zeroizing::new(Vec::with_capacity(bytes as usize))) };
         for mask in self.state.all() {
             let kept = mask.kept(&self.dev)?;
             all.shares.iter_mut().zip(&kept).for_each(|(to, from)| to.extend_from_slice(from));
@@ -166,7 +181,7 @@ impl<B: Backend> Learner<B> {
     pub fn begin(dev: B, step: &Step, data: Vec<Held<Stored>>, weights: &Weights) -> Result<Self> {
         let encoded = step.encode::<B::Ring>(weights)?;
         let weights = step.params().iter().zip(&encoded).map(|(f, w)| Masked::public(&dev, f, w)).collect();
-        Ok(Learner { state: State { weights, velocity: at_rest(&dev, step) }, dev, data })
+        Ok(Learner { state: at_rest(&dev, step, weights), dev, data })
     }
     /// At the beginning, on the weights that their owner brought under a data key set, packed.
     ///
@@ -183,7 +198,11 @@ impl<B: Backend> Learner<B> {
             weights.push(Masked::weight(&dev, form, from.next(form)?, seed, origin, index as u32)?);
         }
         from.end()?;
-        Ok(Learner { state: State { weights, velocity: at_rest(&dev, step) }, dev, data })
+        Ok(Learner { state: at_rest(&dev, step, weights), dev, data })
+    }
+    /// Sets the accumulators to public zeros: before the first step whose statistics are wanted.
+    pub fn forget(&mut self, step: &Step) {
+        self.state.accumulators = zeros(&self.dev, &step.accumulators());
     }
     /// At a checkpoint.
     ///
@@ -197,7 +216,7 @@ impl<B: Backend> Learner<B> {
         }
         values.end()?;
         shares.end()?;
-        Ok(Learner { state: State::from_all(all), dev, data })
+        Ok(Learner { state: State::from_all(step, all), dev, data })
     }
     /// One step on these rows. The state has moved only if it succeeds.
     ///
@@ -225,10 +244,15 @@ impl<B: Backend> Learner<B> {
     /// # Errors
     /// Those of the device.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let mut all = Snapshot::default();
-        for (wires, values) in
-            [(&self.state.weights, &mut all.weights), (&self.state.velocity, &mut all.velocities)]
-        {
+        let state = &self.state;
+        let bytes: u64 = state.all().map(|wire| wire.form().packed_bytes()).sum();
+        let shares = Zeroizing::new(Vec::with_capacity(bytes as usize));
+        let mut all = Snapshot { shares, ..Snapshot::default() };
+        for (wires, values) in [
+            (&state.weights, &mut all.weights),
+            (&state.velocity, &mut all.velocities),
+            (&state.accumulators, &mut all.accumulators),
+        ] {
             for wire in wires {
                 let (value, share) = wire.kept(&self.dev)?;
                 values.extend(value);
@@ -237,19 +261,28 @@ impl<B: Backend> Learner<B> {
         }
         Ok(all)
     }
-    /// What leaves for the model's owner: additive shares of all parameters, packed.
+    /// What leaves for the model's owner: additive shares of all parameters, and of the sums of statistics, packed.
     ///
     /// # Errors
     /// Those of the device.
     pub fn for_owner(&self, me: PartyId) -> Result<Zeroizing<Vec<u8>>> {
-        self.shares(&self.state.weights, me)
+        self.shares(self.state.weights.iter().chain(&self.state.accumulators), me)
     }
     /// The same of the velocities.
     pub(super) fn velocities(&self, me: PartyId) -> Result<Zeroizing<Vec<u8>>> {
-        self.shares(&self.state.velocity, me)
+        self.shares(self.state.velocity.iter(), me)
     }
-    fn shares(&self, wires: &[Masked<B>], me: PartyId) -> Result<Zeroizing<Vec<u8>>> {
-        let mut all = Zeroizing::new(vec![]);
+    fn shares<'w>(
+        &self,
+        wires: impl Iterator<Item = &'w Masked<B>>,
+        me: PartyId,
+    ) -> Result<Zeroizing<Vec<u8>>>
+    where
+        B: 'w,
+    {
+        let wires: Vec<_> = wires.collect();
+        let bytes: u64 = wires.iter().map(|wire| wire.form().packed_bytes()).sum();
+        let mut all = Zeroizing::new(Vec::with_capacity(bytes as usize));
         for wire in wires {
             all.extend(wire.for_owner(&self.dev, me)?);
         }
@@ -257,20 +290,31 @@ impl<B: Backend> Learner<B> {
     }
 }
 
-fn at_rest<B: Backend>(dev: &B, step: &Step) -> Vec<Masked<B>> {
-    let zeros = |form: &Form| Masked::public(dev, form, &vec![B::Ring::ZERO; form.len()]);
-    step.params().iter().map(zeros).collect()
+fn zeros<B: Backend>(dev: &B, forms: &[Form]) -> Vec<Masked<B>> {
+    forms.iter().map(|form| Masked::public(dev, form, &vec![B::Ring::ZERO; form.len()])).collect()
 }
 
-/// Model owner: all parameters in the ring, from what both parties sent.
+/// These weights, and nothing else yet.
+fn at_rest<B: Backend>(dev: &B, step: &Step, weights: Vec<Masked<B>>) -> State<Masked<B>> {
+    State { weights, velocity: zeros(dev, &step.params()), accumulators: zeros(dev, &step.accumulators()) }
+}
+
+/// Model owner: all parameters, and the sums of statistics, in the ring, from what both parties sent.
 ///
 /// # Errors
 /// [`Error::Data`] for messages of another network.
-pub fn join<R: Ring>(step: &Step, messages: [&[u8]; 2]) -> Result<Vec<Vec<R>>> {
+pub fn join<R: Ring>(step: &Step, messages: [&[u8]; 2]) -> Result<(Vec<Vec<R>>, Vec<Vec<R>>)> {
+    let mut weights = joined(&step.delivered(), messages)?;
+    let sums = weights.split_off(step.params().len());
+    Ok((weights, sums))
+}
+
+/// Wires of these forms, from both parties' shares.
+pub(super) fn joined<R: Ring>(forms: &[Form], messages: [&[u8]; 2]) -> Result<Vec<Vec<R>>> {
     let [mut a, mut b] = messages.map(Cursor);
     let mut all = vec![];
-    for form in step.params() {
-        all.push(owner::join([a.next(&form)?, b.next(&form)?], form.len(), form.bits)?);
+    for form in forms {
+        all.push(owner::join([a.next(form)?, b.next(form)?], form.len(), form.bits)?);
     }
     a.end()?;
     b.end()?;
@@ -279,7 +323,7 @@ pub fn join<R: Ring>(step: &Step, messages: [&[u8]; 2]) -> Result<Vec<Vec<R>>> {
 
 /// Bytes of the message that [`join`] wants of each party.
 pub fn model_bytes(step: &Step) -> u64 {
-    step.params().iter().map(Form::packed_bytes).sum()
+    step.delivered().iter().map(Form::packed_bytes).sum()
 }
 
 /// Party: keys of its shares of the masks of these rows of a share, inputs before targets; of the start, one per parameter.

@@ -11,6 +11,8 @@ use twoply_primitives::KeySetId;
 
 /// Rows of a chunk: what an owner sends, and a party stores, at once.
 const CHUNK: u32 = 1024;
+/// Most shares of a run.
+pub const MOST_SHARES: usize = 64;
 /// Longest name of an owner.
 const LONGEST: usize = 32;
 
@@ -116,7 +118,8 @@ impl TrainingPlan {
         let (forms, cut, row) = match &slice {
             Some(slice) => {
                 let fractions = (fractions.activations, self.recipe.loss.target_fraction(&fractions));
-                let what = (owner, &slice.inputs, slice.targets, self.recipe.n, fractions);
+                let order = (&self.index, &self.graph.input.normalise, &self.graph.input.layout);
+                let what = (owner, &slice.inputs, slice.targets, self.recipe.n, fractions, order);
                 (serde_json::to_vec(&what), layout(slice.rows.end - slice.rows.start, CHUNK)?, slice.width())
             }
             None => {
@@ -148,6 +151,9 @@ impl TrainingPlan {
         }
         if self.shares.iter().filter(|s| s.brings == Brings::Start).count() > 1 {
             return fault("two owners bring weights to begin with".into());
+        }
+        if self.shares.len() > MOST_SHARES {
+            return fault(format!("{} shares: at most {MOST_SHARES}", self.shares.len()));
         }
         if self.checkpoint == 0 {
             return fault("a checkpoint every 0 steps: choose at least 1".into());

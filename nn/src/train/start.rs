@@ -1,7 +1,7 @@
 //! What a run begins with: a graph that trains, public weights from a seed, and the order of the data.
 
 use super::Loss;
-use crate::graph::{Graph, Op};
+use crate::graph::{Graph, Op, Param, Role};
 use crate::{Error, Result, Weights};
 
 /// The part of a graph that trains under `loss`: without a final argmax, and for a loss that looks logits up without a ReLU
@@ -29,9 +29,14 @@ pub(super) fn stream(seed: u64, what: &str, len: usize) -> Vec<u32> {
     bytes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect()
 }
 
-/// Public weights: uniform within `1 / sqrt(fan-in)`, weights and biases alike, as PyTorch's layers begin.
+/// Public weights: uniform within `1 / sqrt(fan-in)`, weights and biases alike, as PyTorch's layers begin; batch normalisations
+/// with the factor 1 and nothing added, of data of mean 0 and variance 1.
 pub fn initial(graph: &Graph, seed: u64) -> Weights {
-    let mut values: Vec<Vec<f32>> = graph.params.iter().map(|_| vec![]).collect();
+    let same = |p: &Param| {
+        let value = f32::from(matches!(p.role, Role::Factor | Role::Variance));
+        vec![value; p.shape.iter().product()]
+    };
+    let mut values: Vec<Vec<f32>> = graph.params.iter().map(same).collect();
     for node in &graph.nodes {
         let (Op::Linear { weight, .. } | Op::Conv2d { weight, .. }) = &node.op else { continue };
         let fan_in: usize = graph.params[*weight].shape[1..].iter().product();

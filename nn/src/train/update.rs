@@ -20,7 +20,7 @@ impl<E: Learn> Run<'_, E> {
         let step = self.step;
         let (recipe, gathered) = (&step.recipe, &mut self.back.gathered[p]);
         let (products, sums) = (std::mem::take(&mut gathered.products), std::mem::take(&mut gathered.sums));
-        let (w, v) = (&self.weights[p], &self.velocity[p]);
+        let (w, v) = (self.weight(p), &self.state.velocity[self.place(p)]);
         let Moment { step: number, before, .. } = self.moment;
         let mut add = vec![self.e.local(&Local::Scale(recipe.momentum_factor(before)), &[v])?];
         // the factor of some steps is 0, and their gate is that of the others
@@ -45,14 +45,15 @@ impl<E: Learn> Run<'_, E> {
 
     /// The next state.
     pub(super) fn update(mut self) -> Result<State<E::Value>> {
-        let (weights, velocity) = (self.weights, self.velocity);
+        let state = self.state;
+        let cut = std::mem::take(&mut self.back.cut).into_iter().enumerate();
         let (learning, cut): (Vec<usize>, Vec<E::Value>) =
-            self.back.cut.iter_mut().enumerate().filter_map(|(p, cut)| Some((p, cut.take()?))).unzip();
+            cut.filter_map(|(p, cut)| Some((self.place(p), cut?))).unzip();
         self.e.layer("update");
         let mut lifted = self.lifted(cut)?.into_iter();
-        let mut next = State { weights: vec![], velocity: vec![] };
-        for (p, (w, v)) in weights.iter().zip(velocity).enumerate() {
-            let new = if learning.contains(&p) { lifted.next() } else { None };
+        let mut next = State { weights: vec![], velocity: vec![], accumulators: vec![] };
+        for (at, (w, v)) in state.weights.iter().zip(&state.velocity).enumerate() {
+            let new = if learning.contains(&at) { lifted.next() } else { None };
             next.weights.push(match &new {
                 Some(new) => self.local(&Local::Sub, &[w, new])?,
                 None => w.clone(),
@@ -61,24 +62,27 @@ impl<E: Learn> Run<'_, E> {
         }
         if self.step.recipe.nesterov {
             let ahead = self.ahead(&learning, &next.velocity)?;
-            for (&p, ahead) in learning.iter().zip(ahead) {
-                next.weights[p] = self.local(&Local::Sub, &[&next.weights[p], &ahead])?;
+            for (&at, ahead) in learning.iter().zip(ahead) {
+                next.weights[at] = self.local(&Local::Sub, &[&next.weights[at], &ahead])?;
             }
+        }
+        for (sum, own) in state.accumulators.iter().zip(std::mem::take(&mut self.statistics)) {
+            next.accumulators.push(self.local(&Local::Add, &[sum, &own])?);
         }
         Ok(next)
     }
-    fn lifted(&mut self, wires: Vec<E::Value>) -> Result<Vec<E::Value>> {
+    pub(super) fn lifted(&mut self, wires: Vec<E::Value>) -> Result<Vec<E::Value>> {
         let gates: Vec<_> = wires.iter().map(|w| (Lift, vec![w])).collect();
         Ok(self.e.together(&gates)?)
     }
     /// `momentum (v' - v)`, by which Nesterov's step goes further.
     fn ahead(&mut self, learning: &[usize], next: &[E::Value]) -> Result<Vec<E::Value>> {
-        let (velocity, recipe, before) = (self.velocity, &self.step.recipe, self.moment.before);
+        let (velocity, recipe, before) = (&self.state.velocity, &self.step.recipe, self.moment.before);
         let gate = Sum { terms: vec![], add: 1, cut: recipe.cut() };
         let mut scaled = vec![];
-        for &p in learning {
-            let new = self.local(&Local::Scale(recipe.momentum_factor(None)), &[&next[p]])?;
-            let old = self.local(&Local::Scale(recipe.momentum_factor(before)), &[&velocity[p]])?;
+        for &at in learning {
+            let new = self.local(&Local::Scale(recipe.momentum_factor(None)), &[&next[at]])?;
+            let old = self.local(&Local::Scale(recipe.momentum_factor(before)), &[&velocity[at]])?;
             scaled.push(self.local(&Local::Sub, &[&new, &old])?);
         }
         let gates: Vec<_> = scaled.iter().map(|x| (gate.clone(), vec![x])).collect();

@@ -2,6 +2,7 @@
 
 use super::{Moment, Recipe, State, Step};
 use crate::engine::Clear;
+use crate::graph::Op;
 use crate::{Error, Result, Weights};
 use twoply_primitives::{Form, Ring};
 
@@ -29,20 +30,36 @@ impl Recipe {
 }
 
 impl Step {
-    /// Parameters in the ring, biases too at the weights' fraction.
+    /// Parameters that are learnt in the ring, biases too at the weights' fraction.
     ///
     /// # Errors
     /// [`Error::Weights`], or [`Error::Data`] for a value that does not fit.
     pub fn encode<R: Ring>(&self, weights: &Weights) -> Result<Vec<Vec<R>>> {
         weights.check(&self.graph)?;
-        let values = self.graph.params.iter().zip(&weights.0);
+        let values = self.graph.params.iter().zip(&weights.0).filter(|(p, _)| p.role.is_learnt());
         values.map(|(p, v)| self.recipe.encode(&p.name, v, self.recipe.fractions.weights)).collect()
     }
-    /// What a state in the ring says of the parameters.
-    pub fn decode<R: Ring>(&self, weights: &[Vec<R>]) -> Weights {
+    /// What a state in the ring says of the parameters; those that are not learnt are those of `start`.
+    pub fn decode<R: Ring>(&self, weights: &[Vec<R>], start: &Weights) -> Weights {
         let scale = (-f64::from(self.recipe.fractions.weights)).exp2();
         let real = |w: &Vec<R>| w.iter().map(|v| (v.signed() as f64 * scale) as f32).collect();
-        Weights(weights.iter().map(real).collect())
+        let of = |(place, start): (&Option<usize>, &Vec<f32>)| {
+            place.map_or_else(|| start.clone(), |at| real(&weights[at]))
+        };
+        Weights(self.places.iter().zip(&start.0).map(of).collect())
+    }
+    /// Gives batch normalisations the statistics that accumulators in the ring say, of so many steps: the plain means over those
+    /// steps of the batches' means and unbiased variances, where PyTorch keeps averages that forget with its momentum. The sums
+    /// of 32 steps fit for variances up to 256, and of so many more for smaller ones.
+    pub fn set_statistics<R: Ring>(&self, weights: &mut Weights, sums: &[Vec<R>], steps: usize) {
+        let norms = self.graph.nodes.iter().zip(&self.norms);
+        let norms = norms.filter_map(|(node, norm)| Some((&node.op, norm.as_ref()?)));
+        for ((op, norm), sums) in norms.zip(sums.chunks_exact(2)) {
+            let Op::BatchNorm { mean, variance, .. } = op else { continue };
+            let units = norm.units(self.recipe.fractions.activations).map(|unit| unit / steps.max(1) as f64);
+            weights.0[*mean] = sums[0].iter().map(|v| (v.signed() as f64 * units[0]) as f32).collect();
+            weights.0[*variance] = sums[1].iter().map(|v| (v.low() as f64 * units[1]) as f32).collect();
+        }
     }
     /// One step on clear values: what the oracle does, on a batch of inputs and targets.
     ///
@@ -68,6 +85,14 @@ impl Step {
     pub fn clear<R: Ring>(&self, weights: &Weights) -> Result<State<(Form, Vec<R>)>> {
         let all: Vec<(Form, Vec<R>)> = self.params().into_iter().zip(self.encode(weights)?).collect();
         let velocity = all.iter().map(|(f, w)| (f.clone(), vec![R::ZERO; w.len()])).collect();
-        Ok(State { weights: all, velocity })
+        Ok(State { weights: all, velocity, accumulators: self.clear_accumulators() })
+    }
+    /// Accumulators of nothing, for the oracle.
+    pub fn clear_accumulators<R: Ring>(&self) -> Vec<(Form, Vec<R>)> {
+        let zeros = |form: Form| {
+            let values = vec![R::ZERO; form.len()];
+            (form, values)
+        };
+        self.accumulators().into_iter().map(zeros).collect()
     }
 }

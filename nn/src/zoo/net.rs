@@ -1,13 +1,23 @@
 //! A network of the zoo while it is written down, layer behind layer.
 
 use super::tensors::{Kind, Tensors};
-use crate::graph::{Normalise, Op, Role, Source};
+use crate::graph::{Norm, Normalise, Op, Role, Source};
 use crate::import::draft::Draft;
 use crate::{Error, Imported, Result};
 use twoply_primitives::tensor::Window;
 
 /// PyTorch's default in batch normalisation.
 const EPSILON: f64 = 1e-5;
+
+/// What a parameter of this role does.
+fn kind(role: Role) -> Kind {
+    match role {
+        Role::Weight => Kind::Weight,
+        Role::Bias | Role::Mean => Kind::Shift,
+        Role::Factor => Kind::Factor,
+        Role::Variance => Kind::Variance,
+    }
+}
 
 /// The draft, and the wire that the next layer reads.
 pub(super) struct Net<'t> {
@@ -21,6 +31,11 @@ impl<'t> Net<'t> {
     pub(super) fn new(input: [usize; 3], normalise: Normalise, tensors: &'t mut dyn Tensors) -> Self {
         let draft = Draft::new("image", input.to_vec(), normalise);
         Net { draft, tensors, at: Source::Input, faults: vec![] }
+    }
+    /// Keeps batch normalisations as they are.
+    pub(super) fn keeping_norms(mut self) -> Self {
+        self.draft.keeps_norms = true;
+        self
     }
     /// The wire that the next layer reads.
     pub(super) fn here(&self) -> Source {
@@ -49,11 +64,7 @@ impl<'t> Net<'t> {
         self.note(made).unwrap_or_else(|| vec![0.0; shape.iter().product()])
     }
     fn param(&mut self, name: &str, shape: &[usize], role: Role) -> usize {
-        let kind = match role {
-            Role::Weight => Kind::Weight,
-            Role::Bias => Kind::Shift,
-        };
-        let values = self.tensor(name, shape, kind);
+        let values = self.tensor(name, shape, kind(role));
         let made = self.draft.param(name, shape, role, values);
         self.note(made).unwrap_or(0)
     }
@@ -72,21 +83,31 @@ impl<'t> Net<'t> {
         let bias = Some(self.param(&format!("{name}.bias"), &[to], Role::Bias));
         self.push(name, Op::Linear { weight, bias }, &[self.at]);
     }
-    /// Batch normalisation with its statistics.
+    /// Batch normalisation with its statistics; folded, unless it is kept for training.
     pub(super) fn norm(&mut self, name: &str) {
         let shape = [self.channels()];
-        let mut stat =
-            |part: &str, kind| -> Vec<f32> { self.tensor(&format!("{name}.{part}"), &shape, kind) };
-        let (gamma, beta) = (stat("weight", Kind::Factor), stat("bias", Kind::Shift));
-        let (mean, variance) = (stat("running_mean", Kind::Shift), stat("running_var", Kind::Variance));
-        if variance.iter().any(|v| (*v as f64) + EPSILON <= 0.0) {
-            return self.faults.push(format!("`{name}.running_var`: not positive"));
-        }
-        let scale: Vec<f64> =
-            gamma.iter().zip(&variance).map(|(g, v)| *g as f64 / (*v as f64 + EPSILON).sqrt()).collect();
-        let shift: Vec<f64> =
-            beta.iter().zip(&mean).zip(&scale).map(|((b, m), s)| *b as f64 - *m as f64 * s).collect();
-        let made = self.draft.affine(name, self.at, &scale, &shift);
+        let parts = [
+            ("weight", Role::Factor),
+            ("bias", Role::Bias),
+            ("running_mean", Role::Mean),
+            ("running_var", Role::Variance),
+        ];
+        let made = match self.draft.keeps_norms {
+            true => {
+                let [gamma, beta, mean, variance] =
+                    parts.map(|(part, role)| self.param(&format!("{name}.{part}"), &shape, role));
+                let op = Op::BatchNorm { gamma, beta, mean, variance, epsilon: EPSILON };
+                self.draft.push(name, op, &[self.at])
+            }
+            false => {
+                let values =
+                    parts.map(|(part, role)| self.tensor(&format!("{name}.{part}"), &shape, kind(role)));
+                let [gamma, beta, mean, variance] = values.each_ref().map(|v| &v[..]);
+                let norm = Norm { gamma, beta, mean, variance, epsilon: EPSILON };
+                let affine = norm.affine().map_err(|why| format!("`{name}`: {why}"));
+                affine.and_then(|(scale, shift)| self.draft.affine(name, self.at, &scale, &shift))
+            }
+        };
         if let Some(at) = self.note(made) {
             self.at = at;
         }

@@ -17,10 +17,20 @@ pub(super) fn resnet18(net: &mut Net<'_>, classes: usize) {
 
 /// 20 layers for images of 32x32; a 1x1 convolution where the shape changes.
 pub(super) fn resnet20(net: &mut Net<'_>, classes: usize) {
+    small(net, 3, classes);
+}
+
+/// 8 layers: one block a stage.
+pub(super) fn resnet8(net: &mut Net<'_>, classes: usize) {
+    small(net, 1, classes);
+}
+
+/// For images of 32x32.
+fn small(net: &mut Net<'_>, blocks: usize, classes: usize) {
     net.conv("conv1", 16, Window::square(3, 1).padded(1), false);
     net.norm("bn1");
     net.relu("relu");
-    stages(net, &[16, 32, 64], 3, "shortcut");
+    stages(net, &[16, 32, 64], blocks, "shortcut");
     net.mean("avgpool");
     net.flatten();
     net.linear("linear", classes);

@@ -30,6 +30,7 @@ fn shapes_and_parameters_are_those_of_the_definitions() {
     for (name, parameters) in [
         ("network-1", 784 * 128 + 128 + 128 * 128 + 128 + 1290),
         ("lenet", 520 + 25_050 + 400_500 + 5_010),
+        ("resnet8-cifar10", 432 + 2 * 2304 + 4608 + 9216 + 512 + 18_432 + 36_864 + 2048 + 336 + 650),
         // torchvision counts 11,689,512: a factor and a term per channel, of which a bias is left
         ("resnet18", 11_689_512 - 4_800),
     ] {
@@ -53,6 +54,18 @@ fn a_normalisation_before_padding_leaves_its_addends() {
     );
     let resnet = seeded("resnet20-cifar10").graph;
     assert!(resnet.nodes.iter().all(|n| !n.name.contains("bn")), "behind convolutions they are folded");
+}
+
+/// Networks that are to be trained keep their normalisations; folded they are the networks of inference.
+#[test]
+fn kept_normalisations_fold_to_the_same_network() {
+    for name in ["resnet8-cifar10", "resnet20-cifar10", "alexnet-cifar10"] {
+        let kept = named(name).unwrap().with_norms(&mut Seeded(1)).unwrap();
+        let norms = |g: &crate::Graph| g.nodes.iter().filter(|n| n.op.kind() == "batch_norm").count();
+        let wanted = named(name).unwrap().build(&mut Seeded(1)).unwrap();
+        assert!(norms(&kept.graph) >= 2 && norms(&wanted.graph) == 0, "{name}");
+        assert_eq!(crate::import::folded(&kept.graph, &kept.weights).unwrap(), wanted, "{name}");
+    }
 }
 
 #[test]

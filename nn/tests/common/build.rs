@@ -185,6 +185,15 @@ impl Builder {
         let (weight, bias) = self.params(&[oc, shape[0] / groups, kh, kw]);
         self.push(Op::Conv2d { weight, bias, window, groups }, &[x], vec![oc, oh, ow])
     }
+    /// Factors about 1, of statistics that have nothing to do with `x`.
+    pub fn batch_norm(&mut self, x: Source) -> Source {
+        let channels = [self.shape(x)[0]];
+        let [gamma, beta, mean, variance] =
+            [Role::Factor, Role::Bias, Role::Mean, Role::Variance].map(|r| self.param(&channels, r, 0.5));
+        [gamma, variance].into_iter().for_each(|p| self.weights[p].iter_mut().for_each(|v| *v += 1.0));
+        let op = Op::BatchNorm { gamma, beta, mean, variance, epsilon: 1e-5 };
+        self.push(op, &[x], self.shape(x))
+    }
     pub fn relu(&mut self, x: Source) -> Source {
         self.push(Op::Relu, &[x], self.shape(x))
     }

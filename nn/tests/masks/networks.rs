@@ -60,7 +60,19 @@ pub fn multiplied() -> Model {
     b.finish(1).scale_to(2.0)
 }
 
-/// All of them.
+/// Normalisations of channels and of a row, for training alone.
+pub fn normalised() -> Model {
+    let mut b = Builder::new("normalised", &[1, 3, 3], 25);
+    let x = b.conv(Source::Input, 2, Window::square(1, 1), 1);
+    let x = b.batch_norm(x);
+    let x = b.relu(x);
+    let x = b.linear(x, 3);
+    let x = b.batch_norm(x);
+    b.linear(x, 2);
+    b.finish(1)
+}
+
+/// All that inference has.
 pub fn all() -> [Model; 4] {
     [dense(), spatial(), clipped(), multiplied()]
 }

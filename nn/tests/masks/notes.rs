@@ -80,18 +80,21 @@ impl Notes {
         );
         assert!(!self.sorted().is_empty(), "{who} expanded nothing");
     }
-    /// The same of a party whose audits look up one comparison's key at two public points: it reads that key, which is no
-    /// mask, twice and no more. Everything else, the masks of what it opens at each point among it, it expands once.
+    /// The same of a party that looks up one comparison's key at several public points: it reads that key, which is no mask, so
+    /// often and no more. Everything else, the masks of what it opens at each point among it, it expands once.
     #[track_caller]
-    pub fn once_but_for_two_points(&self, who: &str) {
-        let key = |n: &Note| ["own roots", "own table", "own tables"].contains(&n.what);
-        let (mut keys, rest): (Vec<Note>, Vec<Note>) = self.sorted().into_iter().partition(key);
-        Notes(Arc::new(Mutex::new(rest))).once(who);
+    pub fn once_but_for_points(&self, points: usize, who: &str) {
+        self.masks().once(who);
+        let mut keys: Vec<Note> = self.sorted().into_iter().filter(is_key).collect();
         let all = keys.len();
         keys.dedup();
-        assert!(all <= 2 * keys.len(), "{who}: {all} looks at {} keys", keys.len());
+        assert!(all <= points * keys.len(), "{who}: {all} looks at {} keys", keys.len());
         let twice = Notes(Arc::new(Mutex::new(keys))).overlaps();
         assert!(twice.is_empty(), "{who}: keys of two comparisons share a stream: {:?}", twice[0]);
+    }
+    /// All but keys of comparisons.
+    pub fn masks(&self) -> Notes {
+        Notes(Arc::new(Mutex::new(self.sorted().into_iter().filter(|n| !is_key(n)).collect())))
     }
     /// A piece of a stream serves twice.
     #[track_caller]
@@ -108,6 +111,11 @@ impl Notes {
             assert!(dealt, "{who} expands what was not dealt: {note:?}");
         }
     }
+}
+
+/// Whether it is a party's key of a comparison, which it may look up at several points.
+fn is_key(note: &Note) -> bool {
+    ["own roots", "own table", "own tables"].contains(&note.what)
 }
 
 /// Neighbouring pieces as one.
@@ -146,11 +154,11 @@ fn overlaps_are_found_by_key_and_place() {
     let party = Notes::default();
     party.words("mask", streams[0].field(1), 0, 10, 32);
     (0..2).for_each(|_| party.words("own tables", streams[0].field(2), 0, 10, 8));
-    party.once_but_for_two_points("a key at two points");
+    party.once_but_for_points(2, "a key at two points");
     for (what, field) in [("own tables", 2), ("mask", 1)] {
         let worse = Notes(Arc::new(Mutex::new(party.sorted())));
         worse.words(what, streams[0].field(field), 0, 10, if field == 2 { 8 } else { 32 });
-        let found = std::panic::catch_unwind(|| worse.once_but_for_two_points("one look too many"));
+        let found = std::panic::catch_unwind(|| worse.once_but_for_points(2, "one look too many"));
         assert!(found.is_err(), "{what}");
     }
 }

@@ -56,7 +56,7 @@ fn neither_dealer_nor_party_expands_anything_twice() {
                 for me in PartyId::BOTH {
                     let notes = &play.parties[me.index()].notes;
                     match options.audit {
-                        true => notes.once_but_for_two_points(&format!("{me}, {at}")),
+                        true => notes.once_but_for_points(2, &format!("{me}, {at}")),
                         false => notes.once(&format!("{me}, {at}")),
                     }
                     notes.within(&play.dealer.notes, &format!("{me}, {at}"));

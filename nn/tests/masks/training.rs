@@ -8,20 +8,28 @@ use super::redirect::Redirect;
 use super::watched::Watched;
 use std::sync::Arc;
 use std::thread;
-use twoply_nn::engine::Trainer;
+use twoply_nn::engine::{PlannedGate, Trainer};
 use twoply_nn::rehearsal::Memory;
 use twoply_nn::train::{Loss, Rate, Recipe, Schedule, State, Step};
 use twoply_primitives::channel::{Loopback, pair};
 use twoply_primitives::compare::Scheme;
+use twoply_primitives::deal::FRESH;
 use twoply_primitives::owner::{self, row_keys, weight_key};
+use twoply_primitives::prg::Streams;
 use twoply_primitives::session::Setup;
-use twoply_primitives::{Cpu, Deal, Form, KeySetId, Mask, Masked, NoClock, Origin, PartyId, Seed, Session};
+use twoply_primitives::{
+    Cpu, Deal, Form, KeySetId, Mask, Masked, NoClock, Origin, PartyId, Seed, Session, Site,
+};
 
 type Device = Watched<Cpu<u32>>;
 
 fn recipe(loss: Loss, compare: Scheme) -> Recipe {
     let later = [(1, Rate { factor: 3, shift: 8 })].into();
     Recipe { later, nesterov: true, decay: 0.125, compare, ..Recipe::usual(32, 2, loss) }
+}
+
+fn secrets() -> Secrets {
+    Secrets::new(6)
 }
 
 /// Data are of another key set, which is all that tells its addresses apart.
@@ -40,12 +48,13 @@ struct Run<'s> {
 }
 
 impl<'s> Run<'s> {
-    fn new(step: &'s Step, model: &Model) -> Run<'s> {
-        let device = || Watched::new(Cpu::<u32>::new(), Arc::new(Redirect::default()));
-        let (secrets, dealer, parties) = (Secrets::new(6), device(), [device(), device()]);
+    fn new(step: &'s Step, model: &Model, redirect: Redirect) -> Run<'s> {
+        let redirect = Arc::new(redirect);
+        let device = || Watched::new(Cpu::<u32>::new(), redirect.clone());
+        let (secrets, dealer, parties) = (secrets(), device(), [device(), device()]);
         let origin = secrets.origin(Origin::WEIGHTS);
-        let mut masks = State { weights: vec![], velocity: vec![] };
-        let mut states = [0, 1].map(|_| State { weights: vec![], velocity: vec![] });
+        let mut masks = State { weights: vec![], velocity: vec![], accumulators: vec![] };
+        let mut states = [0, 1].map(|_| State { weights: vec![], velocity: vec![], accumulators: vec![] });
         for (i, (form, values)) in (0..).zip(step.params().iter().zip(step.encode(&model.weights).unwrap())) {
             masks.weights.push(Mask::weight(&dealer, form, &secrets.seeds, origin, i));
             masks.velocity.push(Mask::none(&dealer, form));
@@ -54,6 +63,12 @@ impl<'s> Run<'s> {
             for ((state, dev), seed) in states.iter_mut().zip(&parties).zip(&secrets.seeds) {
                 state.weights.push(Masked::weight(dev, form, &packed, seed, origin, i).unwrap());
                 state.velocity.push(Masked::public(dev, form, &vec![0; form.len()]));
+            }
+        }
+        for form in step.accumulators() {
+            masks.accumulators.push(Mask::none(&dealer, &form));
+            for (state, dev) in states.iter_mut().zip(&parties) {
+                state.accumulators.push(Masked::public(dev, &form, &vec![0; form.len()]));
             }
         }
         Run { step, secrets, dealer, parties, masks, states }
@@ -111,6 +126,15 @@ impl<'s> Run<'s> {
         });
         self.states = states;
     }
+    /// Nothing was expanded twice; a staircase's key is read at its points.
+    fn once(&self, what: &str) {
+        let gates = self.step.planned().unwrap().gates;
+        let points = |g: &PlannedGate| g.with["steps"].as_array().map_or(1, Vec::len);
+        let points = gates.iter().map(points).max().unwrap();
+        let [dealer, parties @ ..] = self.notes();
+        dealer.once(what);
+        parties.iter().for_each(|notes| notes.once_but_for_points(points, what));
+    }
     fn notes(&self) -> [&super::notes::Notes; 3] {
         [&self.dealer.notes, &self.parties[0].notes, &self.parties[1].notes]
     }
@@ -118,25 +142,52 @@ impl<'s> Run<'s> {
 
 #[test]
 fn no_mask_of_a_training_run_is_expanded_twice() {
-    let model = networks::spatial();
+    let models = [networks::spatial(), networks::normalised()];
     for loss in [Loss::SquaredError, Loss::CrossEntropy, Loss::BinaryCrossEntropy] {
-        for scheme in [Scheme::Digits, Scheme::Dpf] {
+        for (model, scheme) in models.iter().flat_map(|m| [Scheme::Digits, Scheme::Dpf].map(|s| (m, s))) {
             let step = Step::new(&model.graph, &recipe(loss, scheme)).unwrap();
-            let mut run = Run::new(&step, &model);
+            let mut run = Run::new(&step, model, Redirect::default());
             run.step(0, &[0, 1]);
             run.step(1, &[2, 3]);
-            run.notes().iter().for_each(|notes| notes.once(&format!("{loss:?}, {scheme:?}")));
+            run.once(&format!("{}, {loss:?}, {scheme:?}", model.graph.name));
         }
+    }
+}
+
+/// The plant: gates of a normalisation whose results have the mask of the one before, which leaves every result right.
+#[test]
+fn one_mask_for_two_gates_of_a_normalisation_is_noticed() {
+    let model = networks::normalised();
+    let step = Step::new(&model.graph, &recipe(Loss::SquaredError, Scheme::Digits)).unwrap();
+    let gates = step.planned().unwrap().gates;
+    let norm = &model.graph.nodes[1].name;
+    let pairs: Vec<u32> = (1u32..)
+        .zip(gates.windows(2))
+        .filter(|(_, pair)| pair.iter().all(|g| g.layer.starts_with(norm)))
+        .map(|(at, _)| at)
+        .collect();
+    assert!(pairs.len() > 16, "{} gates forward and back", pairs.len());
+    for at in pairs {
+        let mut redirect = Redirect::default();
+        for seed in &secrets().seeds {
+            let streams = |gate| Streams::new(seed, secrets().origin(0), Site { gate, part: 0 });
+            redirect.stream(&streams(at), streams(at - 1), FRESH);
+        }
+        let mut run = Run::new(&step, &model, redirect);
+        run.step(0, &[0, 1]);
+        let fault = format!("the mask of gate {at}, {}", gates[at as usize].gate);
+        run.notes().iter().for_each(|notes| notes.masks().twice(&fault));
     }
 }
 
 /// The plant: a step that is run again under its old address, as one that was broken off must not be.
 #[test]
 fn a_step_under_an_old_address_is_noticed() {
-    let model = networks::spatial();
-    let step = Step::new(&model.graph, &recipe(Loss::SquaredError, Scheme::Digits)).unwrap();
-    let mut run = Run::new(&step, &model);
-    run.step(0, &[0, 1]);
-    run.step(0, &[2, 3]);
-    run.notes().iter().for_each(|notes| notes.twice("a step again"));
+    for model in [networks::spatial(), networks::normalised()] {
+        let step = Step::new(&model.graph, &recipe(Loss::SquaredError, Scheme::Digits)).unwrap();
+        let mut run = Run::new(&step, &model, Redirect::default());
+        run.step(0, &[0, 1]);
+        run.step(0, &[2, 3]);
+        run.notes().iter().for_each(|notes| notes.masks().twice("a step again"));
+    }
 }

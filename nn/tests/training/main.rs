@@ -5,6 +5,7 @@ mod ball;
 mod common;
 mod dropout;
 mod gradients;
+mod norm;
 mod rounding;
 mod schedules;
 
@@ -85,11 +86,13 @@ fn same_as_oracle<R: Ring>(model: &Model, recipe: &Recipe, steps: usize) {
         assert_eq!(played.miscounted(&now.0.planned().unwrap().gates), 0, "{}", model.graph.name);
         clear = oracle(now, Clear::with_coins(vec![], played.coins), &clear, (&model.inputs, &y), &chosen);
         let found = both.state().unwrap();
-        let values = |s: &State<(Form, Vec<R>)>| {
-            s.weights.iter().chain(&s.velocity).map(|w| w.1.clone()).collect::<Vec<_>>()
-        };
-        assert!(found.weights.iter().chain(&found.velocity).eq(&values(&clear)), "{}", model.graph.name);
+        assert!(all(&found).eq(all(&clear).map(|w| &w.1)), "{}", model.graph.name);
     }
+}
+
+/// All wires of a state.
+fn all<V>(state: &State<V>) -> impl Iterator<Item = &V> {
+    state.weights.iter().chain(&state.velocity).chain(&state.accumulators)
 }
 
 /// A step on clear values, of these rows.

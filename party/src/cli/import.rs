@@ -13,8 +13,8 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use twoply_nn::data::npy;
 use twoply_nn::import::onnx::{self, Dropped, Options, Report};
-use twoply_nn::zoo::{self, Seeded, StateDict};
-use twoply_nn::{Graph, Imported, Layout, Normalise};
+use twoply_nn::zoo::{self, Entry, Seeded, StateDict};
+use twoply_nn::{Graph, Imported, Layout, Normalise, Op};
 use zeroize::Zeroizing;
 
 /// Import an ONNX model, or a network of the zoo: a public graph and a private weights file
@@ -31,7 +31,7 @@ pub struct Args {
     /// The model, as torch.onnx.export writes it
     #[arg(value_name = "MODEL.onnx", required_unless_present_any = ["zoo", "list_operators"])]
     model: Option<PathBuf>,
-    /// A network of AriaNN's evaluation instead, or ResNet-20; an unknown name lists them
+    /// A network of AriaNN's evaluation instead, ResNet-20 or ResNet-8; an unknown name lists them
     #[arg(long, value_name = "NETWORK", conflicts_with_all = ["model", "scale", "mean", "std"])]
     zoo: Option<String>,
     /// Its parameters: a PyTorch state dictionary saved as safetensors [default: made up, for cost runs]
@@ -52,6 +52,9 @@ pub struct Args {
     /// Keep dropouts, which inference does without, for training
     #[arg(long, conflicts_with = "zoo")]
     keep_dropout: bool,
+    /// Keep batch normalisations as layers of their own, for `twoply train`; only folded ones can answer
+    #[arg(long)]
+    keep_batchnorm: bool,
     /// List the operators that can be imported, and stop
     #[arg(long, exclusive = true)]
     list_operators: bool,
@@ -192,9 +195,10 @@ fn load(args: &Args, name: &str) -> Result<(Imported, Report), Failure> {
     let read = |path: &Path| std::fs::read(path).map_err(|e| files::refused("read", path, &e));
     if let Some(network) = &args.zoo {
         let entry = zoo::named(network).map_err(|e| no_network(&e))?;
+        let build = if args.keep_batchnorm { Entry::with_norms } else { Entry::build };
         let network = match &args.state_dict {
-            Some(path) => entry.build(&mut StateDict::read(&Zeroizing::new(read(path)?))?)?,
-            None => entry.build(&mut Seeded(args.seed))?,
+            Some(path) => build(entry, &mut StateDict::read(&Zeroizing::new(read(path)?))?)?,
+            None => build(entry, &mut Seeded(args.seed))?,
         };
         return Ok((network, Report::default()));
     }
@@ -208,6 +212,7 @@ fn load(args: &Args, name: &str) -> Result<(Imported, Report), Failure> {
         folder: Some(&Beside::of(model)),
         keep_probabilities: args.keep_probabilities,
         keep_dropout: args.keep_dropout,
+        keep_batchnorm: args.keep_batchnorm,
         layout: args.layout.map(Layout::from),
     };
     onnx::read(&bytes, &options).map_err(|error| {
@@ -278,8 +283,11 @@ fn show(
             .collect(),
         example,
     })?;
-    let (graph, weights) = (shell(graph_path), shell(weights_path));
-    out.note(format_args!("next: twoply plan {graph} --weights {weights} --samples IMAGES"));
+    let (path, weights) = (shell(graph_path), shell(weights_path));
+    match graph.nodes.iter().any(|node| matches!(node.op, Op::BatchNorm { .. })) {
+        true => out.note(format_args!("next: twoply train plan {path} --rows N --samples FILE")),
+        false => out.note(format_args!("next: twoply plan {path} --weights {weights} --samples IMAGES")),
+    }
     Ok(())
 }
 

@@ -15,8 +15,12 @@ pub(super) use plan::start;
 
 use super::output::Output;
 use crate::exit::Failure;
+use crate::files::{self, Existing};
 use crate::train::Range;
 use std::path::{Path, PathBuf};
+use twoply_nn::graph::Op;
+use twoply_nn::import::folded;
+use twoply_nn::{Graph, Weights};
 
 /// Train a network privately: plan, rehearse, run
 ///
@@ -75,7 +79,45 @@ pub(super) fn told(out: &Output) -> impl FnMut(&Range) {
     }
 }
 
-/// The files of a model called `name`, as `twoply import` names them.
-fn model_files(name: &Path) -> [PathBuf; 2] {
-    [".graph.json", ".weights.safetensors"].map(|end| PathBuf::from(format!("{}{end}", name.display())))
+/// The files of a model, as `twoply import` names them; where it has batch normalisations also those of the folded one, which
+/// answers.
+struct ModelFiles {
+    own: [PathBuf; 2],
+    folded: Option<[PathBuf; 2]>,
+    existing: Existing,
+}
+
+impl ModelFiles {
+    /// Those of a model called `name`.
+    ///
+    /// # Errors
+    /// 16 where one exists that must be kept.
+    fn new(name: &Path, graph: &Graph, existing: Existing) -> Result<Self, Failure> {
+        let files = |more: &str| {
+            [".graph.json", ".weights.safetensors"]
+                .map(|end| PathBuf::from(format!("{}{more}{end}", name.display())))
+        };
+        let norms = graph.nodes.iter().any(|node| matches!(node.op, Op::BatchNorm { .. }));
+        let (own, folded) = (files(""), norms.then(|| files(".folded")));
+        own.iter().chain(folded.iter().flatten()).try_for_each(|path| files::vacant(path, existing))?;
+        Ok(ModelFiles { own, folded, existing })
+    }
+    /// Writes them.
+    ///
+    /// # Errors
+    /// 16 when the system refuses.
+    fn write(&self, graph: &Graph, weights: &Weights) -> Result<(), Failure> {
+        let write = |[graph_path, weights_path]: &[PathBuf; 2], graph: &Graph, weights: &Weights| {
+            files::write_public(graph_path, graph.to_json().as_bytes(), self.existing)?;
+            files::write_private(weights_path, &weights.to_safetensors(graph)?, self.existing)
+        };
+        write(&self.own, graph, weights)?;
+        match &self.folded {
+            Some(paths) => {
+                let folded = folded(graph, weights)?;
+                write(paths, &folded.graph, &folded.weights)
+            }
+            None => Ok(()),
+        }
+    }
 }

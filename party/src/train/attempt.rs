@@ -4,9 +4,9 @@ use super::lobby::Lobby;
 use super::progress::Progress;
 use super::sets::{Sets, stored};
 use super::wire::{Peer, ToDealer, ToParty};
-use super::{PATIENCE, TICK, on};
+use super::{Order, PATIENCE, on, out_of_step, patiently, present};
 use crate::exit::{ExitCode, Failure, Phase};
-use crate::transport::{Error, Link};
+use crate::transport::Link;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -40,24 +40,6 @@ impl Links {
         self.peer.say(word).map_err(on(&self.peer))?;
         patiently(&mut self.peer)
     }
-}
-
-/// The next word of somebody who may take any time, as long as it is there.
-pub fn patiently<M: crate::messages::Message>(link: &mut Link) -> Result<M, Failure> {
-    let heard = loop {
-        match link.waiting(TICK) {
-            Ok(false) => {}
-            Ok(true) => break link.hear(),
-            Err(e) => break Err(e),
-        }
-    };
-    heard.map_err(on(link))
-}
-
-/// Somebody said what does not belong here.
-pub fn out_of_step(link: &Link) -> Failure {
-    let what = format!("{} gave an answer that does not belong here", link.name());
-    Failure::new(ExitCode::PlanMismatch, what).with_peer(link.name())
 }
 
 /// What every attempt of a process has in common.
@@ -96,8 +78,8 @@ pub fn programs(schedule: &Schedule) -> Result<Vec<Program>, Failure> {
     schedule.programs().iter().map(program).collect()
 }
 
-/// Ends what waits for keys of an attempt that is over.
-struct Over(Arc<AtomicBool>);
+/// Ends what waits for this flag, however the work is left.
+pub struct Over(pub Arc<AtomicBool>);
 
 impl Drop for Over {
     fn drop(&mut self) {
@@ -138,12 +120,13 @@ impl<B: Backend> Bench<'_, B> {
         links.dealer.say(&ToDealer::Credit(attempt.first_credit())).map_err(on(&links.dealer))?;
         links.dealer.set_patience(KEYS);
         let seed = Zeroizing::new(links.dealer.recv(32).map_err(|e| Failure::on_link(e, &links.dealer))?);
-        let seed = <[u8; 32]>::try_from(&seed[..]).map_err(|_| out_of_step(&links.dealer))?;
+        let mut first = Zeroizing::new([0; 32]);
+        first.copy_from_slice(&seed);
         let (reader, over) = self.reader(&attempt)?;
         let (number, from) = (offer.attempt, offer.from.step);
         (lobby.say)(&format!("attempt {number} goes on after step {from}"));
         progress.begin(from.into());
-        let (next, seed) = (None, Seed::new(seed));
+        let (next, seed) = (None, Seed::new(*first));
         let steps = Steps { bench: self, learner, reader, next, seed, links, progress, number };
         let ended = steps.run(attempt, from);
         drop(over);
@@ -185,17 +168,15 @@ struct Steps<'b, 'a, 'p, B: Backend> {
 impl<B: Backend> Steps<'_, '_, '_, B> {
     fn run(mut self, mut attempt: Attempt<'_, FileFolder>, from: u32) -> Result<CheckpointId, Failure> {
         let plan = self.bench.lobby.plan;
-        let an_epoch = plan.epoch() as u32;
-        let mut order = (u32::MAX, vec![]);
-        let steps = plan.checkpoints().steps;
+        let (mut order, steps) = (Order::default(), plan.checkpoints().steps);
         for step in from..steps {
-            let (epoch, at) = (step / an_epoch, (step % an_epoch) as usize);
-            if order.0 != epoch {
-                order = (epoch, plan.order(epoch));
+            present(&mut self.links.peer)?;
+            if u64::from(step) + plan.gathered() == plan.steps() {
+                self.learner.forget(self.bench.lobby.step);
             }
             let segment = attempt.begin(SegmentKind::Train)?;
             let feed = self.feed(&segment, step, steps)?;
-            let learnt = self.step(feed, step, &order.1[at]).map_err(|f| f.during(Phase::Online))?;
+            let learnt = self.step(feed, step, order.of(plan, step)).map_err(|f| f.during(Phase::Online))?;
             self.count(&learnt, step)?;
             attempt.finish(segment, learnt.transcript)?;
             if attempt.due().is_some() {
@@ -269,10 +250,7 @@ impl<B: Backend> Steps<'_, '_, '_, B> {
         };
         let (attempt, held) = attempt.hear(ours, &theirs)?;
         let dealer = &mut self.links.dealer;
-        match dealer.say(&ToDealer::Held(held)) {
-            // a dealer that has just ended the run needs it no more
-            Ok(()) | Err(Error::Closed { .. }) => Ok(attempt),
-            Err(e) => Err(Failure::on_link(e, dealer)),
-        }
+        dealer.say(&ToDealer::Held(held)).map_err(on(dealer))?;
+        Ok(attempt)
     }
 }

@@ -3,7 +3,7 @@
 use super::wire::{ToOwner, ToService};
 use crate::client::Parties;
 use crate::exit::{ExitCode, Failure, Phase};
-use crate::files::private_dir;
+use crate::files::{Existing, private_dir, write_private};
 use std::path::Path;
 use std::time::Duration;
 use twoply_nn::Weights;
@@ -86,10 +86,10 @@ impl Owner<'_> {
             Ok(l.say(&ToService::Bring { plan, share })?)
         })?;
         let sets = parties.both(|l| match l.hear()? {
-            ToOwner::Set(set) => Ok(set),
+            ToOwner::Set(set, complete) => Ok((set, complete)),
             _ => Err(out_of_step()),
         });
-        let [set, other] = sets.map_err(|f| parties.refusal(f))?;
+        let [(set, at_p0), (other, at_p1)] = sets.map_err(|f| self.refused(parties, f))?;
         if set != other {
             let what = "the parties name different data key sets";
             return Err(Failure::new(ExitCode::PlanMismatch, what)
@@ -99,9 +99,15 @@ impl Owner<'_> {
         let spec = self.plan.data_spec(self.share, set)?;
         let rows = spec.cut.images();
         private_dir(dir)?;
+        self.same(&dir.join(format!("{set}.digest")))?;
         let mut brought = Brought { set, rows, bytes: 0, known: false };
         let mut ours = match open(dir, &spec)? {
             Some(ours) => ours,
+            None if !(at_p0 && at_p1) => {
+                let party = if at_p0 { "P1" } else { "P0" };
+                return Err(self
+                    .anew(&format!("{party} has lost the rows of this share, and they are gone here too")));
+            }
             None => {
                 brought.known = true;
                 parties.both(|l| Ok(l.say(&ToService::Done)?))?;
@@ -115,6 +121,46 @@ impl Owner<'_> {
         parties.both(|l| Ok(l.say(&ToService::Done)?))?;
         ours.finish()?;
         Ok(brought)
+    }
+
+    /// A party's refusal, with what to do where it is bound to other rows.
+    fn refused(&self, parties: &mut Parties, failure: Failure) -> Failure {
+        let failure = parties.refusal(failure);
+        match failure.code() {
+            ExitCode::KeysSpent => {
+                self.anew("the parties are bound to other rows of this share, or to another owner's")
+            }
+            _ => failure,
+        }
+    }
+    /// Rows that need a new data key set.
+    fn anew(&self, what: &str) -> Failure {
+        let name = &self.plan.shares[self.share].owner;
+        Failure::new(ExitCode::KeysSpent, what)
+            .remedy(format!("these rows need a new data key set: `twoply deal --follow --new-data {name}`"))
+    }
+    /// Whether what is brought is what was brought under this data key set before, by a digest that stays here.
+    fn same(&self, path: &Path) -> Result<(), Failure> {
+        let mut hash = blake3::Hasher::new_derive_key("twoply 2026-11 what an owner brings v1");
+        let all: Vec<&[f32]> = match self.offering {
+            Offering::Rows { inputs, targets } => vec![inputs, targets],
+            Offering::Start(weights) => weights.0.iter().map(Vec::as_slice).collect(),
+        };
+        for values in all {
+            hash.update(&(values.len() as u64).to_le_bytes());
+            for value in values {
+                hash.update(&value.to_le_bytes());
+            }
+        }
+        let digest = hash.finalize().to_hex();
+        match std::fs::read_to_string(path) {
+            Ok(known) if known == digest.as_str() => Ok(()),
+            Ok(_) => Err(self.anew("other rows than these were brought under this data key set before")),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                write_private(path, digest.as_bytes(), Existing::Keep)
+            }
+            Err(e) => Err(Failure::io("read", path.display(), &e)),
+        }
     }
 
     /// One chunk, whatever of it was done before; the bytes that left for each party.
@@ -137,7 +183,7 @@ impl Owner<'_> {
             ToOwner::Bound(bound, stored) => Ok((bound, stored)),
             _ => Err(out_of_step()),
         });
-        let [(a, at_p0), (b, at_p1)] = answers.map_err(|f| parties.refusal(f))?;
+        let [(a, at_p0), (b, at_p1)] = answers.map_err(|f| self.refused(parties, f))?;
         // not one byte of rows that a party is not bound to
         let bytes = ours.cleared(chunk, [(PartyId::P0, &a), (PartyId::P1, &b)])?.bytes()?;
         let mut missing = [!at_p0, !at_p1].into_iter();
@@ -175,7 +221,7 @@ impl Owner<'_> {
         let count = data_key_count(&self.step, self.slice.as_ref(), (rows.end - rows.start) as usize);
         parties.both(|l| Ok(l.say(&ToService::Keys(chunk))?))?;
         let keys = parties.both(|l| Ok(Zeroizing::new(l.recv(16 * count)?)));
-        let keys = keys.map_err(|f| parties.refusal(f))?;
+        let keys = keys.map_err(|f| self.refused(parties, f))?;
         let [a, b] = keys.each_ref().map(|k| k.as_chunks::<16>().0);
         let part = |values: &'_ [f32], width: usize| -> Vec<f32> {
             values[rows.start as usize * width..rows.end as usize * width].to_vec()
@@ -193,8 +239,9 @@ impl Owner<'_> {
 
 /// The owner's record of this data key set; `None` where both parties have stored all of it before.
 fn open(dir: &Path, spec: &DataSpec) -> Result<Option<OwnerRows<FileFolder>>, Failure> {
-    if !dir.join(spec.set.to_string()).exists() {
-        OwnerRows::create(dir, spec)?;
+    match OwnerRows::create(dir, spec) {
+        Ok(()) | Err(Keys::Exists { .. }) => {}
+        Err(e) => return Err(e.into()),
     }
     match OwnerRows::open(dir, spec.clone()) {
         Ok(ours) => Ok(Some(ours)),

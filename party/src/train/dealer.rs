@@ -1,16 +1,18 @@
 //! The dealer of a training run: names run and data key sets, offers attempts, and deals step after step, a bounded number of
 //! bytes ahead of the parties. It needs plan, order and masks, and never hears a value.
 
-use super::attempt::{out_of_step, patiently};
 use super::progress::Progress;
 use super::sets::data_root;
 use super::wire::{DealerErrand, Invitation, SET_KEY, ToDealer, ToParty};
-use super::{GOODBYE, PATIENCE, PAUSE, leave, on, passing, run_spec, told};
+use super::{
+    GOODBYE, Order, PATIENCE, PAUSE, TICK, leave, on, out_of_step, passing, patiently, present, run_spec,
+    told,
+};
 use crate::client::{Call, Place};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::private_dir;
 use crate::identity::Identity;
-use crate::transport::{Accept, Dial, Endpoint, Limits, Link, Role};
+use crate::transport::{Accept, Dial, Endpoint, Error, Limits, Link, Role};
 use serde::Serialize;
 use std::fs::File;
 use std::io::Read;
@@ -81,7 +83,7 @@ pub fn deal<B: Backend>(
     let schedule = dealing.plan.schedule()?;
     let layouts = schedule.programs().iter().map(|p| Ok(StepLayout::new(&p.layout()?)?));
     let layouts = layouts.collect::<Result<Vec<_>, Failure>>()?;
-    let (run, sets, begins) = choose(dealing, &step, &dev)?;
+    let (run, sets) = choose(dealing, &step, &dev)?;
     say(&format!("run {run}: keys for {} steps", dealing.plan.checkpoints().steps));
     let mut desk = Desk {
         dealing,
@@ -93,21 +95,21 @@ pub fn deal<B: Backend>(
         stop,
         run,
         sets,
+        met: false,
         steps: 0,
         bytes: [0; 2],
         say,
     };
     let mut since = Instant::now();
-    let mut begins = begins;
     let ended = loop {
         if stop.load(Ordering::SeqCst) {
             break None;
         }
-        let before = desk.steps;
-        match desk.meeting(begins, progress) {
+        desk.met = false;
+        match desk.meeting(progress) {
             Ok(end) => break Some(end),
             Err(failure) if passing(&failure) => {
-                if desk.steps > before {
+                if desk.met {
                     since = Instant::now();
                 }
                 if since.elapsed() > dealing.patience {
@@ -118,7 +120,6 @@ pub fn deal<B: Backend>(
             }
             Err(failure) => return Err(failure),
         }
-        begins = begins && desk.steps == 0;
     };
     Ok(Dealt { run: run.to_string(), ended: ended.map(|id| id.step), steps: desk.steps, bytes: desk.bytes })
 }
@@ -132,8 +133,8 @@ fn runs(dir: &Path) -> Result<PathBuf, Failure> {
     Ok(dir)
 }
 
-/// The run to deal for, with its data key sets; whether it begins.
-fn choose<B: Backend>(dealing: &Dealing, step: &Step, dev: &B) -> Result<(RunId, Vec<Set>, bool), Failure> {
+/// The run to deal for, with its data key sets.
+fn choose<B: Backend>(dealing: &Dealing, step: &Step, dev: &B) -> Result<(RunId, Vec<Set>), Failure> {
     let (plan, root) = (&dealing.plan, runs(&dealing.dir)?);
     let open = |info: &twoply_preprocessing::run::RunInfo| {
         let fits = info.end.is_none() && info.sets.len() == plan.shares.len();
@@ -151,7 +152,9 @@ fn choose<B: Backend>(dealing: &Dealing, step: &Step, dev: &B) -> Result<(RunId,
             let sets = sets
                 .map(|(at, set)| Ok((*set, seeds(dealing, at, *set)?)))
                 .collect::<Result<_, Failure>>()?;
-            Ok((info.run, sets, true))
+            let sets: Vec<Set> = sets;
+            begin(dealing, step, dev, info.run, &sets)?;
+            Ok((info.run, sets))
         }
         (None, true) => {
             let what = format!("{}: no run of this plan that has not ended", root.display());
@@ -171,12 +174,27 @@ fn choose<B: Backend>(dealing: &Dealing, step: &Step, dev: &B) -> Result<(RunId,
                     None => new_set(dealing, share)?,
                 });
             }
-            let ids: Vec<_> = sets.iter().map(|(set, _)| *set).collect();
-            let start = plan.start().map(|share| (data_origin(sets[share].0), &sets[share].1));
-            let masks = Dealer::begin(dev.clone(), step, vec![], start).masks()?;
-            DealerRun::create(&root, &run_spec(plan, run, &ids)?, CheckpointId::START, &masks)?;
-            Ok((run, sets, true))
+            begin(dealing, step, dev, run, &sets)?;
+            Ok((run, sets))
         }
+    }
+}
+
+/// Begins a run, unless it has begun: a process may have been killed between its ledger and its first masks.
+fn begin<B: Backend>(
+    dealing: &Dealing,
+    step: &Step,
+    dev: &B,
+    run: RunId,
+    sets: &[Set],
+) -> Result<(), Failure> {
+    let (plan, root) = (&dealing.plan, runs(&dealing.dir)?);
+    let ids: Vec<_> = sets.iter().map(|(set, _)| *set).collect();
+    let start = plan.start().map(|share| (data_origin(sets[share].0), &sets[share].1));
+    let masks = Dealer::begin(dev.clone(), step, vec![], start).masks()?;
+    match DealerRun::create(&root, &run_spec(plan, run, &ids)?, CheckpointId::START, &masks) {
+        Ok(()) | Err(Keys::Exists { .. }) => Ok(()),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -207,18 +225,19 @@ fn known(dealing: &Dealing, share: usize) -> Result<Option<Set>, Failure> {
     for entry in std::fs::read_dir(&p0).map_err(list)? {
         let entry = entry.map_err(list)?;
         let Some(set) = entry.file_name().to_str().and_then(parse_key_set) else { continue };
-        let spec = dealing.plan.data_spec(share, set)?;
-        match DataSet::open(&p0, PartyId::P0, spec, false) {
-            Ok(_) => {
+        match seeds(dealing, share, set) {
+            Ok(seeds) => {
                 let made = entry.metadata().and_then(|m| m.modified()).map_err(list)?;
-                found = found.into_iter().chain([(made, set)]).max();
+                if found.as_ref().is_none_or(|(newest, _)| *newest < made) {
+                    found = Some((made, (set, seeds)));
+                }
             }
-            Err(e @ (Keys::Locked { .. } | Keys::Io { .. } | Keys::Exposed { .. })) => return Err(e.into()),
-            // of other rows, or retired
+            Err(e) if e.code() == ExitCode::System => return Err(e),
+            // of other rows, retired, or half made by a process that was killed
             Err(_) => {}
         }
     }
-    found.map(|(_, set)| Ok((set, seeds(dealing, share, set)?))).transpose()
+    Ok(found.map(|(_, set)| set))
 }
 
 fn new_set(dealing: &Dealing, share: usize) -> Result<Set, Failure> {
@@ -244,6 +263,8 @@ struct Desk<'a, B: Backend> {
     stop: &'a Arc<AtomicBool>,
     run: RunId,
     sets: Vec<Set>,
+    /// Whether both parties were there in the last meeting.
+    met: bool,
     /// Steps dealt, and their bytes.
     steps: u64,
     bytes: [u64; 2],
@@ -270,12 +291,12 @@ impl<B: Backend> Desk<'_, B> {
     }
 
     /// From the call to both parties to the end of the run, or of an attempt.
-    fn meeting(&mut self, begins: bool, progress: &mut Progress<'_>) -> Result<CheckpointId, Failure> {
+    fn meeting(&mut self, progress: &mut Progress<'_>) -> Result<CheckpointId, Failure> {
         let sets: Vec<_> = self.sets.iter().map(|(set, _)| *set).collect();
         let plan = self.dealing.plan.digest()?.0;
-        let errand = DealerErrand::Run(Invitation { plan, run: self.run, begins, sets });
+        let errand = DealerErrand::Run(Invitation { plan, run: self.run, sets });
         let mut links = vec![];
-        let done = self.with(&errand, &mut links, progress).map_err(|failure| told(failure, &links));
+        let done = self.with(&errand, &mut links, progress).map_err(|failure| told(failure, &mut links));
         for link in links {
             match &done {
                 Ok(_) => drop(link.close(GOODBYE)),
@@ -297,7 +318,8 @@ impl<B: Backend> Desk<'_, B> {
             self.bring(party, link).map_err(|f| f.during(Phase::Deal))?;
         }
         (self.say)("both parties are here");
-        let words = [patiently(&mut links[0])?, wait_for(links, 1)?];
+        self.met = true;
+        let words = words(links)?;
         match words {
             [ToDealer::Ask(a), ToDealer::Ask(b)] => self.attempt([a, b], links, progress),
             [ToDealer::Ended(a), ToDealer::Ended(b)] if a == b => {
@@ -356,7 +378,7 @@ impl<B: Backend> Desk<'_, B> {
         for link in links.iter_mut() {
             link.say(&ToParty::Offer(offer)).map_err(on(link))?;
         }
-        let credits = [patiently(&mut links[0])?, wait_for(links, 1)?];
+        let credits = words(links)?;
         let [ToDealer::Credit(a), ToDealer::Credit(b)] = credits else { return Err(out_of_step(&links[0])) };
         let attempt = match a == b {
             true => offered.credited(&a)?,
@@ -371,8 +393,14 @@ impl<B: Backend> Desk<'_, B> {
         let lines = <[Box<dyn Channel>; 2]>::try_from(lines).map_err(|_| out_of_step(&links[0]))?;
         (self.say)(&format!("attempt {} goes on after step {}", offer.attempt, offer.from.step));
         progress.begin(offer.from.step.into());
-        let mut work =
-            Work { dealer, seeds, writer: StreamWriter::new(set, lines), attempt, links, last: None };
+        let mut work = Work {
+            dealer,
+            seeds,
+            writer: StreamWriter::new(set, lines),
+            attempt,
+            links,
+            order: Order::default(),
+        };
         for step in offer.from.step..self.dealing.plan.checkpoints().steps {
             work.step(self, step).map_err(|f| f.during(Phase::Deal))?;
             let layout = &self.layouts[self.schedule.program(step.into())];
@@ -393,14 +421,20 @@ impl<B: Backend> Desk<'_, B> {
     }
 }
 
-/// The next word of one party, as long as both are there.
-fn wait_for(links: &mut [Link], of: usize) -> Result<ToDealer, Failure> {
+/// The next word of each party, in whatever order they come, as long as both are there.
+fn words(links: &mut [Link]) -> Result<[ToDealer; 2], Failure> {
+    let mut heard = [None, None];
     loop {
-        if links[of].waiting(super::TICK).map_err(|e| Failure::on_link(e, &links[of]))? {
-            return links[of].hear().map_err(on(&links[of]));
+        for (link, word) in links.iter_mut().zip(&mut heard) {
+            if word.is_none() && link.waiting(TICK).map_err(|e| Failure::on_link(e, link))? {
+                *word = Some(link.hear().map_err(on(link))?);
+            }
+            present(link)?;
         }
-        let other = &mut links[1 - of];
-        other.waiting(Duration::ZERO).map_err(on(other))?;
+        heard = match heard {
+            [Some(a), Some(b)] => return Ok([a, b]),
+            heard => heard,
+        };
     }
 }
 
@@ -412,20 +446,17 @@ struct Work<'w, 'r, B: Backend> {
     writer: StreamWriter,
     attempt: Attempt<'r, FileFolder>,
     links: &'w mut [Link],
-    /// The order of the last epoch.
-    last: Option<(u32, Vec<Vec<usize>>)>,
+    order: Order,
 }
 
 impl<B: Backend> Work<'_, '_, B> {
     fn step(&mut self, desk: &Desk<'_, B>, step: u32) -> Result<(), Failure> {
         self.hear()?;
         let plan = &desk.dealing.plan;
-        let an_epoch = plan.epoch() as u32;
-        let (epoch, at) = (step / an_epoch, (step % an_epoch) as usize);
-        if self.last.as_ref().is_none_or(|(of, _)| *of != epoch) {
-            self.last = Some((epoch, plan.order(epoch)));
+        let rows = self.order.of(plan, step);
+        if u64::from(step) + plan.gathered() == plan.steps() {
+            self.dealer.forget(&desk.step);
         }
-        let rows = self.last.as_ref().and_then(|(_, order)| order.get(at)).map_or(&[][..], |rows| rows);
         let segment = self.attempt.begin(SegmentKind::Train)?;
         let frame = segment.frame();
         let origin = Origin { set: frame.set, segment: frame.segment };
@@ -455,6 +486,9 @@ impl<B: Backend> Work<'_, '_, B> {
     /// What the parties said meanwhile: which checkpoints both hold.
     fn hear(&mut self) -> Result<(), Failure> {
         for link in self.links.iter_mut() {
+            if link.stopping() {
+                return Err(Error::Stopped.into());
+            }
             while link.waiting(Duration::ZERO).map_err(|e| Failure::on_link(e, link))? {
                 match link.hear().map_err(on(link))? {
                     ToDealer::Held(held) => self.attempt.held(&held)?,
@@ -473,7 +507,7 @@ fn last_word(
     of: usize,
 ) -> Result<CheckpointId, Failure> {
     loop {
-        match wait_for(links, of)? {
+        match patiently(&mut links[of])? {
             ToDealer::Held(held) => attempt.held(&held)?,
             ToDealer::Ended(id) => return Ok(id),
             _ => return Err(out_of_step(&links[of])),

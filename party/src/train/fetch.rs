@@ -5,21 +5,13 @@ use crate::client::Parties;
 use crate::exit::{ExitCode, Failure, Phase};
 use std::time::Duration;
 use twoply_nn::Weights;
-use twoply_nn::train::TrainingPlan;
 use twoply_nn::train::roles::{join, model_bytes};
+use twoply_nn::train::{TrainingPlan, initial};
 use twoply_preprocessing::run::CheckpointId;
 use twoply_primitives::{Channel, Ring};
 use zeroize::Zeroizing;
 
-/// What the model's owner took.
-pub struct Fetched {
-    /// The trained weights.
-    pub weights: Weights,
-    /// The checkpoint that they are.
-    pub checkpoint: CheckpointId,
-}
-
-/// Waits for the end of the run, at most `within`, and takes the model.
+/// Waits for the end of the run, at most `within`, and takes the model. The parties leave when `save` has it.
 ///
 /// # Errors
 /// 6 where the parties speak of different checkpoints; what ends the links.
@@ -27,11 +19,17 @@ pub fn fetch<R: Ring>(
     plan: &TrainingPlan,
     parties: &mut Parties,
     within: Duration,
-) -> Result<Fetched, Failure> {
-    take::<R>(plan, parties, within).map_err(|f| f.during(Phase::Output))
+    save: impl FnOnce(&Weights) -> Result<(), Failure>,
+) -> Result<CheckpointId, Failure> {
+    take::<R>(plan, parties, within, save).map_err(|f| f.during(Phase::Output))
 }
 
-fn take<R: Ring>(plan: &TrainingPlan, parties: &mut Parties, within: Duration) -> Result<Fetched, Failure> {
+fn take<R: Ring>(
+    plan: &TrainingPlan,
+    parties: &mut Parties,
+    within: Duration,
+    save: impl FnOnce(&Weights) -> Result<(), Failure>,
+) -> Result<CheckpointId, Failure> {
     let (step, digest) = (plan.program()?, plan.digest()?.0);
     parties.both(|l| {
         l.set_patience(within);
@@ -50,7 +48,11 @@ fn take<R: Ring>(plan: &TrainingPlan, parties: &mut Parties, within: Duration) -
     }
     let bytes = model_bytes(&step) as usize;
     let shares = parties.both(|l| Ok(Zeroizing::new(l.recv(bytes)?)))?;
-    let joined = join::<R>(&step, [&shares[0], &shares[1]])?;
-    parties.both(|l| Ok(l.say(&ToService::Done)?))?;
-    Ok(Fetched { weights: step.decode(&joined), checkpoint: mark.id })
+    let (learnt, sums) = join::<R>(&step, [&shares[0], &shares[1]])?;
+    let mut weights = step.decode(&learnt, &initial(&plan.graph, plan.seed));
+    step.set_statistics(&mut weights, &sums, plan.gathered() as usize);
+    save(&weights)?;
+    // it is here, whether they hear it or not
+    let _ = parties.both(|l| Ok(l.say(&ToService::Done)?));
+    Ok(mark.id)
 }

@@ -5,9 +5,11 @@ use super::sets::Sets;
 use super::wire::{DealerErrand, Invitation, ToService};
 use super::{TICK, leave};
 use crate::exit::{ExitCode, Failure};
+use crate::files::{Existing, private_dir, write_private};
 use crate::identity::Fingerprint;
 use crate::transport::{Detail, Endpoint, Error, Label, Link, Role};
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
@@ -45,6 +47,8 @@ pub struct Lobby<'a> {
     pub step: &'a Step,
     /// Digest of the plan.
     pub digest: [u8; 32],
+    /// Folder of runs and rows.
+    dir: &'a Path,
     guests: Guests,
     state: Mutex<State>,
     changed: Condvar,
@@ -70,14 +74,14 @@ struct State {
 impl<'a> Lobby<'a> {
     /// Nobody is there yet.
     pub fn new(
-        (plan, step): (&'a TrainingPlan, &'a Step),
+        (plan, step, dir): (&'a TrainingPlan, &'a Step, &'a Path),
         guests: Guests,
         stop: &'a Arc<AtomicBool>,
         say: &'a (dyn Fn(&str) + Sync),
     ) -> Result<Self, Failure> {
         let digest = plan.digest()?.0;
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Ok(Lobby { plan, step, digest, guests, state, changed, stop, say })
+        Ok(Lobby { plan, step, digest, dir, guests, state, changed, stop, say })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -130,6 +134,25 @@ impl<'a> Lobby<'a> {
     /// Whether a dealer called that nobody has heard.
     pub fn dealer_waits(&self) -> bool {
         self.state().dealer.is_some()
+    }
+    /// Whether a data key set is this owner's: it is whose it was first, durably, before a key of its masks leaves. Names of
+    /// shares may come again in other plans, for others.
+    pub fn belongs(&self, set: KeySetId, owner: Fingerprint) -> Result<(), Failure> {
+        let (dir, _one) = (self.dir.join("owners"), self.state());
+        private_dir(&dir)?;
+        let (path, owner) = (dir.join(set.to_string()), owner.to_string());
+        match std::fs::read_to_string(&path) {
+            Ok(first) if first == owner => Ok(()),
+            Ok(_) => {
+                let what = "the data key set of this share is another owner's";
+                Err(Failure::new(ExitCode::KeysSpent, what)
+                    .remedy("ask the dealer for a new one: `twoply deal --follow --new-data NAME`"))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                write_private(&path, owner.as_bytes(), Existing::Keep)
+            }
+            Err(e) => Err(Failure::io("read", path.display(), &e)),
+        }
     }
     /// The data key sets that owners bring rows for.
     pub fn opened(&self, sets: Option<Arc<Sets>>) {

@@ -12,6 +12,7 @@ use twoply_nn::train::roles::{data_keys, data_origin};
 use twoply_preprocessing::FileFolder;
 use twoply_preprocessing::rows::{DataSet, SALT};
 use twoply_primitives::Channel;
+use zeroize::Zeroizing;
 
 /// How long an owner waits for a dealer to name the data key sets.
 const SETS: Duration = Duration::from_secs(3600);
@@ -38,12 +39,16 @@ fn talk(lobby: &Lobby, link: &mut Link, share: usize) -> Result<(), Failure> {
     };
     let sets: Arc<Sets> = lobby.sets(SETS)?.ok_or_else(none)?;
     link.set_patience(PATIENCE);
-    link.say(&ToOwner::Set(sets.ids[share])).map_err(on(link))?;
+    lobby.belongs(sets.ids[share], link.peer())?;
+    let complete = sets.lock(share).is_some_and(|set| set.data().is_ok());
+    link.say(&ToOwner::Set(sets.ids[share], complete)).map_err(on(link))?;
     loop {
         let said = link.hear().map_err(on(link))?;
         let answer = {
             let mut set = sets.lock(share).ok_or_else(none)?;
             match said {
+                // who bound a chunk has written its rows down, and needs no keys of them
+                ToService::Keys(chunk) if set.is_bound(chunk) => return Err(bound(chunk)),
                 ToService::Keys(chunk) => Word::Keys(keys(lobby, &set, share, chunk)?),
                 ToService::Digest(rows) => {
                     let bound = set.bind(&rows)?;
@@ -67,9 +72,14 @@ fn talk(lobby: &Lobby, link: &mut Link, share: usize) -> Result<(), Failure> {
     }
 }
 
+fn bound(chunk: u32) -> Failure {
+    Failure::new(ExitCode::KeysSpent, format!("chunk {chunk} is bound to other rows"))
+        .remedy("these need a new data key set: `twoply deal --follow --new-data NAME`")
+}
+
 /// What to say once the set is free for others again.
 enum Word {
-    Keys(Vec<[u8; 16]>),
+    Keys(Zeroizing<Vec<[u8; 16]>>),
     Said(ToOwner),
     Rows(u32, usize),
 }
@@ -79,9 +89,9 @@ fn keys(
     set: &DataSet<FileFolder>,
     share: usize,
     chunk: u32,
-) -> Result<Vec<[u8; 16]>, Failure> {
+) -> Result<Zeroizing<Vec<[u8; 16]>>, Failure> {
     let (spec, slice) = (set.spec(), lobby.plan.slices()?.swap_remove(share));
     let rows = spec.rows(chunk)?;
     let rows: Vec<usize> = (rows.start as usize..rows.end as usize).collect();
-    Ok(data_keys(lobby.step, slice.as_ref(), (data_origin(spec.set), &set.seed()?), &rows))
+    Ok(data_keys(lobby.step, slice.as_ref(), (data_origin(spec.set), &set.seed()?), &rows).into())
 }

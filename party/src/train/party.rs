@@ -1,11 +1,13 @@
 //! A party of a training run: waits for dealer and peer, for the owners' rows, trains, and hands the model to its owner.
 
-use super::attempt::{Bench, Links, out_of_step, patiently, programs};
+use super::attempt::{Bench, Links, Over, programs};
 use super::lobby::{Guests, Lobby};
 use super::progress::Progress;
 use super::sets::Sets;
 use super::wire::{Invitation, Peer, ToDealer, ToOwner, ToService};
-use super::{CALL, GOODBYE, PATIENCE, PAUSE, TICK, leave, on, passing, run_spec, told};
+use super::{
+    CALL, GOODBYE, PATIENCE, PAUSE, TICK, leave, on, out_of_step, passing, patiently, present, run_spec, told,
+};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::private_dir;
 use crate::identity::Identity;
@@ -20,7 +22,7 @@ use twoply_nn::plan::Totals;
 use twoply_nn::train::roles::{Learner, data_origin};
 use twoply_nn::train::{TrainingPlan, initial};
 use twoply_preprocessing::FileFolder;
-use twoply_preprocessing::run::{CheckpointId, PartyRun, RunId, survey};
+use twoply_preprocessing::run::{CheckpointId, PartyRun, RunId, RunInfo, survey};
 use twoply_primitives::{Backend, Channel, PartyId};
 
 /// How often a party says what it waits for.
@@ -92,7 +94,7 @@ pub fn serve<B: Backend>(
     let accept = Accept::these(guests.everyone());
     let endpoint = Endpoint::bind_with(setup.identity.clone(), role, Some(setup.listen), accept, limits)?;
     say(&format!("{} listens on {} as {}", setup.me, endpoint.address(), endpoint.fingerprint()));
-    let lobby = Lobby::new((&setup.plan, &step), guests, stop, say)?;
+    let lobby = Lobby::new((&setup.plan, &step, &setup.dir), guests, stop, say)?;
     let schedule = setup.plan.schedule()?;
     let (me, ahead, programs) = (setup.me, setup.ahead, programs(&schedule)?);
     let (steps, counted) = (0, Totals::default());
@@ -100,11 +102,9 @@ pub fn serve<B: Backend>(
     let over = Arc::new(AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| lobby.watch(scope, &endpoint, &over));
-        let mut party = Party { setup, bench, endpoint: &endpoint, sets: None, run: None, ended: None };
-        let done = party.run(progress);
-        over.store(true, Ordering::SeqCst);
-        stop.store(true, Ordering::SeqCst);
-        done
+        let _ends = (Over(over.clone()), Over(stop.clone()));
+        let (sets, met, alone) = (None, false, false);
+        Party { setup, bench, endpoint: &endpoint, sets, run: None, ended: None, met, alone }.run(progress)
     })
 }
 
@@ -115,6 +115,10 @@ struct Party<'a, B: Backend> {
     sets: Option<Arc<Sets>>,
     run: Option<RunId>,
     ended: Option<CheckpointId>,
+    /// Whether dealer and peer were there in the last meeting.
+    met: bool,
+    /// Whether the peer may not know yet that the run has ended.
+    alone: bool,
 }
 
 impl<B: Backend> Party<'_, B> {
@@ -134,25 +138,28 @@ impl<B: Backend> Party<'_, B> {
                     Wait::Called => {}
                 }
             }
-            let before = self.bench.steps;
-            match self.meeting(progress) {
-                Ok(run) => finished = run,
-                Err(failure) if lobby.stop.load(Ordering::SeqCst) && passing(&failure) => break,
-                Err(failure) if passing(&failure) => {
-                    if self.bench.steps > before {
-                        since = Instant::now();
-                    }
-                    if since.elapsed() > self.setup.patience {
-                        return Err(failure);
-                    }
-                    (lobby.say)(&format!("the attempt is over: {}", failure.content().what));
-                    std::thread::sleep(PAUSE);
+            self.met = false;
+            let failed = match self.meeting(progress) {
+                Ok(Some(run)) => {
+                    finished = Some(run);
+                    continue;
                 }
+                Ok(None) => None,
+                Err(failure) if lobby.stop.load(Ordering::SeqCst) && passing(&failure) => break,
+                Err(failure) if passing(&failure) => Some(failure),
                 Err(failure) => return Err(failure),
+            };
+            if self.met {
+                since = Instant::now();
             }
             if since.elapsed() > self.setup.patience {
                 let what = format!("dealer or peer stayed away for {} s", self.setup.patience.as_secs());
-                return Err(Failure::new(ExitCode::Unreachable, what).during(Phase::Connect));
+                let away = Failure::new(ExitCode::Unreachable, what).during(Phase::Connect);
+                return Err(failed.unwrap_or(away));
+            }
+            if let Some(failure) = failed {
+                (lobby.say)(&format!("the attempt is over: {}", failure.content().what));
+                std::thread::sleep(PAUSE);
             }
         }
         Ok(Outcome {
@@ -170,7 +177,11 @@ impl<B: Backend> Party<'_, B> {
             return Ok(None);
         }
         let (lobby, me, root, mut found) = (self.bench.lobby, self.setup.me, self.run_dir()?, None);
-        for info in survey(&root)? {
+        let shares = lobby.plan.shares.len();
+        let mut all: Vec<_> = survey(&root)?.into_iter().filter(|info| info.sets.len() == shares).collect();
+        let age = |info: &RunInfo| root.join(info.run.to_string()).metadata().and_then(|m| m.modified()).ok();
+        all.sort_by_key(age);
+        for info in all {
             let spec = run_spec(lobby.plan, info.run, &info.sets)?;
             let Ok(sets) = Sets::at((lobby.plan, me, &self.setup.dir), &info.sets) else { continue };
             let data = sets.lock_all();
@@ -184,15 +195,15 @@ impl<B: Backend> Party<'_, B> {
             }
         }
         Ok(found.map(|(run, end, name)| {
-            (self.run, self.ended) = (Some(name), Some(end));
+            (self.run, self.ended, self.alone) = (Some(name), Some(end), true);
             run
         }))
     }
 
     /// From the dealer's call to the end of an attempt; the run, if it has ended. `None` where no dealer came.
     fn meeting(&mut self, progress: &mut Progress<'_>) -> Result<Option<PartyRun<FileFolder>>, Failure> {
-        let Some((dealer, invited)) = self.bench.lobby.dealer(self.setup.patience)? else { return Ok(None) };
-        let mut dealer = dealer;
+        let called = self.bench.lobby.dealer(self.setup.patience)?;
+        let Some((mut dealer, invited)) = called else { return Ok(None) };
         dealer.stop_with(self.bench.lobby.stop.clone());
         dealer.admit_all();
         let sets = match self.invited(&mut dealer, &invited) {
@@ -211,6 +222,7 @@ impl<B: Backend> Party<'_, B> {
             }
         };
         let mut links = Links { dealer, peer };
+        self.met = true;
         match self.train(&invited, &sets, &mut links, progress) {
             Ok(run) => {
                 let Links { dealer, peer } = links;
@@ -219,7 +231,7 @@ impl<B: Backend> Party<'_, B> {
                 Ok(Some(run))
             }
             Err(failure) => {
-                let failure = told(failure, [&links.peer, &links.dealer]);
+                let failure = told(failure, [&mut links.peer, &mut links.dealer]);
                 let Links { dealer, peer } = links;
                 leave(dealer, &failure);
                 leave(peer, &failure);
@@ -232,13 +244,9 @@ impl<B: Backend> Party<'_, B> {
     fn invited(&mut self, dealer: &mut Link, invited: &Invitation) -> Result<Arc<Sets>, Failure> {
         let lobby = self.bench.lobby;
         let here = self.run_dir()?.join(invited.run.to_string()).exists();
-        if !here && !(invited.begins && self.setup.begins) {
-            let what = match self.setup.begins {
-                true => format!("the dealer goes on with run {}, which is not here", invited.run),
-                false => format!("the dealer begins run {}, and this party only resumes", invited.run),
-            };
-            let remedy =
-                "let the dealer begin a new run (without --resume), and this party too (`twoply train run`)";
+        if !here && !self.setup.begins {
+            let what = format!("run {} is not here, and this party only resumes", invited.run);
+            let remedy = "start this party with `twoply train run`, if its folder is the right one";
             return Err(Failure::new(ExitCode::KeysMissing, what).remedy(remedy));
         }
         self.run = Some(invited.run);
@@ -327,6 +335,9 @@ impl<B: Backend> Party<'_, B> {
         self.ended = Some(end);
         // a dealer that did not hear it calls again
         let _ = links.dealer.say(&ToDealer::Ended(end));
+        links.peer.set_patience(GOODBYE);
+        let theirs = links.exchange(&Peer::Hello(run.hello()?));
+        self.alone = !matches!(theirs, Ok(Peer::Hello(peer)) if peer.ended);
         (lobby.say)(&format!("run {} has ended after step {}", invited.run, end.step));
         Ok(run)
     }
@@ -344,23 +355,24 @@ impl<B: Backend> Party<'_, B> {
                 (lobby.say)(&format!("waits for the rows of {}", names.join(", ")));
                 told = Some(Instant::now());
             }
-            for link in [&mut links.dealer, &mut links.peer] {
-                link.waiting(Duration::ZERO).map_err(on(link))?;
-            }
-            if lobby.stop.load(Ordering::SeqCst) {
-                return Err(Error::Stopped.into());
-            }
+            present(&mut links.dealer)?;
+            present(&mut links.peer)?;
             std::thread::sleep(TICK);
         }
         let ours = sets.data()?;
         for data in &ours {
             links.peer.say(&Peer::Data(*data)).map_err(on(&links.peer))?;
         }
-        for set in &mut sets.lock_all() {
+        // owners may need the sets meanwhile
+        let mut theirs = vec![];
+        for _ in &ours {
             match patiently(&mut links.peer)? {
-                Peer::Data(data) => set.agree(&data)?,
+                Peer::Data(data) => theirs.push(data),
                 _ => return Err(out_of_step(&links.peer)),
             }
+        }
+        for (set, data) in sets.lock_all().iter_mut().zip(&theirs) {
+            set.agree(data)?;
         }
         Ok(())
     }
@@ -372,7 +384,10 @@ impl<B: Backend> Party<'_, B> {
         let known = survey(&root)?.iter().any(|info| info.run == invited.run);
         let data = sets.lock_all();
         let wholes = data.iter().map(|set| set.whole()).collect::<Result<Vec<_>, _>>()?;
-        if !known {
+        let roots: Vec<_> = wholes.iter().map(|whole| whole.root()).collect();
+        // a process may have been killed between the ledger and the start
+        let begun = |run: PartyRun<_>| run.highest() > 0 || !run.held().is_empty();
+        if !known || !begun(PartyRun::open(&root, me, spec.clone(), &roots)?) {
             let dev = self.bench.dev.clone();
             let learner = match lobby.plan.start() {
                 None => {
@@ -386,7 +401,6 @@ impl<B: Backend> Party<'_, B> {
             };
             PartyRun::create(&root, me, &spec, &wholes.iter().collect::<Vec<_>>(), &learner.snapshot()?)?;
         }
-        let roots: Vec<_> = wholes.iter().map(|whole| whole.root()).collect();
         let run = PartyRun::open(&root, me, spec, &roots)?;
         run.damaged().iter().for_each(|e| (lobby.say)(&format!("not used: {e}")));
         Ok(run)
@@ -395,10 +409,12 @@ impl<B: Backend> Party<'_, B> {
     /// Hands the model to its owner, if there is one.
     fn deliver(&self, run: &mut PartyRun<FileFolder>) -> Result<Wait, Failure> {
         let lobby = self.bench.lobby;
-        let Some(id) = self.ended.filter(|_| !self.setup.guests.model_owners.is_empty()) else {
-            return Ok(Wait::Over(false));
-        };
-        (lobby.say)("waits for the model's owner (`twoply train fetch`)");
+        let (wanted, since) = (!self.setup.guests.model_owners.is_empty(), Instant::now());
+        let Some(id) = self.ended.filter(|_| wanted || self.alone) else { return Ok(Wait::Over(false)) };
+        (lobby.say)(match wanted {
+            true => "waits for the model's owner (`twoply train fetch`)",
+            false => "waits for the others to know that the run has ended",
+        });
         let learner = Learner::at(self.bench.dev.clone(), lobby.step, vec![], &run.state(id)?)?;
         let mark = run.held().iter().find(|mark| mark.id == id).copied();
         let mark = mark.ok_or_else(|| Failure::new(ExitCode::Internal, "the result is not held"))?;
@@ -406,13 +422,32 @@ impl<B: Backend> Party<'_, B> {
             if lobby.dealer_waits() {
                 return Ok(Wait::Called);
             }
+            if !wanted && since.elapsed() > self.setup.patience {
+                break;
+            }
             let Some(mut link) = lobby.fetcher(TICK)? else { continue };
-            link.set_patience(PATIENCE);
+            if link.gone().is_some() {
+                continue;
+            }
+            link.stop_with(lobby.stop.clone());
             run.provisioned(id, "the model's owner")?;
             let shares = learner.for_owner(self.setup.me)?;
             let said = link.say(&ToOwner::Model(mark)).map_err(Failure::from);
             let sent = said.and_then(|()| Ok(link.send(&shares)?));
-            match sent.and_then(|()| Ok(link.hear()?)) {
+            let said = sent.and_then(|()| {
+                let until = Instant::now() + PATIENCE;
+                while Instant::now() < until && !lobby.dealer_waits() && !link.waiting(TICK)? {
+                    present(&mut link)?;
+                }
+                if lobby.dealer_waits() {
+                    return Err(Failure::new(
+                        ExitCode::Unreachable,
+                        "the other party has to end the run first",
+                    ));
+                }
+                Ok(link.hear()?)
+            });
+            match said {
                 Ok(ToService::Done) => {
                     let _ = link.close(GOODBYE);
                     return Ok(Wait::Over(true));
@@ -420,7 +455,10 @@ impl<B: Backend> Party<'_, B> {
                 Ok(_) => {
                     leave(link, &Failure::new(ExitCode::PlanMismatch, "the model's owner is out of step"))
                 }
-                Err(e) => (lobby.say)(&format!("{}: {}", link.name(), e.content().what)),
+                Err(e) => {
+                    (lobby.say)(&format!("{}: {}", link.name(), e.content().what));
+                    leave(link, &e);
+                }
             }
         }
         Ok(Wait::Over(false))

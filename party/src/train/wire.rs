@@ -5,12 +5,11 @@
 
 use crate::messages::Message;
 use serde::{Deserialize, Serialize};
+use twoply_nn::train::MOST_SHARES;
 use twoply_preprocessing::rows::{Bound, Data, RowsDigest, Stored};
 use twoply_preprocessing::run::{Ask, CheckpointId, FirstCredit, Held, Hello, Mark, Offer, Reserved, RunId};
 use twoply_primitives::KeySetId;
 
-/// Most shares of a run.
-pub const MOST_SHARES: usize = 64;
 /// Bytes of a `set.key`.
 pub const SET_KEY: usize = 4096;
 
@@ -30,15 +29,13 @@ pub struct Invitation {
     pub plan: [u8; 32],
     /// The run.
     pub run: RunId,
-    /// Whether it begins now: a party that knows it already goes on with it.
-    pub begins: bool,
     /// Data key sets of the plan's shares, in order.
     pub sets: Vec<KeySetId>,
 }
 
 impl Message for DealerErrand {
     const NAME: &'static str = "dealer's errand";
-    const LONGEST: usize = 1 + 32 + 16 + 1 + 2 + 16 * MOST_SHARES;
+    const LONGEST: usize = 1 + 32 + 16 + 2 + 16 * MOST_SHARES;
 }
 
 /// What a party says to the dealer about the run.
@@ -123,8 +120,8 @@ impl Message for ToService {
 /// What a party says to an owner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToOwner {
-    /// The data key set for what it brings.
-    Set(KeySetId),
+    /// The data key set for what it brings, and whether all of it is stored.
+    Set(KeySetId, bool),
     /// What a chunk is bound to, and whether it is stored.
     Bound(Bound, bool),
     /// A chunk is stored.
@@ -154,7 +151,7 @@ mod tests {
         let mark = Mark { id, digest: [255; 32] };
         let rows = RowsDigest { set, chunk: u32::MAX, digest: [255; 32] };
         let sets = vec![set; MOST_SHARES];
-        fits(&DealerErrand::Run(Invitation { plan: [255; 32], run, begins: true, sets }));
+        fits(&DealerErrand::Run(Invitation { plan: [255; 32], run, sets }));
         fits(&ToDealer::Wants((0..MOST_SHARES as u8).collect()));
         fits(&ToDealer::Ask(Ask { run, terms, highest: u32::MAX, from: id }));
         fits(&ToDealer::Held(Held { set, id }));

@@ -195,6 +195,32 @@ impl Link {
         self.is_alive() || self.parts.inbox.held() > 0
     }
 
+    /// Whether this process is to stop; see [`Link::stop_with`].
+    pub fn stopping(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::SeqCst))
+    }
+
+    /// Why nothing more comes, once that is so: the peer's last words, if it left any. What it said before is passed over.
+    pub fn gone(&mut self) -> Option<Error> {
+        if self.fault.is_none() && self.is_alive() {
+            return None;
+        }
+        while self.fault.is_none() {
+            let until = Instant::now() + self.patience;
+            match self.parts.inbox.take::<HEADER>(until).map(parse) {
+                Ok((Some(Kind::Abort), length)) => drop(self.aborted(length)),
+                Ok((Some(Kind::Close), 0)) => {
+                    let peer = self.parts.name.clone();
+                    self.finish(Error::Closed { peer });
+                }
+                Ok((_, length)) => drop(self.payload(length)),
+                Err(Dry::Ended(error)) => drop(self.finish(error)),
+                Err(Dry::TimedOut) => break,
+            }
+        }
+        self.fault.clone()
+    }
+
     /// Sends one control message.
     ///
     /// # Errors

@@ -130,6 +130,11 @@ impl<F: Folder> DataSet<F> {
         &self.journal.spec
     }
 
+    /// Whether a chunk is bound to rows.
+    pub fn is_bound(&self, chunk: u32) -> bool {
+        self.journal.account.bound.contains_key(&chunk)
+    }
+
     fn same_set(&self, rows: &RowsDigest) -> Result<()> {
         let (path, wanted) = (self.journal.book.name.clone(), self.journal.spec.set);
         match rows.set == wanted {

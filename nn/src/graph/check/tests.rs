@@ -133,3 +133,34 @@ fn argmax_only_at_the_end_and_add_only_on_equal_shapes() {
     g.nodes[6].inputs.pop();
     assert!(faults(&g).join("\n").contains("takes 2 operand(s), found 1"));
 }
+
+#[test]
+fn a_batch_normalisation_has_a_number_of_each_kind_per_channel() {
+    let mut g = small();
+    let first = g.params.len();
+    for (name, role) in
+        [("gamma", Role::Factor), ("beta", Role::Bias), ("mean", Role::Mean), ("variance", Role::Variance)]
+    {
+        g.params.push(Param { name: name.into(), shape: vec![2], role });
+    }
+    let norm = |epsilon| Op::BatchNorm {
+        gamma: first,
+        beta: first + 1,
+        mean: first + 2,
+        variance: first + 3,
+        epsilon,
+    };
+    g.nodes[2].op = norm(1e-5);
+    assert_eq!(g.shapes().unwrap()[2], [2, 2, 2]);
+    assert_eq!(Graph::from_json(g.to_json().as_bytes()).unwrap(), g);
+    let mut bad = g.clone();
+    bad.params[first + 2].shape = vec![8];
+    bad.params[first + 3].role = Role::Factor;
+    bad.nodes[2].op = norm(0.0);
+    let text = faults(&bad).join("\n");
+    for want in ["Mean of shape [8]", "`variance` as Variance, but its role is Factor", "epsilon of 0"] {
+        assert!(text.contains(want), "missing {want:?} in\n{text}");
+    }
+    bad.nodes[2].op = Op::BatchNorm { gamma: 99, beta: 0, mean: 1, variance: 2, epsilon: f64::NAN };
+    assert!(faults(&bad).join("\n").contains("uses param 99"));
+}

@@ -1,12 +1,13 @@
-//! BatchNormalization: a factor and an addend per channel.
+//! BatchNormalization: a factor and an addend per channel, or a layer of its own that trains.
 
-use super::call::{Call, Lowered, Stop, Value};
+use super::call::{Call, Lowered, Value};
+use crate::graph::{Norm, Op, Role};
 
 /// `(x - mean) / sqrt(variance + epsilon) * scale + bias`, all per channel and known after training.
-pub(super) fn batch_normalization(call: Call<'_>) -> Lowered {
+pub(super) fn batch_normalization(mut call: Call<'_>) -> Lowered {
     call.knows(&["epsilon", "momentum", "training_mode", "spatial"])?;
     let epsilon = call.float("epsilon", 1e-5)? as f64;
-    if call.int("training_mode", 0)? != 0 {
+    if call.int("training_mode", 0)? != 0 && !call.draft.keeps_norms {
         return Err("training_mode=1: it would use the statistics of the batch; export in eval mode".into());
     }
     if call.int("spatial", 1)? != 1 {
@@ -17,15 +18,20 @@ pub(super) fn batch_normalization(call: Call<'_>) -> Lowered {
     for i in 1..5 {
         let t = call.constant(i)?;
         if t.dims != shape[..1] {
-            return Err(Stop::Because(format!("operand {i} of shape {:?} on {shape:?} per image", t.dims)));
+            return Err(format!("operand {i} of shape {:?} on {shape:?} per image", t.dims).into());
         }
-        stats.push(t.floats()?.iter().map(|&v| v as f64).collect::<Vec<_>>());
+        stats.push(t.floats()?.to_vec());
     }
     let [gamma, beta, mean, variance] = &stats[..] else { return Err("operands are missing".into()) };
-    if variance.iter().any(|v| v + epsilon <= 0.0) {
-        return Err("variance + epsilon is not positive".into());
+    let (scale, shift) = Norm { gamma, beta, mean, variance, epsilon }.affine()?;
+    if !call.draft.keeps_norms {
+        return Ok(Value::Wire(call.draft.affine(&call.node.name, x, &scale, &shift)?));
     }
-    let scale: Vec<f64> = gamma.iter().zip(variance).map(|(g, v)| g / (v + epsilon).sqrt()).collect();
-    let shift: Vec<f64> = (0..scale.len()).map(|c| beta[c] - mean[c] * scale[c]).collect();
-    Ok(Value::Wire(call.draft.affine(&call.node.name, x, &scale, &shift)?))
+    let mut params = [0; 4];
+    let roles = [Role::Factor, Role::Bias, Role::Mean, Role::Variance];
+    for (i, (values, role)) in stats.into_iter().zip(roles).enumerate() {
+        params[i] = call.draft.param(&call.node.input[i + 1], &shape[..1], role, values)?;
+    }
+    let [gamma, beta, mean, variance] = params;
+    call.push(Op::BatchNorm { gamma, beta, mean, variance, epsilon }, &[x])
 }

@@ -15,6 +15,7 @@ mod endings;
 mod functions;
 mod layouts;
 mod mutations;
+mod norms;
 mod parts;
 mod products;
 mod refusals;

@@ -26,6 +26,7 @@ pub(super) struct Importer<'m> {
     ending: Ending,
     opset: i64,
     keep_probabilities: bool,
+    keep_batchnorm: bool,
     layout: Option<Layout>,
 }
 
@@ -36,6 +37,7 @@ pub(super) struct Setting {
     pub(super) obstacles: Obstacles,
     pub(super) keep_probabilities: bool,
     pub(super) keep_dropout: bool,
+    pub(super) keep_batchnorm: bool,
     pub(super) layout: Option<Layout>,
 }
 
@@ -47,7 +49,8 @@ impl<'m> Importer<'m> {
         beside: &'m Beside<'m>,
         setting: Setting,
     ) -> Importer<'m> {
-        let Setting { opset, normalise, obstacles, keep_probabilities, keep_dropout, layout } = setting;
+        let Setting { opset, normalise, obstacles, keep_probabilities, keep_dropout, keep_batchnorm, layout } =
+            setting;
         let stated = graph.value_info.iter().chain(&graph.output);
         let stated = stated.filter_map(|v| inputs::per_image(v).ok().map(|s| (v.name.as_str(), s))).collect();
         let needed = Needed::of(graph, &[output]);
@@ -61,6 +64,7 @@ impl<'m> Importer<'m> {
             ending: Ending::find(graph, &needed, output),
             opset,
             keep_probabilities,
+            keep_batchnorm,
             layout,
         };
         importer.draft.keep_dropout = keep_dropout;
@@ -147,6 +151,7 @@ impl<'m> Importer<'m> {
                     let keep_dropout = self.draft.keep_dropout;
                     self.draft = Draft::new(&v.name, shape, normalise.clone());
                     self.draft.keep_dropout = keep_dropout;
+                    self.draft.keeps_norms = self.keep_batchnorm;
                     self.draft.make_room(room.saturating_sub(self.draft.room()));
                     self.draft.input_in(layout)
                 }

@@ -1,5 +1,6 @@
 //! `twoply train check`: floating point, fixed point and two parties train side by side on public data.
 
+use super::ModelFiles;
 use super::data::Data;
 use super::page;
 use super::plan::{CONTRACT, GUARD, beyond, farthest, start};
@@ -69,11 +70,10 @@ struct Checked<'a> {
 /// else than fixed point does. The report comes first.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
-    let model = args.model_out.as_deref().map(super::model_files);
-    for path in args.html.iter().chain(model.iter().flatten()) {
-        files::vacant(path, existing)?;
-    }
     let plan = files::read_training_plan(&args.plan)?;
+    args.html.iter().try_for_each(|path| files::vacant(path, existing))?;
+    let model =
+        args.model_out.as_deref().map(|name| ModelFiles::new(name, &plan.graph, existing)).transpose()?;
     let (step, weights) = (plan.program()?, start(args.weights.as_ref(), &plan)?);
     let rows = args.data.read(&step)?;
     let steps = args.steps.map_or(plan.steps(), u64::from) as usize;
@@ -89,9 +89,9 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         files::write_public(path, page::page(&plan, &found, what).as_bytes(), existing)?;
         out.note(format_args!("curves: {}", shell(path)));
     }
-    if let Some([graph, weights]) = &model {
-        files::write_public(graph, plan.graph.to_json().as_bytes(), existing)?;
-        files::write_private(weights, &found.weights.to_safetensors(&plan.graph)?, existing)?;
+    if let Some(model) = &model {
+        model.write(&plan.graph, &found.weights)?;
+        let [graph, weights] = model.folded.as_ref().unwrap_or(&model.own);
         out.note(format_args!("model: {} {}", shell(graph), shell(weights)));
     }
     show(&plan, &found, trouble.as_ref(), out)?;

@@ -1,10 +1,11 @@
 //! `twoply train fetch`: the model's owner takes the trained model.
 
+use super::ModelFiles;
 use crate::cli::output::{Output, shell};
 use crate::cli::places::Places;
 use crate::client::Parties;
 use crate::exit::Failure;
-use crate::files::{self, Existing, read_training_plan};
+use crate::files::{Existing, read_training_plan};
 use crate::identity::Identity;
 use crate::train::{again, fetch};
 use crate::transport::Role;
@@ -12,12 +13,13 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use twoply_nn::with_ring;
+use twoply_nn::{Weights, with_ring};
 
 /// Take the trained model: both parties' shares, joined here and nowhere else
 ///
 /// Waits for the end of the run. Writes NAME.graph.json and NAME.weights.safetensors as `twoply import` does; the tensors have
-/// the names of the imported model, so that PyTorch loads them as a state dictionary.
+/// the names of the imported model, so that PyTorch loads them as a state dictionary. A model with batch normalisations is written
+/// once more as NAME.folded, which answers.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  twoply train fetch digits.train.json --out learnt --p0 p0.example:7700 --p0-key tp1-P0 --p1 \
@@ -48,6 +50,8 @@ pub struct Args {
 struct Shown<'a> {
     graph: &'a PathBuf,
     weights: &'a PathBuf,
+    /// Graph and weights with batch normalisations folded, which answer; null where there are none.
+    folded: Option<&'a [PathBuf; 2]>,
     /// Training steps that the model has behind it.
     step: u32,
     /// The attempt that made it.
@@ -61,25 +65,26 @@ struct Shown<'a> {
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let plan = read_training_plan(&args.plan)?;
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
-    let [graph, weights] = super::model_files(&args.out);
-    [&graph, &weights].iter().try_for_each(|path| files::vacant(path, existing))?;
+    let model = ModelFiles::new(&args.out, &plan.graph, existing)?;
     let identity = Arc::new(Identity::load(&out.key_file(args.key.as_ref())?)?);
     let (places, call) = args.places.read()?;
     let wait = Duration::from_secs(args.wait);
     out.note("waits for the end of the run");
-    let fetched = again(
+    let id = again(
         wait,
         |why| out.note(why),
         || {
             let mut parties = Parties::connect(identity.clone(), Role::ModelOwner, &places, call)?;
-            let fetched = with_ring!(plan.recipe.n, R => fetch::<R>(&plan, &mut parties, wait)?);
+            let save = |weights: &Weights| model.write(&plan.graph, weights);
+            let id = with_ring!(plan.recipe.n, R => fetch::<R>(&plan, &mut parties, wait, save)?);
             parties.close();
-            Ok(fetched)
+            Ok(id)
         },
     )?;
-    files::write_public(&graph, plan.graph.to_json().as_bytes(), existing)?;
-    files::write_private(&weights, &fetched.weights.to_safetensors(&plan.graph)?, existing)?;
-    let id = fetched.checkpoint;
-    out.line(format_args!("{}: the model after step {}", shell(&weights), id.step))?;
-    out.result_json(&Shown { graph: &graph, weights: &weights, step: id.step, attempt: id.attempt })
+    let ([graph, weights], folded) = (&model.own, &model.folded);
+    out.line(format_args!("{}: the model after step {}", shell(weights), id.step))?;
+    if let Some([graph, _]) = folded {
+        out.note(format_args!("{}: the same with its normalisations folded, to answer", shell(graph)));
+    }
+    out.result_json(&Shown { graph, weights, folded: folded.as_ref(), step: id.step, attempt: id.attempt })
 }

@@ -197,6 +197,13 @@ fn setup(args: &Party, begins: bool, out: &Output) -> Result<Setup, Failure> {
             "deal on a third machine",
         );
     }
+    let owners = [&guests.owners[..], &guests.model_owners].concat();
+    if owners.contains(&guests.dealer) {
+        return bad(
+            "the dealer's key is an owner's: whoever deals has the masks",
+            "give owners keys of their own",
+        );
+    }
     Ok(Setup {
         me,
         plan,

@@ -33,6 +33,7 @@ fn outputs(
         obstacles: Obstacles::default(),
         keep_probabilities: false,
         keep_dropout: false,
+        keep_batchnorm: false,
         layout: None,
     };
     let graph = m.graph().clone();
