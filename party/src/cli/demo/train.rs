@@ -33,6 +33,9 @@ pub(super) struct Training {
     /// Only the first N rows
     #[arg(long, value_name = "N", requires = "rows")]
     first: Option<usize>,
+    /// Keep the network's batch normalisations, which train then
+    #[arg(long, requires = "rows")]
+    keep_batchnorm: bool,
     /// How often all rows are used [default: 15 for the digits, 1 for others]
     #[arg(long, value_name = "E", requires = "train")]
     epochs: Option<u32>,
@@ -71,6 +74,7 @@ pub(super) fn run(args: &Args, folder: &Path, out: &Output) -> Result<(), Failur
     };
     let mut import = vec!["import".into(), "--out".into(), path("model"), "--quiet".into()];
     import.extend(match &args.zoo {
+        Some(zoo) if training.keep_batchnorm => vec!["--zoo".into(), zoo.clone(), "--keep-batchnorm".into()],
         Some(zoo) => vec!["--zoo".into(), zoo.clone()],
         None => {
             vec![path("digits.onnx"), "--scale=0.0625".into(), "--mean=0.3125".into(), "--std=0.5".into()]
