@@ -101,16 +101,16 @@ fn begin<R: Ring>(plan: &TrainingPlan, step: &Step, weights: &Weights, data: (&[
     let (dev, (dealt, rows)) = (Cpu::<R>::new(), brought::<R>(plan, step, data));
     match plan.start() {
         None => Cast {
-            dealer: Dealer::begin(dev.clone(), step, dealt, None),
-            parties: rows.map(|rows| Learner::begin(dev.clone(), step, rows, weights).unwrap()),
+            dealer: Dealer::begin(dev, step, dealt, None),
+            parties: rows.map(|rows| Learner::begin(dev, step, rows, weights).unwrap()),
         },
         Some(_) => {
             let (origin, seeds) = (data_origin(KeySetId([99; 16])), seeds(20));
             let keys = seeds.each_ref().map(|s| data_keys(step, None, (origin, s), &[]));
             let packed = mask_start::<R>(step, weights, [&keys[0], &keys[1]]).unwrap();
-            let dealer = Dealer::begin(dev.clone(), step, dealt, Some((origin, &seeds)));
+            let dealer = Dealer::begin(dev, step, dealt, Some((origin, &seeds)));
             let mut both = rows.into_iter().zip(&seeds).map(|(rows, seed)| {
-                Learner::begin_private(dev.clone(), step, rows, (origin, seed, &packed)).unwrap()
+                Learner::begin_private(dev, step, rows, (origin, seed, &packed)).unwrap()
             });
             Cast { dealer, parties: [both.next().unwrap(), both.next().unwrap()] }
         }
@@ -151,10 +151,8 @@ impl<R: Ring> Cast<R> {
         let masks = self.dealer.masks().unwrap();
         let kept = self.parties.each_ref().map(|p| p.snapshot().unwrap());
         assert!(kept[0].weights == kept[1].weights && kept[0].velocities == kept[1].velocities);
-        let mut both = rows
-            .into_iter()
-            .zip(&kept)
-            .map(|(rows, kept)| Learner::at(dev.clone(), step, rows, kept).unwrap());
+        let mut both =
+            rows.into_iter().zip(&kept).map(|(rows, kept)| Learner::at(dev, step, rows, kept).unwrap());
         let parties = [both.next().unwrap(), both.next().unwrap()];
         Cast { dealer: Dealer::at(dev, step, dealt, &masks).unwrap(), parties }
     }
@@ -163,7 +161,7 @@ impl<R: Ring> Cast<R> {
         let shares = [a.for_owner(PartyId::P0).unwrap(), b.for_owner(PartyId::P1).unwrap()];
         assert_eq!(shares[0].len() as u64, model_bytes(step));
         assert!(join::<R>(step, [&shares[0][1..], &shares[1]]).is_err());
-        join(step, [&shares[0], &shares[1]]).unwrap().0
+        join(step, [&shares[0], &shares[1]]).unwrap().weights
     }
 }
 

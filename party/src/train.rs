@@ -5,15 +5,17 @@
 //! [`twoply_preprocessing::run`] and [`rows`](twoply_preprocessing::rows); here they are joined to links:
 //!
 //! ```text
-//! dealer.rs    both parties' asks, an offer, keys of step after step     party.rs    connections, data, run, end
-//! bring.rs     a data owner, or the owner of the first weights           attempt.rs  one attempt, step after step
-//! fetch.rs     the model's owner                                         lobby.rs    who called, and owners' threads
+//! choose.rs    a dealer's run and data key sets                          party.rs    connections, data, run, end
+//! dealer.rs    both parties' asks, an offer, keys of step after step     attempt.rs  one attempt, step after step
+//! bring.rs     a data owner, or the owner of the first weights           lobby.rs    who called
+//! fetch.rs     the model's owner                                         owners.rs   a party's side of an owner's call
 //! ```
 //!
 //! Whenever a process or a link dies, everybody leaves the attempt, keeps its checkpoints, and calls again.
 
 mod attempt;
 mod bring;
+mod choose;
 mod dealer;
 mod fetch;
 mod lobby;

@@ -3,7 +3,9 @@
 //! Seeds come from the operating system, every step's keys are its own. Not private: one process sees everything.
 
 use super::data::{Held, Stored};
-use super::roles::{Dealer, Learner, Learnt, data_keys, data_origin, join, joined, mask_rows, mask_start};
+use super::roles::{
+    Dealer, Delivered, Learner, Learnt, data_keys, data_origin, join, joined, mask_rows, mask_start,
+};
 use super::{Moment, Slice, State, Step};
 use crate::engine::PlannedGate;
 use crate::rehearsal::{Coins, Memory};
@@ -134,7 +136,7 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
     /// Those of the device.
     pub fn state(&self) -> Result<State<Vec<B::Ring>>> {
         let [a, b] = &self.parties;
-        let (weights, accumulators) =
+        let Delivered { weights, sums: accumulators } =
             join(self.step, [&a.for_owner(PartyId::P0)?, &b.for_owner(PartyId::P1)?])?;
         let shares = [a.velocities(PartyId::P0)?, b.velocities(PartyId::P1)?];
         let velocity = joined(&self.step.params(), [&shares[0], &shares[1]])?;

@@ -299,14 +299,22 @@ fn at_rest<B: Backend>(dev: &B, step: &Step, weights: Vec<Masked<B>>) -> State<M
     State { weights, velocity: zeros(dev, &step.params()), accumulators: zeros(dev, &step.accumulators()) }
 }
 
-/// Model owner: all parameters, and the sums of statistics, in the ring, from what both parties sent.
+/// What the model's owner gets, in the ring.
+pub struct Delivered<R> {
+    /// All parameters that are learnt.
+    pub weights: Vec<Vec<R>>,
+    /// Sums of statistics, for [`Step::set_statistics`].
+    pub sums: Vec<Vec<R>>,
+}
+
+/// Model owner: the model, from what both parties sent.
 ///
 /// # Errors
 /// [`Error::Data`] for messages of another network.
-pub fn join<R: Ring>(step: &Step, messages: [&[u8]; 2]) -> Result<(Vec<Vec<R>>, Vec<Vec<R>>)> {
+pub fn join<R: Ring>(step: &Step, messages: [&[u8]; 2]) -> Result<Delivered<R>> {
     let mut weights = joined(&step.delivered(), messages)?;
     let sums = weights.split_off(step.params().len());
-    Ok((weights, sums))
+    Ok(Delivered { weights, sums })
 }
 
 /// Wires of these forms, from both parties' shares.

@@ -192,7 +192,8 @@ fn input(plan: &TrainingPlan, slice: &Slice, normalised: bool) -> Result<Input, 
     }
     let n = &whole.normalise;
     let even = |all: &[f64]| all.windows(2).all(|w| w[0] == w[1]);
-    if !normalised && !(even(&n.mean) && even(&n.std)) {
+    let told_apart = !even(&n.mean) || !even(&n.std);
+    if told_apart && !normalised {
         return Err(unfit(
             "the network normalises each channel in its own way, and columns do not tell which they are",
         )

@@ -95,7 +95,10 @@ impl Owner<'_> {
             return Err(Failure::new(ExitCode::PlanMismatch, what)
                 .remedy("both must serve the same run of one dealer"));
         }
-        parties.both(|l| Ok(l.set_patience(STORE)))?;
+        parties.both(|l| {
+            l.set_patience(STORE);
+            Ok(())
+        })?;
         let spec = self.plan.data_spec(self.share, set)?;
         let rows = spec.cut.images();
         private_dir(dir)?;

@@ -1,8 +1,8 @@
 //! The dealer of a training run: names run and data key sets, offers attempts, and deals step after step, a bounded number of
 //! bytes ahead of the parties. It needs plan, order and masks, and never hears a value.
 
+use super::choose::{Set, choose, halves, runs};
 use super::progress::Progress;
-use super::sets::data_root;
 use super::wire::{DealerErrand, Invitation, SET_KEY, ToDealer, ToParty};
 use super::{
     GOODBYE, Order, PATIENCE, PAUSE, TICK, leave, on, out_of_step, passing, patiently, present, run_spec,
@@ -16,19 +16,15 @@ use crate::transport::{Accept, Dial, Endpoint, Error, Limits, Link, Role};
 use serde::Serialize;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use twoply_nn::train::roles::{Dealer, data_origin};
 use twoply_nn::train::{Held, Schedule, Step, TrainingPlan};
-use twoply_preprocessing::rows::DataSet;
-use twoply_preprocessing::run::Dealing as Attempt;
-use twoply_preprocessing::run::{CheckpointId, DealerRun, RunId, SegmentKind, survey};
-use twoply_preprocessing::{
-    Error as Keys, FileFolder, LateKeys, SeedSource, StepLayout, StreamWriter, parse_key_set,
-};
-use twoply_primitives::{Backend, Channel, KeySetId, KeySink, Origin, PartyId, Seed};
+use twoply_preprocessing::run::{CheckpointId, DealerRun, Dealing as Attempt, RunId, SegmentKind};
+use twoply_preprocessing::{FileFolder, LateKeys, SeedSource, StepLayout, StreamWriter};
+use twoply_primitives::{Backend, Channel, KeySink, Origin, PartyId, Seed};
 use zeroize::Zeroizing;
 
 /// What a dealer is told.
@@ -122,133 +118,6 @@ pub fn deal<B: Backend>(
         }
     };
     Ok(Dealt { run: run.to_string(), ended: ended.map(|id| id.step), steps: desk.steps, bytes: desk.bytes })
-}
-
-/// A data key set at the dealer: name and both seeds.
-type Set = (KeySetId, [Seed; 2]);
-
-fn runs(dir: &Path) -> Result<PathBuf, Failure> {
-    let dir = dir.join("runs");
-    private_dir(&dir)?;
-    Ok(dir)
-}
-
-/// The run to deal for, with its data key sets.
-fn choose<B: Backend>(dealing: &Dealing, step: &Step, dev: &B) -> Result<(RunId, Vec<Set>), Failure> {
-    let (plan, root) = (&dealing.plan, runs(&dealing.dir)?);
-    let open = |info: &twoply_preprocessing::run::RunInfo| {
-        let fits = info.end.is_none() && info.sets.len() == plan.shares.len();
-        let spec = run_spec(plan, info.run, &info.sets).ok().filter(|_| fits)?;
-        match DealerRun::open(&root, spec) {
-            Ok(_) => Some(Ok(info.clone())),
-            Err(Keys::OtherTerms { .. }) => None,
-            Err(e) => Some(Err(Failure::from(e))),
-        }
-    };
-    let unended = survey(&root)?.iter().filter_map(open).next().transpose()?;
-    match (unended, dealing.resume) {
-        (Some(info), true) => {
-            let sets = info.sets.iter().enumerate();
-            let sets = sets
-                .map(|(at, set)| Ok((*set, seeds(dealing, at, *set)?)))
-                .collect::<Result<_, Failure>>()?;
-            let sets: Vec<Set> = sets;
-            begin(dealing, step, dev, info.run, &sets)?;
-            Ok((info.run, sets))
-        }
-        (None, true) => {
-            let what = format!("{}: no run of this plan that has not ended", root.display());
-            Err(Failure::new(ExitCode::KeysMissing, what).remedy("begin one, without --resume"))
-        }
-        (Some(info), false) => {
-            let path = root.join(info.run.to_string());
-            let what = format!("run {} of this plan has not ended", info.run);
-            let remedy = format!("go on with it (--resume), or give it up by removing {}", path.display());
-            Err(Failure::new(ExitCode::Config, what).remedy(remedy))
-        }
-        (None, false) => {
-            let (run, mut sets) = (RunId::draw()?, vec![]);
-            for share in 0..plan.shares.len() {
-                sets.push(match known(dealing, share)? {
-                    Some(set) => set,
-                    None => new_set(dealing, share)?,
-                });
-            }
-            begin(dealing, step, dev, run, &sets)?;
-            Ok((run, sets))
-        }
-    }
-}
-
-/// Begins a run, unless it has begun: a process may have been killed between its ledger and its first masks.
-fn begin<B: Backend>(
-    dealing: &Dealing,
-    step: &Step,
-    dev: &B,
-    run: RunId,
-    sets: &[Set],
-) -> Result<(), Failure> {
-    let (plan, root) = (&dealing.plan, runs(&dealing.dir)?);
-    let ids: Vec<_> = sets.iter().map(|(set, _)| *set).collect();
-    let start = plan.start().map(|share| (data_origin(sets[share].0), &sets[share].1));
-    let masks = Dealer::begin(dev.clone(), step, vec![], start).masks()?;
-    match DealerRun::create(&root, &run_spec(plan, run, &ids)?, CheckpointId::START, &masks) {
-        Ok(()) | Err(Keys::Exists { .. }) => Ok(()),
-        Err(e) => Err(e.into()),
-    }
-}
-
-fn halves(dealing: &Dealing) -> Result<[PathBuf; 2], Failure> {
-    let root = data_root(&dealing.dir);
-    private_dir(&root)?;
-    let halves = ["p0", "p1"].map(|half| root.join(half));
-    halves.iter().try_for_each(|half| private_dir(half))?;
-    Ok(halves)
-}
-
-fn seeds(dealing: &Dealing, share: usize, set: KeySetId) -> Result<[Seed; 2], Failure> {
-    let (halves, spec) = (halves(dealing)?, dealing.plan.data_spec(share, set)?);
-    let seed = |party: PartyId| -> Result<Seed, Failure> {
-        Ok(DataSet::open(&halves[party.index()], party, spec.clone(), false)?.seed()?)
-    };
-    Ok([seed(PartyId::P0)?, seed(PartyId::P1)?])
-}
-
-/// The newest data key set of an earlier run for the same rows, unless its owner's are to be masked anew.
-fn known(dealing: &Dealing, share: usize) -> Result<Option<Set>, Failure> {
-    if dealing.anew.contains(&dealing.plan.shares[share].owner) {
-        return Ok(None);
-    }
-    let [p0, _] = halves(dealing)?;
-    let list = |e| Failure::io("list", p0.display(), &e);
-    let mut found = None;
-    for entry in std::fs::read_dir(&p0).map_err(list)? {
-        let entry = entry.map_err(list)?;
-        let Some(set) = entry.file_name().to_str().and_then(parse_key_set) else { continue };
-        match seeds(dealing, share, set) {
-            Ok(seeds) => {
-                let made = entry.metadata().and_then(|m| m.modified()).map_err(list)?;
-                if found.as_ref().is_none_or(|(newest, _)| *newest < made) {
-                    found = Some((made, (set, seeds)));
-                }
-            }
-            Err(e) if e.code() == ExitCode::System => return Err(e),
-            // of other rows, retired, or half made by a process that was killed
-            Err(_) => {}
-        }
-    }
-    Ok(found.map(|(_, set)| set))
-}
-
-fn new_set(dealing: &Dealing, share: usize) -> Result<Set, Failure> {
-    let set = SeedSource::Os.key_set()?;
-    let (halves, spec) = (halves(dealing)?, dealing.plan.data_spec(share, set)?);
-    let make = |party: PartyId| -> Result<Seed, Failure> {
-        let seed = SeedSource::Os.seed(party, None)?;
-        DataSet::create(&halves[party.index()], party, &spec, &seed, false)?;
-        Ok(seed)
-    };
-    Ok((set, [make(PartyId::P0)?, make(PartyId::P1)?]))
 }
 
 /// The dealer's work on one run.

@@ -5,7 +5,7 @@ use crate::client::Parties;
 use crate::exit::{ExitCode, Failure, Phase};
 use std::time::Duration;
 use twoply_nn::Weights;
-use twoply_nn::train::roles::{join, model_bytes};
+use twoply_nn::train::roles::{Delivered, join, model_bytes};
 use twoply_nn::train::{TrainingPlan, initial};
 use twoply_preprocessing::run::CheckpointId;
 use twoply_primitives::{Channel, Ring};
@@ -48,7 +48,7 @@ fn take<R: Ring>(
     }
     let bytes = model_bytes(&step) as usize;
     let shares = parties.both(|l| Ok(Zeroizing::new(l.recv(bytes)?)))?;
-    let (learnt, sums) = join::<R>(&step, [&shares[0], &shares[1]])?;
+    let Delivered { weights: learnt, sums } = join::<R>(&step, [&shares[0], &shares[1]])?;
     let mut weights = step.decode(&learnt, &initial(&plan.graph, plan.seed));
     step.set_statistics(&mut weights, &sums, plan.gathered() as usize);
     save(&weights)?;

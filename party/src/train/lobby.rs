@@ -3,7 +3,7 @@
 use super::owners;
 use super::sets::Sets;
 use super::wire::{DealerErrand, Invitation, ToService};
-use super::{TICK, leave};
+use super::{TICK, leave, on, out_of_step};
 use crate::exit::{ExitCode, Failure};
 use crate::files::{Existing, private_dir, write_private};
 use crate::identity::Fingerprint;
@@ -188,68 +188,65 @@ impl<'a> Lobby<'a> {
         }
     }
 
-    /// Hears what a caller wants.
+    /// Hears what a caller wants, and puts its link where that is done.
     fn receive(&self, mut link: Link) {
         link.set_patience(WORD);
-        if let Err((link, failure)) = self.dispatch(link) {
-            (self.say)(&format!("{}: {}", link.name(), failure.content().what));
-            leave(link, &failure);
+        let done = match self.hear(&mut link) {
+            Ok(Errand::Peer) => {
+                link.admit_all();
+                return self.put(|s| s.peer = Some(link));
+            }
+            Ok(Errand::Run(invited)) => return self.put(|s| s.dealer = Some((link, invited))),
+            Ok(Errand::Keys(set)) => {
+                link.admit_all();
+                return self.put(|s| s.keys = Some((link, set)));
+            }
+            Ok(Errand::Fetch) => return self.put(|s| s.fetchers.push_back(link)),
+            Ok(Errand::Bring(share)) => owners::serve(self, &mut link, share),
+            Err(failure) => Err(failure),
+        };
+        match done {
+            // all is stored here, and the owner has heard it
+            Ok(()) => drop(link.close(super::GOODBYE)),
+            Err(failure) => {
+                (self.say)(&format!("{}: {}", link.name(), failure.content().what));
+                leave(link, &failure);
+            }
         }
     }
-    fn dispatch(&self, mut link: Link) -> Result<(), (Link, Failure)> {
+    fn hear(&self, link: &mut Link) -> Result<Errand, Failure> {
         let (key, role) = (link.peer(), link.role());
         match role {
-            Role::P0 | Role::P1 if key == self.guests.peer => {
-                link.admit_all();
-                self.put(|s| s.peer = Some(link));
-            }
-            Role::Dealer if key == self.guests.dealer => match link.hear() {
-                Ok(DealerErrand::Run(invited)) if invited.plan != self.digest => {
-                    return Err((link, other_plan("the dealer")));
-                }
-                Ok(DealerErrand::Run(invited)) => self.put(|s| s.dealer = Some((link, invited))),
-                Ok(DealerErrand::Keys(set)) => {
-                    link.admit_all();
-                    self.put(|s| s.keys = Some((link, set)));
-                }
-                Err(e) => return Err(failed(link, e)),
+            Role::P0 | Role::P1 if key == self.guests.peer => Ok(Errand::Peer),
+            Role::Dealer if key == self.guests.dealer => match link.hear().map_err(on(link))? {
+                DealerErrand::Run(invited) if invited.plan != self.digest => Err(other_plan("the dealer")),
+                DealerErrand::Run(invited) => Ok(Errand::Run(invited)),
+                DealerErrand::Keys(set) => Ok(Errand::Keys(set)),
             },
-            Role::Client | Role::ModelOwner => match link.hear() {
-                Ok(ToService::Bring { plan, share }) => {
-                    let at = usize::from(share);
-                    if let Err(failure) = self.may_bring(&key, plan, at) {
-                        return Err((link, failure));
-                    }
-                    return owners::serve(self, link, at);
+            Role::Client | Role::ModelOwner => match link.hear().map_err(on(link))? {
+                ToService::Bring { plan, .. } | ToService::Fetch(plan) if plan != self.digest => {
+                    Err(other_plan("the caller"))
                 }
-                Ok(ToService::Fetch(plan)) => match () {
-                    () if plan != self.digest => return Err((link, other_plan("the caller"))),
-                    () if self.guests.model_owners.contains(&key) => self.put(|s| s.fetchers.push_back(link)),
-                    () => return Err((link, stranger("a model owner"))),
+                ToService::Bring { share, .. } => match self.guests.owners.get(usize::from(share)) {
+                    Some(owner) if *owner == key => Ok(Errand::Bring(share.into())),
+                    _ => Err(stranger("the owner of this share")),
                 },
-                Ok(_) => {
-                    return Err((link, Failure::new(ExitCode::PlanMismatch, "the caller is out of step")));
-                }
-                Err(e) => return Err(failed(link, e)),
+                ToService::Fetch(_) if self.guests.model_owners.contains(&key) => Ok(Errand::Fetch),
+                ToService::Fetch(_) => Err(stranger("a model owner")),
+                _ => Err(out_of_step(link)),
             },
-            _ => return Err((link, stranger(&format!("{role}")))),
-        }
-        Ok(())
-    }
-    fn may_bring(&self, key: &Fingerprint, plan: [u8; 32], share: usize) -> Result<(), Failure> {
-        if plan != self.digest {
-            return Err(other_plan("the caller"));
-        }
-        match self.guests.owners.get(share) {
-            Some(owner) if owner == key => Ok(()),
-            _ => Err(stranger("the owner of this share")),
+            role => Err(stranger(&role.to_string())),
         }
     }
 }
 
-fn failed(link: Link, error: Error) -> (Link, Failure) {
-    let failure = Failure::on_link(error, &link);
-    (link, failure)
+/// What a caller wants.
+enum Errand {
+    Peer,
+    Run(Invitation),
+    Keys(KeySetId),
+    Bring(usize),
+    Fetch,
 }
 
 fn other_plan(who: &str) -> Failure {

@@ -18,17 +18,11 @@ use zeroize::Zeroizing;
 const SETS: Duration = Duration::from_secs(3600);
 
 /// Serves one owner until it is done.
-pub fn serve(lobby: &Lobby, mut link: Link, share: usize) -> Result<(), (Link, Failure)> {
-    match talk(lobby, &mut link, share) {
-        Ok(()) => {
-            (lobby.say)(&format!("`{}` has brought its share", lobby.plan.shares[share].owner));
-            lobby.ring();
-            // all is stored here, and the owner has heard it
-            let _ = link.close(super::GOODBYE);
-            Ok(())
-        }
-        Err(failure) => Err((link, failure.during(Phase::Provision))),
-    }
+pub fn serve(lobby: &Lobby, link: &mut Link, share: usize) -> Result<(), Failure> {
+    talk(lobby, link, share).map_err(|failure| failure.during(Phase::Provision))?;
+    (lobby.say)(&format!("`{}` has brought its share", lobby.plan.shares[share].owner));
+    lobby.ring();
+    Ok(())
 }
 
 fn talk(lobby: &Lobby, link: &mut Link, share: usize) -> Result<(), Failure> {
