@@ -70,6 +70,21 @@ class TorchTest(unittest.TestCase):
         self.assertEqual(model.summary["example"]["images"], 5)
 
     @needs_binary
+    def test_normalisations_that_are_kept_are_not_folded_by_the_exporter(self) -> None:
+        seen = {}
+
+        def export(module, inputs, path, *, input_names, output_names, dynamo=True, optimize=True):
+            seen[len(seen)] = (dynamo, optimize)
+            shutil.copy(DIGITS / "digits.onnx", path)
+
+        with mock.patch.dict(sys.modules, torch=torch_that(export)):
+            options = {"name": "net", "binary": BINARY, **NORMALISE}
+            twoply.from_torch(Module(), example(), **options)
+            twoply.from_torch(Module(), example(), keep_batchnorm=True, **options)
+        dynamo = importlib.util.find_spec("onnxscript") is not None
+        self.assertEqual(seen, {0: (dynamo, True), 1: (dynamo, not dynamo)})
+
+    @needs_binary
     def test_an_import_that_computes_something_else_is_refused(self) -> None:
         def export(module, inputs, path, **_):
             shutil.copy(DIGITS / "digits.onnx", path)

@@ -114,11 +114,13 @@ def from_onnx(
     std: Sequence[float] = (),
     folder: PathLike | None = None,
     force: bool = False,
+    keep_batchnorm: bool = False,
     example: tuple[np.ndarray, np.ndarray] | None = None,
     binary: PathLike | Binary | None = None,
 ) -> Model:
     """Imports an ONNX file, with the file of weights beside it if there is one.
 
+    ``keep_batchnorm`` keeps batch normalisations as layers, which :func:`twoply.plan_training` trains.
     ``output`` names the output to take where the model has several. ``scale``, ``mean`` and ``std`` are what the data owner does to raw pixels: ``(raw * scale - mean) / std`` per
     channel. The results are NAME.graph.json and NAME.weights.safetensors in ``folder``; without one, in a private
     temporary folder that goes with the model. ``example`` is a pair of arrays, inputs as the model takes them and what it
@@ -131,7 +133,8 @@ def from_onnx(
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     base = place / (name or Path(model).stem)
     normalise = {"scale": repr(float(scale)), "mean": listed(mean), "std": listed(std)}
-    options = {"out": base, "force": force, "output": output, **normalise}
+    kept = {"keep_batchnorm": keep_batchnorm}
+    options = {"out": base, "force": force, "output": output, **kept, **normalise}
     with example_files(example) as files:
         summary = called.run("import", absolute(model), *flags({**options, **files}))
     found = Model(summary["graph"], summary["weights"], binary=called)
@@ -178,6 +181,9 @@ def from_torch(
     # The default exporter needs a further package; older versions of PyTorch do not know the choice.
     if "dynamo" in known and importlib.util.find_spec("onnxscript") is None:
         arguments["dynamo"] = False
+    if options.get("keep_batchnorm") and arguments.get("dynamo", "optimize" in known) and "optimize" in known:
+        # The default exporter folds normalisations into the layers in front of them, in either mode.
+        arguments["optimize"] = False
     arguments.update(export or {})
     modes = [(part, part.training) for part in module.modules()]
     # The exported file holds the weights: nobody else may read it.

@@ -89,6 +89,13 @@ fn what_cannot_be_trained_says_why() {
     plan(&["--unchecked-ranges", "--freeze", "nobody"]).is(15).says(&["no layer `nobody`"]);
     plan(&["--unchecked-ranges", "--batch", "512"]).is(15).says(&["at least one batch"]);
     plan(&["--samples", &images]).is(2).says(&["--labels"]);
+    plan(&["--unchecked-ranges", "--share", "a=rows:100"]).is(15).says(&["bring 100 rows, the run has 256"]);
+    plan(&["--unchecked-ranges", "--share", "a=columns:0..10+targets"])
+        .is(15)
+        .says(&["up to 10, a row has 64"]);
+    plan(&["--unchecked-ranges", "--share", "a"]).is(2).says(&["NAME=rows:N"]);
+    plan(&["--unchecked-ranges", "--index", "nowhere.txt"]).is(16).says(&["nowhere.txt"]);
+    plan(&["--unchecked-ranges", "--rate-at", "99=1/128"]).is(15).says(&["a rate from epoch 99 on"]);
     plan(&[&data[..], &["--held", "9999999"]].concat()).is(2).says(&["--held"]);
     std::fs::write(here.join("far.txt"), "10\n".repeat(3)).unwrap();
     plan(&["--samples", &images, "--labels", "far.txt"]).is(15).says(&["none of the 10 classes"]);

@@ -470,4 +470,30 @@ mod tests {
             });
         }
     }
+
+    /// What somebody said last counts, also behind words that nobody heard; who is there has not gone.
+    #[test]
+    fn who_has_gone_left_a_reason() {
+        for via in [Transport::Tcp, Transport::Quic] {
+            let (_ends, [mut ours, mut theirs]) = pair(via);
+            assert_eq!(ours.gone(), None, "{via:?}");
+            theirs.send_message(&7u8).unwrap();
+            theirs.send(&[1; 300]).unwrap();
+            let why = Reason::Failed(crate::exit::ExitCode::KeysSpent);
+            theirs.abort(why, Detail::None);
+            while ours.is_alive() {
+                std::thread::sleep(STEP / 10);
+            }
+            let told =
+                |e: Option<Error>| matches!(e, Some(Error::PeerFailed { reason, .. }) if reason == why);
+            assert!(told(ours.gone()) && told(ours.fault().cloned()), "{via:?}: {:?}", ours.fault());
+
+            let (_ends, [mut ours, theirs]) = pair(via);
+            theirs.close(Duration::from_secs(5)).unwrap();
+            while ours.is_alive() {
+                std::thread::sleep(STEP / 10);
+            }
+            assert!(matches!(ours.gone(), Some(Error::Closed { .. })), "{via:?}: {:?}", ours.fault());
+        }
+    }
 }

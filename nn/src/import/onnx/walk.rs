@@ -26,7 +26,6 @@ pub(super) struct Importer<'m> {
     ending: Ending,
     opset: i64,
     keep_probabilities: bool,
-    keep_batchnorm: bool,
     layout: Option<Layout>,
 }
 
@@ -64,10 +63,9 @@ impl<'m> Importer<'m> {
             ending: Ending::find(graph, &needed, output),
             opset,
             keep_probabilities,
-            keep_batchnorm,
             layout,
         };
-        importer.draft.keep_dropout = keep_dropout;
+        (importer.draft.keep_dropout, importer.draft.keeps_norms) = (keep_dropout, keep_batchnorm);
         importer.constants(graph, &needed);
         importer.input(graph, &needed, normalise);
         importer.nodes(graph, &needed);
@@ -148,10 +146,9 @@ impl<'m> Importer<'m> {
                     }
                     let given = self.layout.filter(|_| shape.len() == 3);
                     let layout = given.unwrap_or_else(|| layout::of(graph, &v.name, &shape));
-                    let keep_dropout = self.draft.keep_dropout;
+                    let kept = (self.draft.keep_dropout, self.draft.keeps_norms);
                     self.draft = Draft::new(&v.name, shape, normalise.clone());
-                    self.draft.keep_dropout = keep_dropout;
-                    self.draft.keeps_norms = self.keep_batchnorm;
+                    (self.draft.keep_dropout, self.draft.keeps_norms) = kept;
                     self.draft.make_room(room.saturating_sub(self.draft.room()));
                     self.draft.input_in(layout)
                 }
