@@ -71,21 +71,41 @@ fn unusable(path: &Path, error: twoply_nn::Error) -> Failure {
 /// Reads a plan and checks it against this version.
 ///
 /// # Errors
-/// 15 when it is missing, damaged or of another version; 10 when its ranges do not fit.
+/// 15 when it is missing, damaged, of another version, or one of training; 10 when its ranges do not fit.
 pub fn read_plan(path: &Path) -> Result<Plan, Failure> {
-    let text = String::from_utf8(read(path)?)
-        .map_err(|_| unusable(path, twoply_nn::Error::data("plan", "it is not text")))?;
+    let text = plan_text(path)?;
+    if trains(&text) {
+        let failure =
+            Failure::new(ExitCode::Model, format!("{} is the plan of a training run", path.display()));
+        let remedy =
+            "call `twoply train run`, `twoply deal --follow`, `twoply share` or `twoply train fetch` with it";
+        return Err(failure.during(Phase::Import).remedy(remedy));
+    }
     Plan::from_json(&text).map_err(|e| unusable(path, e))
 }
 
 /// Reads a training plan; what its graph and recipe would cost is recomputed.
 ///
 /// # Errors
-/// 15 when it is missing, of another version, or changed.
+/// 15 when it is missing, of another version, changed, or one of inference.
 pub fn read_training_plan(path: &Path) -> Result<TrainingPlan, Failure> {
-    let text = String::from_utf8(read(path)?)
-        .map_err(|_| unusable(path, twoply_nn::Error::data("training plan", "it is not text")))?;
+    let text = plan_text(path)?;
+    if serde_json::from_str::<serde_json::Value>(&text).is_ok() && !trains(&text) {
+        let failure =
+            Failure::new(ExitCode::Model, format!("{} is no plan of a training run", path.display()));
+        return Err(failure.during(Phase::Import).remedy("make one with `twoply train plan`"));
+    }
     TrainingPlan::from_json(&text).map_err(|e| unusable(path, e))
+}
+
+fn plan_text(path: &Path) -> Result<String, Failure> {
+    String::from_utf8(read(path)?)
+        .map_err(|_| unusable(path, twoply_nn::Error::data("plan", "it is not text")))
+}
+
+/// Whether a plan is one of training.
+fn trains(text: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(text).is_ok_and(|plan| plan.get("recipe").is_some())
 }
 
 /// Reads a graph and validates it.

@@ -105,6 +105,28 @@ fn what_cannot_be_trained_says_why() {
     let wide = [&data[..], &["--rate", "2", "--simulate", "60"]].concat();
     plan(&wide).is(10).says(&["layer `", "more bits are needed", "--fractions"]);
     assert!(!here.join("digits.train.json").exists());
+    // Plans of inference and of training are told apart.
+    plan(&["--unchecked-ranges"]).is(0);
+    let deal = ["deal", "digits.train.json", "--images", "5", "--out", "keys"];
+    twoply(here, &deal).is(15).says(&["is the plan of a training run", "deal --follow"]);
+    let inference = ["plan", "digits.graph.json", "--unchecked-ranges", "--out", "digits.plan.json"];
+    twoply(here, &inference).is(0);
+    let fetch = [
+        "train",
+        "fetch",
+        "digits.plan.json",
+        "--out",
+        "x",
+        "--p0",
+        "h:1",
+        "--p0-key",
+        "x",
+        "--p1",
+        "h:1",
+        "--p1-key",
+        "x",
+    ];
+    twoply(here, &fetch).is(15).says(&["is no plan of a training run", "train plan"]);
     // A plan that was changed is none.
     plan(&["--unchecked-ranges"]).is(0).says(&["ranges are unchecked"]);
     let path = here.join("digits.train.json");

@@ -287,7 +287,10 @@ impl<B: Backend> Party<'_, B> {
                     }
                 }
             };
-            if let Some(mut link) = link {
+            // one that called and has gone again is of no use
+            if let Some(mut link) = link
+                && link.gone().is_none()
+            {
                 link.stop_with(lobby.stop.clone());
                 link.set_patience(PATIENCE);
                 return Ok(Some(link));
