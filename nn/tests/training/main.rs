@@ -8,6 +8,7 @@ mod gradients;
 mod norm;
 mod rounding;
 mod schedules;
+mod shares;
 
 use common::build::{Builder, LAST, Model, Rng, random};
 use twoply_nn::engine::Clear;

@@ -1,8 +1,6 @@
 //! A run on the shares of several owners, with a restart from what dealer and parties keep: bit for bit the oracle's.
 
-mod common;
-
-use common::build::{Builder, Model, Rng};
+use super::common::build::{Builder, Model, Rng};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;

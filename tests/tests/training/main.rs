@@ -1,5 +1,7 @@
 //! `twoply train` as its users call it, the wrong ways too.
 
+mod run;
+
 use std::path::Path;
 use std::time::Duration;
 use twoply_tests::{Ended, Proc};
