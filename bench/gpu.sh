@@ -9,7 +9,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 features=(--release --features cuda)
-tests=("twoply-primitives --lib" "twoply-nn --test two_parties")
+tests=("twoply-primitives --lib" "twoply-nn --test parties")
 binaries=(twoply:twoply-party twoply-bench:twoply-bench)
 
 # Builds all that is run, stripped, into the folder $1.
@@ -91,7 +91,7 @@ step() {
 
 primitives=$built/twoply-primitives-tests
 step tests 90 "$primitives" backend::cuda gate::
-step "a network" 30 env TWOPLY_TEST_DEVICE=cuda:0 "$built/twoply-nn-tests"
+step "a network" 30 env TWOPLY_TEST_DEVICE=cuda:0 "$built/twoply-nn-tests" two_parties::
 if sanitizer=$(command -v compute-sanitizer); then
     step memcheck 75 "$sanitizer" --tool memcheck --error-exitcode 9 "$primitives" backend::cuda
     step racecheck 45 "$sanitizer" --tool racecheck --error-exitcode 9 "$primitives" \

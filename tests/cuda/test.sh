@@ -21,6 +21,6 @@ fi
 cargo test --locked -p twoply-primitives --features cuda --lib
 if [[ " $* " == *" --full "* ]]; then
     cargo test --locked -p twoply-bench --features cuda --test gpu
-    TWOPLY_TEST_DEVICE=cuda:0 cargo test --locked -p twoply-nn --features cuda --test two_parties --test networks
+    TWOPLY_TEST_DEVICE=cuda:0 cargo test --locked -p twoply-nn --features cuda --test parties -- two_parties:: networks::
 fi
 cargo run --release --locked --features cuda -- demo --quiet --device cuda:0 --limit 40

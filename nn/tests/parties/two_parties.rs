@@ -1,9 +1,7 @@
 //! A trained network in one process: dealt to files, run by two parties on threads, against the fixed-point oracle and
 //! the float evaluator; plan against counters.
 
-mod common;
-
-use common::{Shift, two_parties, variants};
+use super::common::{Shift, two_parties, variants};
 use std::path::PathBuf;
 use twoply_nn::{Evaluator, Floats, Graph, Images, Meaning, Plan, Weights, calibrate, import, with_ring};
 

@@ -1,10 +1,8 @@
 //! Plans with an audit: what is counted, layer by layer and image by image, in every variant, by two parties with key files
 //! and by a rehearsal; what is not counted; what it costs.
 
-mod common;
-
-use common::build::{Builder, Model};
-use common::{Shift, two_parties, variants};
+use super::common::build::{Builder, Model};
+use super::common::{Shift, two_parties, variants};
 use twoply_nn::program::RangeAudit;
 use twoply_nn::{Options, Plan, Rehearsal, Reveal, Source, with_ring};
 use twoply_primitives::gate::Rounding;

@@ -1,9 +1,7 @@
 //! Work done before a run: the same bits as without it, whatever part of it is there; of no use to other images.
 #![allow(clippy::single_range_in_vec_init)] // runs of images, of which there may be one
 
-mod common;
-
-use common::{deal, variants};
+use super::common::{deal, variants};
 use std::ops::Range;
 use std::sync::Arc;
 use std::thread;

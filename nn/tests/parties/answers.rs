@@ -1,8 +1,6 @@
 //! What a data owner may believe: shares of equal runs on equal inputs, and nothing else.
 
-mod common;
-
-use common::build::{Builder, Model};
+use super::common::build::{Builder, Model};
 use std::sync::Arc;
 use std::thread;
 use twoply_nn::engine::Planner;
@@ -131,7 +129,7 @@ fn model() -> Model {
 }
 
 fn stages() -> Vec<Stage> {
-    common::variants()
+    super::common::variants()
         .into_iter()
         .filter(|o| o.fixed.n == 32)
         .map(|options| Stage::new(model(), options))

@@ -1,10 +1,8 @@
 //! Random graphs and named small networks, every variant of the options: two parties equal the fixed-point oracle to the
 //! last bit, both stay within a bound of the float evaluator, and counters are those of the plan.
 
-mod common;
-
-use common::build::{Builder, LAST, Model, random};
-use common::{Run, Shift, two_parties, variants};
+use super::common::build::{Builder, LAST, Model, random};
+use super::common::{Run, Shift, two_parties, variants};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use twoply_nn::accuracy::bounds;
