@@ -253,8 +253,10 @@ fn other_rows_under_the_same_mask_do_not_leave() {
         party.hear("listens on", LONG).unwrap();
         party
     };
+    // another run on the same data key set, whether the first one has ended or not
+    fs::remove_dir_all(school.path("dealer/train/runs")).unwrap();
     let parties = [other_owner("run", 0), other_owner("run", 1)];
-    let mut dealer = school.dealer(&["--resume"]);
+    let mut dealer = school.dealer(&[]);
     school.owner("data", "other", &other).wait(LONG).is(9).says(&["another owner's", "--new-data data"]);
     drop(parties);
     dealer.finish();
