@@ -108,6 +108,8 @@ impl Parties {
             Ok(false) => None,
             Err(e) => Some(e),
         };
+        // keys or shares that wait behind its last word say nothing of a failure
+        let more = more.filter(|e| !matches!(e, Error::OutOfStep { .. }));
         match more.map(|e| Failure::on_link(e, other)) {
             Some(better) if !hearsay(other) && (telling(&better) || only_told) => better,
             _ => failure,
