@@ -17,6 +17,8 @@ mod send;
 mod tests;
 mod wire;
 
+pub(crate) use wire::SET_KEY;
+
 use crate::exit::Failure;
 use twoply_nn::{Plan, roles, with_ring};
 use twoply_preprocessing::{Cut, DealSpec, SeedSource, SetWriter};

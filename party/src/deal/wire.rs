@@ -24,7 +24,7 @@ use twoply_primitives::{KeySetId, PartyId};
 /// Most segments in one [`ToParty::Ask`]: their answer must fit a control message.
 pub(super) const ASK: u32 = 2048;
 /// Length of `set.key` in bytes.
-pub(super) const SET_KEY: usize = 4096;
+pub(crate) const SET_KEY: usize = 4096;
 
 /// The dealer's first message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! The owner of a share: its rows are masked once, written down, and only then leave, the same to both parties.
 
+use super::out_of_step;
 use super::wire::{ToOwner, ToService};
 use crate::client::Parties;
 use crate::exit::{ExitCode, Failure, Phase};
@@ -87,7 +88,7 @@ impl Owner<'_> {
         })?;
         let sets = parties.both(|l| match l.hear()? {
             ToOwner::Set(set, complete) => Ok((set, complete)),
-            _ => Err(out_of_step()),
+            _ => Err(out_of_step(l)),
         });
         let [(set, at_p0), (other, at_p1)] = sets.map_err(|f| self.refused(parties, f))?;
         if set != other {
@@ -184,7 +185,7 @@ impl Owner<'_> {
         parties.both(|l| Ok(l.say(&ToService::Digest(digest))?))?;
         let answers = parties.both(|l| match l.hear()? {
             ToOwner::Bound(bound, stored) => Ok((bound, stored)),
-            _ => Err(out_of_step()),
+            _ => Err(out_of_step(l)),
         });
         let [(a, at_p0), (b, at_p1)] = answers.map_err(|f| self.refused(parties, f))?;
         // not one byte of rows that a party is not bound to
@@ -204,7 +205,7 @@ impl Owner<'_> {
                 (Some(false), Some(had)) => Ok(had),
                 _ => match l.hear()? {
                     ToOwner::Stored(stored) => Ok(stored),
-                    _ => Err(out_of_step()),
+                    _ => Err(out_of_step(l)),
                 },
             }
         })?;
@@ -251,8 +252,4 @@ fn open(dir: &Path, spec: &DataSpec) -> Result<Option<OwnerRows<FileFolder>>, Fa
         Err(Keys::Retired { .. }) => Ok(None),
         Err(e) => Err(e.into()),
     }
-}
-
-fn out_of_step() -> Failure {
-    Failure::new(ExitCode::PlanMismatch, "a party gave an answer that does not belong here")
 }

@@ -3,12 +3,13 @@
 
 use super::choose::{Set, choose, halves, runs};
 use super::progress::Progress;
-use super::wire::{DealerErrand, Invitation, SET_KEY, ToDealer, ToParty};
+use super::wire::{DealerErrand, Invitation, ToDealer, ToParty};
 use super::{
     GOODBYE, Order, PATIENCE, PAUSE, TICK, leave, on, out_of_step, passing, patiently, present, run_spec,
     told,
 };
 use crate::client::{Call, Place};
+use crate::deal::SET_KEY;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::private_dir;
 use crate::identity::Identity;

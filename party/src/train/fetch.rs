@@ -1,5 +1,6 @@
 //! The model's owner: takes both parties' shares of the trained weights, and joins them.
 
+use super::out_of_step;
 use super::wire::{ToOwner, ToService};
 use crate::client::Parties;
 use crate::exit::{ExitCode, Failure, Phase};
@@ -37,7 +38,7 @@ fn take<R: Ring>(
     })?;
     let marks = parties.both(|l| match l.hear()? {
         ToOwner::Model(mark) => Ok(mark),
-        _ => Err(Failure::new(ExitCode::PlanMismatch, "a party gave an answer that does not belong here")),
+        _ => Err(out_of_step(l)),
     });
     let [mark, other] = marks.map_err(|f| parties.refusal(f))?;
     if mark != other {

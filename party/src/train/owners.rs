@@ -3,7 +3,7 @@
 use super::lobby::Lobby;
 use super::sets::Sets;
 use super::wire::{ToOwner, ToService};
-use super::{PATIENCE, on};
+use super::{PATIENCE, on, out_of_step};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::transport::Link;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ fn talk(lobby: &Lobby, link: &mut Link, share: usize) -> Result<(), Failure> {
                 }
                 ToService::Rows(chunk) => Word::Rows(chunk, SALT + set.spec().bytes(chunk)? as usize),
                 ToService::Done => return Ok(()),
-                _ => return Err(Failure::new(ExitCode::PlanMismatch, "the owner is out of step")),
+                _ => return Err(out_of_step(link)),
             }
         };
         match answer {

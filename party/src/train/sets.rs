@@ -1,7 +1,8 @@
 //! The data key sets of a run at a party: one per share of the plan, in order.
 
-use super::wire::{Invitation, SET_KEY, ToDealer};
+use super::wire::{Invitation, ToDealer};
 use super::{PATIENCE, on};
+use crate::deal::SET_KEY;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::private_dir;
 use crate::transport::Link;

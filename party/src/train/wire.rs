@@ -10,9 +10,6 @@ use twoply_preprocessing::rows::{Bound, Data, RowsDigest, Stored};
 use twoply_preprocessing::run::{Ask, CheckpointId, FirstCredit, Held, Hello, Mark, Offer, Reserved, RunId};
 use twoply_primitives::KeySetId;
 
-/// Bytes of a `set.key`.
-pub const SET_KEY: usize = 4096;
-
 /// What a dealer calls about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DealerErrand {
