@@ -33,7 +33,7 @@ pub use reference::Reference;
 pub use rehearsal::{Played, Rehearsal, miscounted};
 pub use schedule::{Moment, Schedule};
 pub use share::{Brings, MOST_SHARES, Share, Slice, index_digest};
-pub use start::{batches, initial, trunk};
+pub use start::{all_but_last, batches, initial, trunk};
 
 use crate::engine::{Learn, Planner};
 use crate::graph::{Graph, Role, Source};

@@ -3,6 +3,7 @@
 use super::Loss;
 use crate::graph::{Graph, Op, Param, Role};
 use crate::{Error, Result, Weights};
+use std::collections::BTreeSet;
 
 /// The part of a graph that trains under `loss`: without a final argmax, and for a loss that looks logits up without a ReLU
 /// behind them, whose gradient would die. The second value says what was left out.
@@ -18,6 +19,25 @@ pub fn trunk(graph: &Graph, loss: Loss) -> Result<(Graph, Vec<String>)> {
     match graph.nodes.is_empty() {
         true => Err(Error::data("training", format!("graph `{}` has no layer to train", graph.name))),
         false => Ok((graph, left)),
+    }
+}
+
+/// All layers with parameters but the last `count`: what stays as it is where only those are trained.
+///
+/// # Errors
+/// [`Error::Data`] if there are not so many, or none is to be trained.
+pub fn all_but_last(graph: &Graph, count: usize) -> Result<BTreeSet<String>> {
+    let layers: Vec<_> = graph.nodes.iter().filter(|n| n.op.params().next().is_some()).collect();
+    let most = layers.len();
+    match most.checked_sub(count).filter(|_| count > 0) {
+        Some(first) => Ok(layers[..first].iter().map(|n| n.name.clone()).collect()),
+        None => {
+            let what = format!(
+                "the last {count} layers are to train, and `{}` has {most} with parameters",
+                graph.name
+            );
+            Err(Error::data("training", what))
+        }
     }
 }
 
@@ -65,6 +85,18 @@ pub fn batches(seed: u64, epoch: u32, rows: usize, batch: usize) -> Vec<Vec<usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_layers_but_the_last_stay() {
+        let graph =
+            crate::zoo::named("lenet").unwrap().build(&mut crate::zoo::Seeded::default()).unwrap().graph;
+        let stays = |count| all_but_last(&graph, count).map(|s| s.len());
+        let layers = stays(1).unwrap() + 1;
+        assert_eq!(stays(layers).unwrap(), 0);
+        assert!(!all_but_last(&graph, 2).unwrap().contains(&graph.nodes[graph.nodes.len() - 1].name));
+        assert!(stays(0).is_err());
+        assert!(stays(layers + 1).unwrap_err().to_string().contains("layers are to train"));
+    }
 
     #[test]
     fn every_row_is_used_once_an_epoch() {

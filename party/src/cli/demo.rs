@@ -45,13 +45,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "images")]
     samples: Option<PathBuf>,
     /// Factor on raw pixels
-    #[arg(long, value_name = "S", requires = "model")]
+    #[arg(long, value_name = "S", requires = "network")]
     scale: Option<f64>,
     /// Mean per channel, after scaling
-    #[arg(long, value_name = "M", requires = "model", num_args = 1..)]
+    #[arg(long, value_name = "M", requires = "network", num_args = 1..)]
     mean: Vec<f64>,
     /// Standard deviation per channel, after scaling
-    #[arg(long, value_name = "D", requires = "model", num_args = 1..)]
+    #[arg(long, value_name = "D", requires = "network", num_args = 1..)]
     std: Vec<f64>,
     #[command(flatten)]
     admit: Admit,
@@ -197,16 +197,19 @@ fn play(args: &Args, folder: &Path) -> Result<Play, Failure> {
         }
         return Ok(play);
     };
+    play.import = normalisation(args);
+    (play.model, play.images, play.samples, play.labels) =
+        (Some(model.clone()), images.clone(), samples.clone(), args.labels.clone());
+    Ok(play)
+}
+
+/// Flags of `import` for what is done to pixels.
+fn normalisation(args: &Args) -> Vec<String> {
     let list = |flag: &str, values: &[f64]| {
         let flag = (!values.is_empty()).then(|| flag.to_owned());
         flag.into_iter().chain(values.iter().map(f64::to_string)).collect::<Vec<_>>()
     };
-    play.import = list("--scale", args.scale.as_slice());
-    play.import.extend(list("--mean", &args.mean));
-    play.import.extend(list("--std", &args.std));
-    (play.model, play.images, play.samples, play.labels) =
-        (Some(model.clone()), images.clone(), samples.clone(), args.labels.clone());
-    Ok(play)
+    [list("--scale", args.scale.as_slice()), list("--mean", &args.mean), list("--std", &args.std)].concat()
 }
 
 fn show(r: &Report, out: &Output) -> Result<(), Failure> {

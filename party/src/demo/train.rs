@@ -19,6 +19,8 @@ pub struct Lesson {
     pub plan: PathBuf,
     /// Flags of `share` that name its rows.
     pub rows: Vec<String>,
+    /// Weights to begin with, if they are the model's owner's.
+    pub start: Option<PathBuf>,
     /// Link that all processes emulate, as they take it.
     pub link: String,
     /// What dealer and parties compute on.
@@ -88,6 +90,11 @@ pub fn run(lesson: &Lesson, course: &Course<'_>, folder: &Path, stage: &Stage) -
         .chain(lesson.rows.iter().map(String::as_str))
         .collect();
     stage.act("owner", &call(&share, "owner"))?;
+    if let Some(weights) = &lesson.start {
+        let weights = weights.display().to_string();
+        let start = ["share", &plan_path, "--as", "model", "--weights", &weights];
+        stage.act("model", &call(&start, "model"))?;
+    }
     let model = path("learnt");
     stage.act("model", &call(&["train", "fetch", &plan_path, "--out", &model], "model"))?;
     let seconds = began.elapsed().as_secs_f64();
@@ -124,7 +131,7 @@ fn start(
     stage: &Stage,
 ) -> Result<Vec<Actor>, Failure> {
     let mut parties: Vec<Actor> = vec![];
-    let owner = format!("data={}", keys[3]);
+    let owners = [format!("data={}", keys[3]), format!("model={}", keys[4])];
     for me in 0..2 {
         let (role, home) = (me.to_string(), folder.join(format!("p{me}")).display().to_string());
         let mut args =
@@ -135,10 +142,13 @@ fn start(
             "--dealer",
             &keys[2],
             "--owner",
-            &owner,
+            &owners[0],
             "--model-owner",
             &keys[4],
         ]);
+        if lesson.start.is_some() {
+            args.extend(["--owner", &owners[1]]);
+        }
         args.extend(["--link", &lesson.link, "--device", &lesson.device, "--format", "json"]);
         let p0 = parties.first().map(|p| p.address.clone()).unwrap_or_default();
         if me == 1 {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 use twoply_nn::Weights;
-use twoply_nn::train::{Brings, Share};
+use twoply_nn::train::{Brings, Share, TrainingPlan};
 use twoply_tests::school::{LONG, School};
 use twoply_tests::{Dice, Proc};
 
@@ -292,7 +292,7 @@ fn roles_that_do_not_go_together_say_so() {
     spoken(with("--owner", school.key("owner")), &[]).is(3).says(&["names no share"]);
     spoken(with("--model-owner", "tp1-x"), &[]).is(3).says(&["--model-owner"]);
     // A party of another plan.
-    let changed = twoply_nn::train::TrainingPlan { seed: 2, ..plan.clone() };
+    let changed = TrainingPlan { seed: 2, ..plan.clone() };
     school.replan("other.train.json", &changed);
     let mut other = words.clone();
     other[2] = "other.train.json".into();
@@ -332,4 +332,43 @@ fn the_demo_trains() {
     let right = |at: usize| said["right"][at].as_u64().unwrap();
     assert!(right(1) > right(0) + 20 && right(1) + 10 > right(2), "{said}");
     assert_eq!(said["steps"], 48);
+}
+
+/// An imported network whose last layer learns on, by one command.
+#[test]
+fn the_demo_fine_tunes() {
+    let folder = tempfile::tempdir().unwrap();
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/digits");
+    let [model, images, labels] =
+        ["digits.onnx", "digits-images.idx", "digits-labels.idx"].map(|name| format!("{examples}/{name}"));
+    let data = ["--rows", &images, "--row-labels", &labels, "--test", &images, "--test-labels", &labels];
+    let pixels = ["--scale=0.0625", "--mean=0.3125", "--std=0.5"];
+    let run =
+        ["demo", "--train", "--fine-tune", &model, "--train-last", "1", "--first", "64", "--batch", "32"];
+    let kept = ["--keep", "kept", "--format", "json", "--quiet"];
+    let args = [&run[..], &data, &pixels, &kept].concat();
+    let said = Proc::start_in(folder.path(), "demo", &args).wait(LONG);
+    let said = said.is(0).json();
+    assert_eq!(said["steps"], 2);
+    assert!(said["right"][0].as_u64().unwrap() > 450, "it begins with the model's weights: {said}");
+    assert!(said["right"][1].as_u64().unwrap() > 450, "{said}");
+
+    let kept = folder.path().join("kept");
+    let plan = TrainingPlan::from_json(&fs::read_to_string(kept.join("model.train.json")).unwrap()).unwrap();
+    let read = |name: &str| {
+        let bytes = fs::read(kept.join(name)).unwrap();
+        Weights::from_safetensors(&plan.graph, &bytes).unwrap()
+    };
+    let (before, after) = (read("model.weights.safetensors"), read("learnt.weights.safetensors"));
+    let ulp = 0.5f32.powi(plan.recipe.fractions.weights as i32);
+    let last = plan.graph.nodes.iter().rev().find_map(|node| node.op.params().next()).unwrap();
+    for (at, (before, after)) in before.0.iter().zip(&after.0).enumerate() {
+        let moved = before.iter().zip(after).any(|(a, b)| (a - b).abs() > ulp);
+        assert_eq!(moved, at >= last, "parameter {at}");
+    }
+
+    let none = [&run[..4], &["--train-last", "9", "--first", "64"], &data, &pixels, &["--quiet"]].concat();
+    Proc::start_in(folder.path(), "none", &none).wait(LONG).is(15).says(&["with parameters"]);
+    let alone = ["demo", "--train", "--fine-tune", &model];
+    Proc::start_in(folder.path(), "alone", &alone).wait(LONG).is(2).says(&["--rows"]);
 }

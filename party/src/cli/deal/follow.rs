@@ -105,5 +105,6 @@ fn dealing(args: &Args, out: &Output) -> Result<Dealing, Failure> {
         resume: args.resume,
         anew: follow.anew.clone(),
         patience: Duration::from_secs(follow.stay),
+        record: None,
     })
 }

@@ -18,8 +18,14 @@ pub(super) struct Training {
     /// Train a network privately instead: handwritten digits that this program carries, or --rows
     #[arg(long, conflicts_with_all = ["model", "images", "labels", "samples", "limit", "reveal", "audit", "rounding", "state_dict"])]
     train: bool,
-    /// Rows to train on, for a network of the zoo: a file or folder, as `twoply infer --help` lists them
-    #[arg(long, value_name = "FILE", requires_all = ["train", "zoo", "test"])]
+    /// Fine-tune this ONNX model: its weights are what training begins with, brought masked by their owner
+    #[arg(long, value_name = "MODEL.onnx", group = "network", requires_all = ["train", "rows"])]
+    fine_tune: Option<PathBuf>,
+    /// Train only the last N layers that have parameters [default: all]
+    #[arg(long, value_name = "N", requires = "fine_tune")]
+    train_last: Option<usize>,
+    /// Rows to train on, for --zoo or --fine-tune: a file or folder, as `twoply infer --help` lists them
+    #[arg(long, value_name = "FILE", requires_all = ["train", "network", "test"])]
     rows: Option<PathBuf>,
     /// Their classes [default: those that the rows carry]
     #[arg(long, value_name = "FILE", requires = "rows")]
@@ -73,13 +79,14 @@ pub(super) fn run(args: &Args, folder: &Path, out: &Output) -> Result<(), Failur
         },
     };
     let mut import = vec!["import".into(), "--out".into(), path("model"), "--quiet".into()];
-    import.extend(match &args.zoo {
-        Some(zoo) if training.keep_batchnorm => vec!["--zoo".into(), zoo.clone(), "--keep-batchnorm".into()],
-        Some(zoo) => vec!["--zoo".into(), zoo.clone()],
-        None => {
+    import.extend(match (&args.zoo, &training.fine_tune) {
+        (Some(zoo), _) => vec!["--zoo".into(), zoo.clone()],
+        (None, Some(model)) => [vec![model.display().to_string()], super::normalisation(args)].concat(),
+        (None, None) => {
             vec![path("digits.onnx"), "--scale=0.0625".into(), "--mean=0.3125".into(), "--std=0.5".into()]
         }
     });
+    import.extend(training.keep_batchnorm.then(|| "--keep-batchnorm".to_owned()));
     stage.act("model", &import)?;
     let flags = |names: [&str; 2], files: &[Option<PathBuf>; 2]| -> Vec<String> {
         let named = names
@@ -110,18 +117,27 @@ pub(super) fn run(args: &Args, folder: &Path, out: &Output) -> Result<(), Failur
     plan.extend(args.ring.iter().flat_map(|v| ["--ring".to_owned(), v.clone()]));
     plan.extend(flags(["--samples", "--labels"], &files.rows));
     plan.extend(flags(["--test", "--test-labels"], &files.test));
+    let start_file = training.fine_tune.as_ref().map(|_| folder.join("model.weights.safetensors"));
+    if let Some(file) = &start_file {
+        let weights = file.display().to_string();
+        plan.extend(
+            ["--share", &format!("data=rows:{rows}"), "--share", "model=start", "--weights", &weights]
+                .map(String::from),
+        );
+        plan.extend(training.train_last.iter().map(|n| format!("--train-last={n}")));
+    }
     stage.act("model", &plan)?;
 
     let plan_path = folder.join("model.train.json");
     let plan = read_training_plan(&plan_path)?;
-    let (step, weights) = (plan.program()?, start(None, &plan)?);
+    let (step, weights) = (plan.program()?, start(start_file.as_ref(), &plan)?);
     let data = held.read(&step)?;
     let steps = plan.steps() as usize;
     let course = data.course((&plan, &step, &weights), (steps, steps), false);
     let mut share = flags(["--samples", "--labels"], &files.rows);
     share.extend(["--limit".into(), rows]);
-    let lesson =
-        Lesson { plan: plan_path, rows: share, link: args.link.clone(), device: args.on.device.to_string() };
+    let (link, device) = (args.link.clone(), args.on.device.to_string());
+    let lesson = Lesson { plan: plan_path, rows: share, start: start_file, link, device };
     let learnt = play(&lesson, &course, folder, &stage)?;
     show(&learnt, out)?;
     match learnt.right {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use twoply_nn::engine::Reach;
 use twoply_nn::plan::Totals;
-use twoply_nn::train::{Share, TrainingPlan, index_digest, initial, reach, trunk};
+use twoply_nn::train::{Share, TrainingPlan, all_but_last, index_digest, initial, reach, trunk};
 use twoply_nn::{Weights, with_ring};
 
 /// How far values may reach into their wires, in parts of half of it: the contract of cuts and lifts.
@@ -102,11 +102,14 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let path = args.out.clone().unwrap_or_else(|| plan_path(&args.graph));
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     files::vacant(&path, existing)?;
-    let recipe = args.choices.recipe();
+    let mut recipe = args.choices.recipe();
     recipe
         .check()
         .map_err(|e| Failure::new(ExitCode::Usage, e.to_string()).remedy("choose flags that go together"))?;
     let (graph, left) = trunk(&files::read_graph(&args.graph)?, recipe.loss)?;
+    if let Some(last) = args.choices.train_last {
+        recipe.frozen = all_but_last(&graph, last)?;
+    }
     for layer in &left {
         out.note(format_args!("{layer} behind the logits is left out: it has no place in training"));
     }

@@ -32,6 +32,9 @@ pub(super) struct Choices {
     /// Leave this layer's parameters as they are; may be given again
     #[arg(long, value_name = "LAYER")]
     freeze: Vec<String>,
+    /// Train only the last N layers that have parameters
+    #[arg(long, value_name = "N", conflicts_with = "freeze")]
+    pub train_last: Option<usize>,
     /// Bits of the ring
     #[arg(long, value_name = "32|64", default_value_t = 32)]
     ring: u32,

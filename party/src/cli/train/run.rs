@@ -217,6 +217,7 @@ fn setup(args: &Party, begins: bool, out: &Output) -> Result<Setup, Failure> {
         begins,
         ahead: args.ahead,
         patience: Duration::from_secs(args.patience),
+        record: None,
     })
 }
 
