@@ -17,6 +17,7 @@ pub mod messages;
 pub mod plain;
 pub mod probe;
 pub mod provision;
+pub mod record;
 pub mod report;
 pub mod seen;
 pub mod serve;

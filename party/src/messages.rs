@@ -29,7 +29,7 @@ impl Link {
     /// # Errors
     /// As [`Link::send_message`].
     pub fn say<M: Message>(&mut self, message: &M) -> Result<(), Error> {
-        self.send_message(message)
+        self.send_named(M::NAME, message)
     }
     /// Receives a control message, which must be no longer than its kind can be.
     ///

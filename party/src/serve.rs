@@ -14,14 +14,12 @@ mod piece;
 mod prepare;
 mod probe;
 mod provision;
-mod record;
 mod requests;
 mod state;
 mod stock;
 mod stocks;
 
 pub use owner::MOST_IMAGES;
-pub use record::{Hearer, Record, Said};
 pub use state::{Config, Served, Setup};
 
 use crate::exit::{Content, ExitCode, Failure, Phase};

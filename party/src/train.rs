@@ -23,7 +23,7 @@ mod owners;
 mod party;
 mod progress;
 mod sets;
-mod wire;
+pub mod wire;
 
 pub use bring::{Brought, Offering, bring};
 pub use dealer::{Dealing, Dealt, deal};

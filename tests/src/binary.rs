@@ -42,9 +42,10 @@ fn sources() -> SystemTime {
 }
 
 fn build(profile: &Path) {
+    // with this crate, so that what both depend on has the same features and is not built again
     let command = match cfg!(feature = "cuda") {
-        true => "cargo build -p twoply-party --bin twoply --features cuda",
-        false => "cargo build -p twoply-party --bin twoply",
+        true => "cargo build -p twoply-party -p twoply-tests --bin twoply --features cuda",
+        false => "cargo build -p twoply-party -p twoply-tests --bin twoply",
     };
     let target = profile.parent().expect("a profile lies in the target folder");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -58,6 +58,10 @@ impl School {
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
+    /// Where P0 and P1 listen.
+    pub fn ports(&self) -> [u16; 2] {
+        self.ports
+    }
     /// The fingerprint of a role.
     pub fn key(&self, role: &str) -> &str {
         &self.keys[ROLES.iter().position(|r| *r == role).expect("a role")]

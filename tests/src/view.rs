@@ -12,7 +12,7 @@ pub use facts::{Asked, Facts, Seen, Set};
 pub use replay::Heard;
 
 use std::collections::HashSet;
-use twoply_party::serve::Said;
+use twoply_party::record::Said;
 
 /// Everything that both parties said: P0's and P1's, in order.
 pub type Transcript = [Vec<Said>; 2];

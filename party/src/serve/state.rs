@@ -2,13 +2,13 @@
 
 use super::prepare::Larder;
 use super::provision::Binds;
-use super::record::{Hearer, Record};
 use super::requests::Requests;
 use super::stocks::Stocks;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::identity::{Fingerprint, Identity};
 use crate::jobs::control::{Counts, Kind};
 use crate::messages::{Greeting, Hello, Message, Verdict};
+use crate::record::{Hearer, Record};
 use crate::report::Tally;
 use crate::transport::{Detail, Link, Reason, Shape, Transport};
 use std::collections::HashMap;

@@ -13,6 +13,7 @@ use crate::deal::SET_KEY;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::private_dir;
 use crate::identity::Identity;
+use crate::record::{Hearer, Record};
 use crate::transport::{Accept, Dial, Endpoint, Error, Limits, Link, Role};
 use serde::Serialize;
 use std::fs::File;
@@ -46,6 +47,8 @@ pub struct Dealing {
     pub anew: Vec<String>,
     /// How long the parties may stay away.
     pub patience: Duration,
+    /// For tests of what is told.
+    pub record: Option<Record>,
 }
 
 /// What a dealer did.
@@ -153,6 +156,9 @@ impl<B: Backend> Desk<'_, B> {
                 Failure::new(ExitCode::Config, what).remedy("exchange --p0 and --p1 with their keys");
             leave(link, &failure);
             return Err(failure);
+        }
+        if let Some(record) = &self.dealing.record {
+            record.tap(&mut link, Hearer::of(wanted));
         }
         link.stop_with(self.stop.clone());
         link.set_patience(PATIENCE);

@@ -7,6 +7,7 @@ use super::{TICK, leave, on, out_of_step};
 use crate::exit::{ExitCode, Failure};
 use crate::files::{Existing, private_dir, write_private};
 use crate::identity::Fingerprint;
+use crate::record::{Hearer, Record};
 use crate::transport::{Detail, Endpoint, Error, Label, Link, Role};
 use std::collections::VecDeque;
 use std::path::Path;
@@ -52,6 +53,8 @@ pub struct Lobby<'a> {
     guests: Guests,
     state: Mutex<State>,
     changed: Condvar,
+    /// For tests of what is told to those who call.
+    pub record: Option<Record>,
     /// Set when this process is to end.
     pub stop: &'a Arc<AtomicBool>,
     /// Hears what happens.
@@ -81,7 +84,7 @@ impl<'a> Lobby<'a> {
     ) -> Result<Self, Failure> {
         let digest = plan.digest()?.0;
         let (state, changed) = (Mutex::default(), Condvar::new());
-        Ok(Lobby { plan, step, digest, dir, guests, state, changed, stop, say })
+        Ok(Lobby { plan, step, digest, dir, guests, state, changed, record: None, stop, say })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -191,6 +194,11 @@ impl<'a> Lobby<'a> {
     /// Hears what a caller wants, and puts its link where that is done.
     fn receive(&self, mut link: Link) {
         link.set_patience(WORD);
+        // the peer's is tapped where it is taken
+        if let Some(record) = self.record.as_ref().filter(|_| link.peer() != self.guests.peer) {
+            let to = Hearer::of(link.role());
+            record.tap(&mut link, to);
+        }
         let done = match self.hear(&mut link) {
             Ok(Errand::Peer) => {
                 link.admit_all();

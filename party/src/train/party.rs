@@ -11,6 +11,7 @@ use super::{
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::private_dir;
 use crate::identity::Identity;
+use crate::record::{Hearer, Record};
 use crate::transport::{Accept, Dial, Endpoint, Error, Limits, Link, Role, Shape, Transport};
 use serde::Serialize;
 use std::net::SocketAddr;
@@ -54,6 +55,8 @@ pub struct Setup {
     pub ahead: u32,
     /// How long the others may stay away.
     pub patience: Duration,
+    /// For tests of what is told.
+    pub record: Option<Record>,
 }
 
 /// What a party did.
@@ -94,7 +97,8 @@ pub fn serve<B: Backend>(
     let accept = Accept::these(guests.everyone());
     let endpoint = Endpoint::bind_with(setup.identity.clone(), role, Some(setup.listen), accept, limits)?;
     say(&format!("{} listens on {} as {}", setup.me, endpoint.address(), endpoint.fingerprint()));
-    let lobby = Lobby::new((&setup.plan, &step, &setup.dir), guests, stop, say)?;
+    let mut lobby = Lobby::new((&setup.plan, &step, &setup.dir), guests, stop, say)?;
+    lobby.record = setup.record.clone();
     let schedule = setup.plan.schedule()?;
     let (me, ahead, programs) = (setup.me, setup.ahead, programs(&schedule)?);
     let (steps, counted) = (0, Totals::default());
@@ -291,6 +295,9 @@ impl<B: Backend> Party<'_, B> {
             if let Some(mut link) = link
                 && link.gone().is_none()
             {
+                if let Some(record) = &self.setup.record {
+                    record.tap(&mut link, Hearer::Peer);
+                }
                 link.stop_with(lobby.stop.clone());
                 link.set_patience(PATIENCE);
                 return Ok(Some(link));

@@ -54,7 +54,11 @@ pub struct Link {
     traffic: Traffic,
     fault: Option<Error>,
     ended: bool,
+    tap: Option<Tap>,
 }
+
+/// Hears every control message that leaves over a link, its name and its payload: for tests of what is told.
+pub(crate) type Tap = Box<dyn Fn(&'static str, &[u8]) + Send>;
 
 /// What a link is made of.
 pub(super) struct Parts {
@@ -77,7 +81,13 @@ impl Link {
             traffic: Traffic::default(),
             fault: None,
             ended: false,
+            tap: None,
         }
+    }
+
+    /// Has `tap` hear what is said from now on.
+    pub(crate) fn tapped_by(&mut self, tap: Tap) {
+        self.tap = Some(tap);
     }
 
     /// The peer's key, proved by TLS.
@@ -226,10 +236,18 @@ impl Link {
     /// # Errors
     /// [`Error::TooLong`] over [`CONTROL_CAP`] bytes; otherwise as a link that is finished.
     pub fn send_message<T: Serialize>(&mut self, message: &T) -> Result<()> {
+        self.send_named("a message", message)
+    }
+
+    /// The same of a kind that has a name, which a tap hears.
+    pub(crate) fn send_named<T: Serialize>(&mut self, name: &'static str, message: &T) -> Result<()> {
         let bytes = postcard::to_stdvec(message)
             .map_err(|e| Error::System { what: "encode a message", why: e.to_string() })?;
         if bytes.len() > CONTROL_CAP {
             return Err(Error::TooLong { length: bytes.len(), cap: CONTROL_CAP });
+        }
+        if let Some(tap) = &self.tap {
+            tap(name, &bytes);
         }
         self.send_frame(Kind::Control, &bytes)
     }

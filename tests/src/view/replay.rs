@@ -9,7 +9,7 @@ use twoply_party::jobs::{
     About, Code, Follow, Grant, Job, JobId, Lead, Piece, Provision, Reserved, SetState, Stock, WeightSets,
 };
 use twoply_party::messages::{Greeting, Hello, Message, PROTOCOL_VERSION, Verdict};
-use twoply_party::serve::{Hearer, Said};
+use twoply_party::record::{Hearer, Said};
 use twoply_party::transport::Role;
 use twoply_preprocessing::chunk;
 use twoply_primitives::KeySetId;
