@@ -2,6 +2,7 @@
 
 mod links;
 mod networks;
+mod training;
 
 use super::output::Output;
 use crate::exit::Failure;
@@ -13,6 +14,8 @@ use clap::ValueEnum;
 /// and the transport's own bandwidth, all measured in the same run.
 ///
 /// networks: networks of the zoo as real processes over the (first) --link, with made-up weights on images of noise.
+///
+/// training: the same of training, on rows of noise.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example:\n  twoply bench --table links")]
 pub struct Args {
@@ -23,6 +26,8 @@ pub struct Args {
     links: links::Options,
     #[command(flatten)]
     networks: networks::Networks,
+    #[command(flatten)]
+    training: training::Training,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -31,6 +36,8 @@ enum Table {
     Links,
     /// The zoo in real processes, beside AriaNN's published columns
     Networks,
+    /// Private training in real processes, beside AriaNN's epochs
+    Training,
 }
 
 /// Measures.
@@ -43,6 +50,10 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         Table::Networks => {
             let link = args.links.links.first().copied().unwrap_or_default();
             networks::run(&args.networks, &link, out)
+        }
+        Table::Training => {
+            let link = args.links.links.first().copied().unwrap_or_default();
+            training::run((&args.networks, &args.training), &link, out)
         }
     }
 }

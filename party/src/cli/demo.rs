@@ -2,6 +2,8 @@
 
 mod train;
 
+pub(super) use train::teach;
+
 use super::device::{self, On};
 use super::inputs::Admit;
 use super::output::{Output, bytes};

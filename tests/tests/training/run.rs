@@ -334,6 +334,20 @@ fn the_demo_trains() {
     assert_eq!(said["steps"], 48);
 }
 
+/// The figures of a run in real processes are those of its plan.
+#[test]
+fn training_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["bench", "--table", "training", "--network", "network-1", "--steps", "2", "--format", "json"];
+    let said = Proc::start_in(folder.path(), "bench", &[&args[..], &["--quiet"]].concat()).wait(LONG);
+    let said = said.is(0).json();
+    let row = &said[0];
+    assert_eq!((&row["steps"], &row["ariann_epoch_seconds"]), (&2.into(), &2808.into()), "{said}");
+    // AriaNN's Network-1 at batch 128 (training, section 13)
+    assert_eq!(row["online_bytes"].as_u64().unwrap() / 10_000, 117, "{said}");
+    assert!(row["step_ms"].as_f64() > Some(0.0) && row["memory"][2].as_u64() > Some(0), "{said}");
+}
+
 /// An imported network whose last layer learns on, by one command.
 #[test]
 fn the_demo_fine_tunes() {

@@ -19,12 +19,12 @@ use twoply_preprocessing::Cut;
 /// Options of this table.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Networks {
-    /// Only this network of the zoo; repeat for more [default: all]
+    /// Only this network of the zoo; repeat for more [default: all, and for training AriaNN's three for MNIST]
     #[arg(long = "network", value_name = "NAME")]
-    networks: Vec<String>,
+    pub(super) networks: Vec<String>,
     /// Comparison: digits or dpf
     #[arg(long, value_name = "KIND", default_value = "digits")]
-    compare: String,
+    pub(super) compare: String,
     /// Images per request
     #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     batch: u16,
@@ -32,7 +32,7 @@ pub(super) struct Networks {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     requests: u16,
     #[command(flatten)]
-    on: On,
+    pub(super) on: On,
 }
 
 /// One network. Bytes, comparisons and seconds are per image but for the requests'.

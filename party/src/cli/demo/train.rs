@@ -128,17 +128,12 @@ pub(super) fn run(args: &Args, folder: &Path, out: &Output) -> Result<(), Failur
     }
     stage.act("model", &plan)?;
 
-    let plan_path = folder.join("model.train.json");
-    let plan = read_training_plan(&plan_path)?;
-    let (step, weights) = (plan.program()?, start(start_file.as_ref(), &plan)?);
-    let data = held.read(&step)?;
-    let steps = plan.steps() as usize;
-    let course = data.course((&plan, &step, &weights), (steps, steps), false);
     let mut share = flags(["--samples", "--labels"], &files.rows);
     share.extend(["--limit".into(), rows]);
-    let (link, device) = (args.link.clone(), args.on.device.to_string());
-    let lesson = Lesson { plan: plan_path, rows: share, start: start_file, link, device };
-    let learnt = play(&lesson, &course, folder, &stage)?;
+    let (plan, link, device) =
+        (folder.join("model.train.json"), args.link.clone(), args.on.device.to_string());
+    let lesson = Lesson { plan, rows: share, start: start_file, link, device };
+    let learnt = teach(&lesson, &held, folder, &stage)?;
     show(&learnt, out)?;
     match learnt.right {
         [_, Some(private), Some(plain)] if (private as f64) < plain as f64 - 0.05 * learnt.held as f64 => {
@@ -148,6 +143,24 @@ pub(super) fn run(args: &Args, folder: &Path, out: &Output) -> Result<(), Failur
         }
         _ => Ok(()),
     }
+}
+
+/// Trains as planned, judged by what is held out.
+///
+/// # Errors
+/// The first failure of any process, with its exit code.
+pub(in crate::cli) fn teach(
+    lesson: &Lesson,
+    held: &Data,
+    folder: &Path,
+    stage: &Stage,
+) -> Result<Learnt, Failure> {
+    let plan = read_training_plan(&lesson.plan)?;
+    let (step, weights) = (plan.program()?, start(lesson.start.as_ref(), &plan)?);
+    let data = held.read(&step)?;
+    let steps = plan.steps() as usize;
+    let course = data.course((&plan, &step, &weights), (steps, steps), false);
+    play(lesson, &course, folder, stage)
 }
 
 /// The digits of this program, as files.
