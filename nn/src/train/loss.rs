@@ -9,9 +9,9 @@ use super::{Recipe, Run};
 use crate::engine::Learn;
 use crate::{Error, Result};
 use std::sync::Arc;
+use twoply_primitives::Local;
 use twoply_primitives::compare::Scheme;
-use twoply_primitives::gate::{Kind, MaxPool, Mul, Select, Sign, Table};
-use twoply_primitives::{Local, Window};
+use twoply_primitives::gate::{Kind, Mul, Select, Sign, Table};
 
 /// Fraction bits of exponentials and of reciprocals; 1 is exact in both.
 const FINE: u32 = 14;
@@ -161,10 +161,7 @@ impl<E: Learn> Run<'_, E> {
         let recipe = &self.step.recipe;
         let (outputs, cut) = (self.e.form(&z).shape.row(), recipe.probability_cut());
         let (exponentials, reciprocals) = (exponentials(&recipe.fractions), reciprocals(outputs));
-        let all =
-            MaxPool { scheme: Scheme::Dpf, window: Window { kernel: [1, outputs], ..Window::square(1, 1) } };
-        let row = self.local(&Local::Reshape(vec![1, 1, outputs]), &[&z])?;
-        let most = self.e.gate(&all, &[&row])?;
+        let most = self.row_maximum(&z)?;
         let most = self.repeated(&most, outputs)?;
         let below = self.local(&Local::Sub, &[&z, &most])?;
         let last = (1 << exponentials.width) - 1;
