@@ -5,6 +5,7 @@
 //! masked values and masked bits. Weights are wires whose mask moves with every update, by the mask of the velocity: they are
 //! never masked anew and never opened. A step is one image of a session, with its batch inside.
 
+mod audit;
 mod backward;
 mod check;
 mod compare;

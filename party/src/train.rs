@@ -156,7 +156,11 @@ impl Order {
     fn rows(&mut self, plan: &TrainingPlan, piece: Piece) -> Vec<usize> {
         match piece {
             Piece::Step(step) => self.of(plan, step).to_vec(),
-            Piece::Figure(batch) => plan.held_rows(batch.number).collect(),
+            Piece::Figure(batch) => match plan.reveals[batch.reveal].figure.judges() {
+                true => plan.held_rows(batch.number).collect(),
+                // those of the step that made these weights
+                false => self.of(plan, batch.steps.saturating_sub(1)).to_vec(),
+            },
         }
     }
     /// Those of a step, counted from 0.

@@ -173,16 +173,18 @@ fn revealed<R: Ring>(
     parties: &mut Option<Rehearsal<'_, Cpu<R>>>,
     (found, beside): (&mut Compared, &mut Vec<Reach>),
 ) -> Result<BTreeMap<Figure, Vec<i64>>> {
-    let (step, batches, mut all) = (course.step, course.judged(), BTreeMap::new());
-    let rows: Vec<&[usize]> = batches.iter().map(Vec::as_slice).collect();
+    let (step, mut all) = (course.step, BTreeMap::new());
     for &figure in course.figures {
+        // rows that are held out, or the first ones of those that are trained on
+        let batches = if figure.judges() { course.judged() } else { vec![(0..step.recipe.batch).collect()] };
+        let rows: Vec<&[usize]> = batches.iter().map(Vec::as_slice).collect();
         let planned = step.planned_figure(figure)?.gates;
         let played = parties.as_mut().map(|both| both.figure((step, figure), &rows)).transpose()?;
         let (numbers, mut played) =
             played.map_or((None, vec![]), |(numbers, played)| (Some(numbers), played));
-        let mut sums = vec![0; step.numbers(figure)?];
+        let mut sums = vec![0; step.numbers(figure)?.len()];
         for (at, rows) in batches.iter().enumerate() {
-            let batch = course.held_batch(rows);
+            let batch = if figure.judges() { course.held_batch(rows) } else { course.batch(rows) };
             let mut engine = match played.get_mut(at) {
                 Some(played) => {
                     found.miscounted += played.miscounted(&planned);

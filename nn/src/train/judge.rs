@@ -47,7 +47,10 @@ impl<E: Learn> Run<'_, E> {
         let z = self.flat(z)?;
         let margin = match self.e.form(&z).shape.row() {
             1 => self.score_margin(&z, &targets)?,
-            _ => self.class_margin(&z, &targets)?,
+            _ => {
+                let most = self.row_maximum(&z)?;
+                self.class_margin(&z, &targets, &most)?
+            }
         };
         let right =
             Staircase { scheme: Scheme::Dpf, base: 0, steps: [Stair { at: 0, by: 1 }].as_slice().into() };
@@ -55,10 +58,14 @@ impl<E: Learn> Run<'_, E> {
         self.local(&Local::SumBatch, &[&right])
     }
     /// `z_y - max z` of every row, as wide as the logits.
-    fn class_margin(&mut self, z: &E::Value, targets: &E::Value) -> Result<E::Value> {
+    pub(super) fn class_margin(
+        &mut self,
+        z: &E::Value,
+        targets: &E::Value,
+        most: &E::Value,
+    ) -> Result<E::Value> {
         let (outputs, bits) = (self.e.form(z).shape.row(), self.e.form(z).bits);
-        let most = self.row_maximum(z)?;
-        let most = self.local(&Local::Reshape(vec![1]), &[&most])?;
+        let most = self.local(&Local::Reshape(vec![1]), &[most])?;
         let wide = self.full(z.clone())?;
         let row = Local::Reshape(vec![1, 1, outputs]);
         let (wide, targets) = (self.local(&row, &[&wide])?, self.local(&row, &[targets])?);

@@ -5,7 +5,8 @@
 //! checkpoint begins with the figures due there: none is lost, and after a restart there may be another one of that step, of other
 //! coins and perhaps of other weights. So a figure is named by attempt and step, and a plan bounds how many there may be in all.
 
-use super::{Brings, Moment, State, Step, TrainingPlan};
+use super::audit::Audited;
+use super::{Brings, Loss, Moment, State, Step, TrainingPlan};
 use crate::engine::{Learn, Planner};
 use crate::plan::Totals;
 use crate::program::check_bill;
@@ -25,17 +26,27 @@ const SPARE: u32 = 16;
 pub enum Figure {
     /// How many held-out rows the network gets right.
     Accuracy,
+    /// The loss over the held-out rows.
+    Loss,
+    /// How many values of each wire that is cut come near the end of their range, in a step on rows that are trained on.
+    RangeCounts,
 }
 
 impl Figure {
     /// All there are.
-    pub const ALL: [Figure; 1] = [Figure::Accuracy];
+    pub const ALL: [Figure; 3] = [Figure::Accuracy, Figure::Loss, Figure::RangeCounts];
 
     /// Its name in plans and flags.
     pub fn name(self) -> &'static str {
         match self {
             Figure::Accuracy => "accuracy",
+            Figure::Loss => "loss",
+            Figure::RangeCounts => "range-counts",
         }
+    }
+    /// Whether it is about rows that are held out.
+    pub fn judges(self) -> bool {
+        self != Figure::RangeCounts
     }
 }
 
@@ -112,7 +123,8 @@ impl TrainingPlan {
     pub fn revealing(self, wanted: &[Wanted]) -> Result<Self> {
         let mut plan = self;
         for Wanted { figure, to, every } in wanted {
-            let every = every.unwrap_or(plan.epoch() as u32);
+            let usual = if figure.judges() { plan.epoch() as u32 } else { plan.checkpoint };
+            let every = every.unwrap_or(usual.min(plan.steps() as u32));
             match plan.reveals.iter_mut().find(|r| r.figure == *figure) {
                 Some(known) if known.every == every => known.to.push(to.clone()),
                 Some(known) => {
@@ -149,7 +161,15 @@ impl TrainingPlan {
     fn held_batches(&self) -> u64 {
         self.held() / self.recipe.batch.max(1) as u64
     }
-    /// The rows of one batch of a figure.
+    /// Batches of a figure: all that are held out, or one of those that are trained on.
+    fn batches(&self, figure: Figure) -> u64 {
+        if figure.judges() { self.held_batches() } else { 1 }
+    }
+    /// Rows that a figure is about.
+    pub fn figure_rows(&self, figure: Figure) -> u64 {
+        self.batches(figure) * self.recipe.batch as u64
+    }
+    /// The rows of one batch of a figure that judges.
     pub fn held_rows(&self, number: u32) -> Range<usize> {
         let first = self.rows as usize + number as usize * self.recipe.batch;
         first..first + self.recipe.batch
@@ -172,9 +192,10 @@ impl TrainingPlan {
         }))
     }
     fn figures_at(&self, steps: u32) -> impl Iterator<Item = Piece> + '_ {
-        let (all, batches) = (self.steps() as u32, self.held_batches() as u32);
+        let all = self.steps() as u32;
         let due = self.reveals.iter().enumerate().filter(move |(_, r)| r.due(steps, all));
-        due.flat_map(move |(reveal, _)| {
+        due.flat_map(move |(reveal, Reveal { figure, .. })| {
+            let batches = self.batches(*figure) as u32;
             (0..batches).map(move |number| {
                 Piece::Figure(Batch { reveal, steps, number, last: number + 1 == batches })
             })
@@ -196,7 +217,7 @@ impl TrainingPlan {
             check_bill(&gates)?;
             let (mut batch, mut all) = (Totals::default(), Totals::default());
             batch.add_gates(&gates);
-            all.add(&batch, self.held_batches());
+            all.add(&batch, self.batches(reveal.figure));
             Ok(all)
         };
         self.reveals.iter().map(cost).collect()
@@ -214,9 +235,9 @@ impl TrainingPlan {
     pub(super) fn check_reveals(&self) -> Result<()> {
         let fault = |why: String| Err(Error::data("training plan", why));
         let (held, batch) = (self.held(), self.recipe.batch as u64);
-        if held > 0 && self.reveals.is_empty() {
+        if held > 0 && !self.reveals.iter().any(|reveal| reveal.figure.judges()) {
             return fault(format!(
-                "{held} rows are held out, and nothing about them is revealed: list a reveal (accuracy), or leave them out"
+                "{held} rows are held out, and nothing about them is revealed: list a reveal (accuracy, loss), or leave them out"
             ));
         }
         let names: Vec<&str> = self.shares.iter().map(|s| s.owner.as_str()).collect();
@@ -242,7 +263,7 @@ impl TrainingPlan {
             if *most == 0 {
                 return fault(format!("{figure} at most 0 times: leave it out"));
             }
-            if held < batch {
+            if figure.judges() && held < batch {
                 return fault(format!(
                     "{figure} is about held-out rows, and the plan's {held} fill no batch of {batch}: have an owner bring as many \
                      or more, as the share NAME=held:ROWS"
@@ -262,9 +283,14 @@ impl Step {
     pub fn offers(&self, figure: Figure) -> Result<()> {
         match figure {
             Figure::Accuracy => self.offers_accuracy(),
+            Figure::Loss if self.recipe.loss == Loss::BinaryCrossEntropy => {
+                let why = "the loss of binary cross-entropy is not computed privately: reveal accuracy, or leave loss out";
+                Err(Error::data("training plan", why))
+            }
+            Figure::Loss | Figure::RangeCounts => Ok(()),
         }
     }
-    /// A figure of one batch: for each number its sum over the batch, a wire of one element in n bits.
+    /// A figure of one batch: for each number its name and its sum over the batch, a wire of one element.
     ///
     /// # Errors
     /// What gates and engine report.
@@ -274,12 +300,22 @@ impl Step {
         e: &mut E,
         state: &State<E::Value>,
         (x, targets): (E::Value, E::Value),
-    ) -> Result<Vec<E::Value>> {
+    ) -> Result<Vec<(String, E::Value)>> {
+        if figure == Figure::RangeCounts {
+            let mut audited = Audited::new(e, self.recipe.compare, self.recipe.n);
+            let mut run = self.begin(&mut audited, Moment::default(), state, x);
+            let logits = run.forward(self.recipe.loss.fraction(&self.recipe.fractions))?;
+            let gradient = run.loss(logits, targets)?;
+            run.backward(gradient)?;
+            return Ok(audited.counts);
+        }
         let mut run = self.begin(e, Moment::default(), state, x);
         run.judges = true;
-        match figure {
-            Figure::Accuracy => Ok(vec![run.right(targets)?]),
-        }
+        let number = match figure {
+            Figure::Loss => run.loss_sum(targets)?,
+            _ => run.right(targets)?,
+        };
+        Ok(vec![(figure.name().into(), number)])
     }
     /// The gates of a batch of a figure, with their bills.
     ///
@@ -287,10 +323,13 @@ impl Step {
     /// What a gate refuses.
     pub fn planned_figure(&self, figure: Figure) -> Result<Planner> {
         let mut planner = Planner::new(self.recipe.n);
+        self.on_shapes(figure, &mut planner)?;
+        Ok(planner)
+    }
+    fn on_shapes(&self, figure: Figure, planner: &mut Planner) -> Result<Vec<(String, Form)>> {
         let params = self.params();
         let state = State { weights: params.clone(), velocity: params, accumulators: self.accumulators() };
-        self.figure(figure, &mut planner, &state, (self.input(), self.targets()))?;
-        Ok(planner)
+        self.figure(figure, planner, &state, (self.input(), self.targets()))
     }
     /// What a batch of a figure stores at each party, tile by tile.
     ///
@@ -299,17 +338,17 @@ impl Step {
     pub fn figure_layout(&self, figure: Figure) -> Result<Layout> {
         Ok(crate::plan::layout(&self.planned_figure(figure)?.gates))
     }
-    /// How many numbers a figure has.
+    /// Names and forms of a figure's numbers.
     ///
     /// # Errors
     /// What a gate refuses.
-    pub fn numbers(&self, figure: Figure) -> Result<usize> {
-        match figure {
-            Figure::Accuracy => Ok(1),
-        }
+    pub fn numbers(&self, figure: Figure) -> Result<Vec<(String, Form)>> {
+        self.on_shapes(figure, &mut Planner::new(self.recipe.n))
     }
-    /// Form of every number of a figure.
-    pub(super) fn number(&self) -> Form {
-        Form::new([1], self.recipe.n)
+    /// What the loss of a row is, if they add up to this over so many.
+    pub fn mean_loss(&self, sum: i64, rows: u64) -> f64 {
+        let twice = if self.recipe.loss == Loss::SquaredError { 2.0 } else { 1.0 };
+        let unit = (-f64::from(self.recipe.fractions.gradients)).exp2();
+        sum as f64 * unit / twice / rows.max(1) as f64
     }
 }

@@ -264,6 +264,7 @@ impl<B: Backend> Learner<B> {
         let data = wires(&self.dev, &self.data, step, rows)?;
         let mut engine = Trainer::new(session);
         let numbers = step.figure(figure, &mut engine, &self.state, data.into())?;
+        let numbers = numbers.into_iter().map(|(_, number)| number).collect();
         engine.session.finish()?;
         let learnt = learnt(engine.session);
         tally.add(&self.dev, numbers, &learnt.transcript)?;
@@ -380,7 +381,8 @@ pub fn join_figure((step, figure): (&Step, Figure), messages: [&[u8]; 2]) -> Res
     if seen != seen_too {
         return Err(Error::Answers);
     }
-    let (messages, forms) = ([a, b], vec![step.number(); step.numbers(figure)?]);
+    let forms: Vec<Form> = step.numbers(figure)?.into_iter().map(|(_, form)| form).collect();
+    let messages = [a, b];
     fn numbers<R: Ring>(forms: &[Form], messages: [&[u8]; 2]) -> Result<Vec<i64>> {
         Ok(joined::<R>(forms, messages)?.iter().flatten().map(|v| v.signed()).collect())
     }
@@ -392,7 +394,7 @@ pub fn join_figure((step, figure): (&Step, Figure), messages: [&[u8]; 2]) -> Res
 /// # Errors
 /// What a gate refuses.
 pub fn figure_bytes(step: &Step, figure: Figure) -> Result<u64> {
-    Ok(step.number().packed_bytes() * step.numbers(figure)? as u64 + SEEN as u64)
+    Ok(step.numbers(figure)?.iter().map(|(_, form)| form.packed_bytes()).sum::<u64>() + SEEN as u64)
 }
 
 fn zeros<B: Backend>(dev: &B, forms: &[Form]) -> Vec<Masked<B>> {

@@ -89,7 +89,7 @@ impl Step {
         batch: (&[f32], &[f32]),
     ) -> Result<Vec<i64>> {
         let numbers = self.figure(figure, engine, state, self.encode_batch(batch)?)?;
-        Ok(numbers.iter().flat_map(|(_, values)| values).map(|v| v.signed()).collect())
+        Ok(numbers.iter().flat_map(|(_, (_, values))| values).map(|v| v.signed()).collect())
     }
     /// Inputs and targets of a batch in the ring.
     fn encode_batch<R: Ring>(&self, (inputs, targets): (&[f32], &[f32])) -> Result<(Wire<R>, Wire<R>)> {

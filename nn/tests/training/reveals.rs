@@ -37,7 +37,7 @@ fn same_as_oracle<R: Ring>(model: &Model, recipe: &Recipe, figure: Figure) -> Ve
     for round in 0..3 {
         let before = both.state().unwrap();
         let (found, played) = both.figure((&step, figure), &batches).unwrap();
-        let mut wanted = vec![0; step.numbers(figure).unwrap()];
+        let mut wanted = vec![0; step.numbers(figure).unwrap().len()];
         for (played, rows) in played.into_iter().zip(&batches) {
             assert_eq!(played.miscounted(&planned), 0, "{}", model.graph.name);
             let (x, t) = of(rows);
@@ -75,6 +75,76 @@ fn accuracy_of_two_parties_is_that_of_the_oracle() {
         with_ring!(n, R => same_as_oracle::<R>(&score(), &of(Loss::BinaryCrossEntropy), accuracy));
     }
     same_as_oracle::<u32>(&everything(), &recipe(32, 8, Loss::CrossEntropy), accuracy);
+}
+
+#[test]
+fn losses_and_range_counts_of_two_parties_are_those_of_the_oracle() {
+    for (n, compare) in [(32, Scheme::Digits), (64, Scheme::Dpf)] {
+        for loss in [Loss::SquaredError, Loss::CrossEntropy] {
+            let recipe = Recipe { compare, ..recipe(n, 4, loss) };
+            for figure in [Figure::Loss, Figure::RangeCounts] {
+                with_ring!(n, R => same_as_oracle::<R>(&small(), &recipe, figure));
+            }
+        }
+    }
+    let recipe = recipe(32, 8, Loss::CrossEntropy);
+    [Figure::Loss, Figure::RangeCounts].map(|figure| same_as_oracle::<u32>(&everything(), &recipe, figure));
+}
+
+/// A mean over rows is that of floating point, but for what the logits' and the table's steps leave.
+#[test]
+fn losses_are_those_of_floating_point() {
+    let mut b = Builder::new("rows", &[6], 2);
+    let x = b.linear(Source::Input, 8);
+    let x = b.relu(x);
+    b.linear(x, 5);
+    let model = b.finish(1024);
+    for (n, loss, near) in [
+        (32, Loss::SquaredError, 0.002),
+        (32, Loss::CrossEntropy, 0.01),
+        (64, Loss::SquaredError, 0.0005),
+        (64, Loss::CrossEntropy, 0.005),
+    ] {
+        let step = Step::new(&model.graph, &recipe(n, 1024, loss)).unwrap();
+        let y = targets(&step, 1024, &mut Rng(6));
+        let sum = with_ring!(n, R => {
+            let clear = step.clear::<R>(&model.weights).unwrap();
+            step.figure_on_clear(&mut Clear::simulated(7), Figure::Loss, &clear, (&model.inputs, &y)).unwrap()
+        });
+        let outputs = Evaluator::new(&model.graph, &model.weights).unwrap().run(&model.inputs).unwrap();
+        let float = outputs.iter().zip(y.chunks_exact(5)).map(|(z, t)| loss.of(z, t)).sum::<f64>() / 1024.0;
+        let mean = step.mean_loss(sum[0], 1024);
+        eprintln!("{n} bits, {loss:?}: {mean:.5}, in floating point {float:.5}");
+        assert!((mean - float).abs() < near, "{n} bits, {loss:?}: {mean} and {float}");
+    }
+}
+
+/// Values that come near the end are counted where they are, and none of a network that keeps them small.
+#[test]
+fn range_counts_name_the_layer() {
+    let model = small();
+    let step = Step::new(&model.graph, &recipe(32, 4, Loss::CrossEntropy)).unwrap();
+    let y = targets(&step, 4, &mut Rng(3));
+    let rows = 4 * model.graph.input.row();
+    let names: Vec<String> =
+        step.numbers(Figure::RangeCounts).unwrap().into_iter().map(|(name, _)| name).collect();
+    let counts = |factor: f32| {
+        let weights = model.weights.0.iter().map(|w| w.iter().map(|v| v * factor).collect()).collect();
+        let clear = step.clear::<u32>(&twoply_nn::Weights(weights)).unwrap();
+        let batch = (&model.inputs[..rows], &y[..]);
+        step.figure_on_clear(&mut Clear::simulated(1), Figure::RangeCounts, &clear, batch).unwrap()
+    };
+    let usual = counts(1.0);
+    assert!(usual.iter().all(|count| *count == 0), "{names:?}: {usual:?}");
+    let large = counts(40.0);
+    let first = &model.graph.nodes[0].name;
+    let of = |layer: &str| -> i64 {
+        names.iter().zip(&large).filter(|(name, _)| name.starts_with(layer)).map(|(_, count)| count).sum()
+    };
+    assert!(of(first) > 0, "{names:?}: {large:?}");
+    // every gate that cuts has a number: forward, backward and the update
+    assert!(names.contains(&format!("{first}, conv2d")), "{names:?}");
+    assert!(names.iter().any(|name| name.contains("backward")), "{names:?}");
 }
 
 /// The oracle's count is what floating point counts, but for rows whose best two logits are as good as equal.
@@ -194,6 +264,13 @@ fn what_cannot_be_revealed_is_refused() {
     assert!(values.contains("--loss cross-entropy"), "{values}");
     let many = why(plan(vec![held("judge", 8)], Loss::BinaryCrossEntropy), &[wanted("judge", None)]);
     assert!(many.contains("5 yes-or-no outputs"), "{many}");
+    let other = |figure| Wanted { figure, to: "a".into(), every: None };
+    let scores = plan(vec![held("judge", 8)], Loss::BinaryCrossEntropy);
+    assert!(why(scores, &[other(Figure::Loss)]).contains("reveal accuracy"));
+    // rows that are held out are of no use to range counts, which come at every checkpoint
+    assert!(why(classes(), &[other(Figure::RangeCounts)]).contains("nothing about them is revealed"));
+    let made = plan(vec![], Loss::SquaredError).revealing(&[other(Figure::RangeCounts)]).unwrap();
+    assert_eq!((made.reveals[0].every, made.figures(), made.figure_rows(Figure::RangeCounts)), (5, 5, 8));
     let none = Share { owner: "judge".into(), brings: Brings::Held(0) };
     let made = TrainingPlan::new(small().graph, recipe(32, 8, Loss::CrossEntropy), (64, 1), 1).unwrap();
     let rows = made.shares.clone();

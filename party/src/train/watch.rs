@@ -29,10 +29,14 @@ pub struct Shown {
     pub attempt: u32,
     /// How often this reveal was delivered so far, in all attempts.
     pub count: u32,
-    /// Held-out rows that it is about.
+    /// Rows that it is about: held-out ones, of range counts those of a batch that is trained on.
     pub rows: u64,
     /// Of them, how many the network gets right; null for other figures.
     pub right: Option<i64>,
+    /// Mean loss of a row; null for other figures.
+    pub loss: Option<f64>,
+    /// Layers and gates of range counts that found values near the end of their range, with how many; null for other figures.
+    pub large: Option<BTreeMap<String, i64>>,
 }
 
 /// What an owner has heard of a run, over all its calls.
@@ -117,6 +121,16 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// What range counts found, by layer and gate.
+    fn large(&self, figure: Figure, numbers: Vec<i64>) -> Result<BTreeMap<String, i64>, Failure> {
+        let mut large = BTreeMap::new();
+        for ((name, _), count) in self.step.numbers(figure)?.into_iter().zip(numbers).filter(|(_, n)| *n > 0)
+        {
+            *large.entry(name).or_insert(0) += count;
+        }
+        Ok(large)
+    }
+
     /// Joins what both parties have said.
     fn join(&mut self, told: &mut impl FnMut(&Shown) -> Result<(), Failure>) -> Result<(), Failure> {
         let known = |shown: &[Shown], named: &Named| {
@@ -131,6 +145,8 @@ impl<'a> Watch<'a> {
             }
             let figure = self.plan.reveals[usize::from(named.reveal)].figure;
             let numbers = join_figure((&self.step, figure), [a, b])?;
+            let rows = self.plan.figure_rows(figure);
+            let first = numbers.first().copied();
             let shown = Shown {
                 run: named.run.to_string(),
                 figure,
@@ -138,8 +154,10 @@ impl<'a> Watch<'a> {
                 epoch: u64::from(named.step) / self.plan.epoch().max(1),
                 attempt: named.attempt,
                 count: named.count.max(other.count),
-                rows: self.plan.judged(),
-                right: numbers.first().copied().filter(|_| figure == Figure::Accuracy),
+                rows,
+                right: first.filter(|_| figure == Figure::Accuracy),
+                loss: first.filter(|_| figure == Figure::Loss).map(|sum| self.step.mean_loss(sum, rows)),
+                large: (figure == Figure::RangeCounts).then_some(self.large(figure, numbers)?),
             };
             told(&shown)?;
             self.shown.push(shown);

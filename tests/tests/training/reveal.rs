@@ -58,7 +58,7 @@ fn accuracy_is_revealed_to_its_owner_over_a_crash() {
         .wait(LONG)
         .is(2)
         .says(&["reveals nothing to a share `data`", "judge"]);
-    school.watcher("judge", "owner", &["--wait", "1"]).wait(LONG).is(5).says(&["not listed as the owner"]);
+    school.watcher("judge", "owner", &["--wait", "1"]).wait(LONG).is(5).says(&["peer identity"]);
     school.watcher("judge", "model", &["--wait", "1"]).wait(LONG).is(5);
     school.owner("data", "owner", &limited(&samples, "96")).wait(LONG).is(0);
     let held = ["--samples", "held.idx", "--labels", "held.txt"];

@@ -159,13 +159,16 @@ pub(super) fn rows(found: &Compared) -> Vec<Vec<String>> {
         head.extend(["right, float".to_owned(), format!("right, {private}")]);
     }
     let figures: Vec<Figure> = found.points.first().map_or(vec![], |p| p.revealed.keys().copied().collect());
-    head.extend(figures.iter().map(|figure| format!("{figure} of {}, revealed", found.judged)));
+    head.extend(figures.iter().map(|figure| match figure {
+        Figure::Accuracy => format!("accuracy of {}, revealed", found.judged),
+        _ => format!("{figure}, revealed"),
+    }));
     head.push("weights apart".into());
     let row = |p: &Point| {
         let mut row =
             vec![p.step.to_string(), format!("{:.4}", p.loss_float), format!("{:.4}", p.loss_fixed)];
         row.extend(p.right_float.iter().chain(&p.right_fixed).map(usize::to_string));
-        row.extend(p.revealed.iter().map(|(_, numbers)| numbers.first().map_or("-".into(), i64::to_string)));
+        row.extend(p.revealed.values().map(|numbers| numbers.iter().sum::<i64>().to_string()));
         row.push(format!("{:.4}", p.apart));
         row
     };

@@ -47,8 +47,9 @@ pub struct Args {
     /// NAME=start for the weights to begin with; may be given again [default: data=rows:ROWS]
     #[arg(long = "share", value_name = "NAME=WHAT", value_parser = share)]
     shares: Vec<Share>,
-    /// Reveal a figure to the owner of a share, and to nobody else: accuracy=NAME after every epoch, or accuracy=NAME:STEPS, of the
-    /// rows that are held out; may be given again [default: nothing is revealed]
+    /// Reveal a figure to the owner of a share, and to nobody else: accuracy=NAME or loss=NAME, of the rows that are held out, after
+    /// every epoch, range-counts=NAME, of values near the end of their range, at every checkpoint; or FIGURE=NAME:STEPS; may be
+    /// given again [default: nothing is revealed]
     #[arg(long = "reveal", value_name = "FIGURE=NAME", value_parser = reveal)]
     reveals: Vec<Wanted>,
     /// The order of rows that all owners agree on: a file of one name a line, `#` before anything else. Its digest becomes part of
@@ -224,10 +225,10 @@ fn show(
     out.line(table(&rows))?;
     for Reveal { figure, to, every, most, cost } in &plan.reveals {
         out.line(format_args!(
-            "revealed to {}: {figure} of {} held-out rows every {every} steps, {most} times at most; each takes {} messages, {} of keys \
+            "revealed to {}: {figure} of {} rows every {every} steps, {most} times at most; each takes {} messages, {} of keys \
              at P1 and {} sent",
             to.join(", "),
-            plan.judged(),
+            plan.figure_rows(*figure),
             cost.rounds,
             bytes(cost.key_bytes[1]),
             bytes(cost.bytes)

@@ -112,10 +112,18 @@ fn written((path, file): &mut (PathBuf, File), shown: &Shown) -> Result<(), Fail
 
 /// A figure, as a line.
 fn told(shown: &Shown) -> String {
-    let Shown { figure, step, epoch, attempt, count, rows, .. } = shown;
-    let right = shown.right.unwrap_or_default();
-    let percent = right as f64 * 100.0 / (*rows).max(1) as f64;
-    format!(
-        "step {step} (epoch {epoch}, attempt {attempt}): {figure} {right} of {rows} ({percent:.2} %), figure {count}"
-    )
+    let Shown { figure, step, epoch, attempt, count, rows, right, loss, large, .. } = shown;
+    let what = match (right, loss, large) {
+        (Some(right), ..) => {
+            let percent = *right as f64 * 100.0 / (*rows).max(1) as f64;
+            format!("{right} of {rows} ({percent:.2} %)")
+        }
+        (_, Some(loss), _) => format!("{loss:.4}"),
+        (.., Some(large)) if !large.is_empty() => {
+            let all = large.iter().map(|(name, count)| format!("{name}: {count}"));
+            all.collect::<Vec<_>>().join("; ")
+        }
+        _ => "none".into(),
+    };
+    format!("step {step} (epoch {epoch}, attempt {attempt}): {figure} {what}, figure {count}")
 }
