@@ -7,6 +7,7 @@ use super::{PATIENCE, on, out_of_step};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::transport::{Error, Link};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use twoply_nn::train::TrainingPlan;
 use twoply_preprocessing::run::{CheckpointId, FigureShare, RunId};
 use twoply_primitives::{Channel, KeySetId};
@@ -110,7 +111,7 @@ fn talk(lobby: &Lobby, link: &mut Link, share: usize) -> Result<(), Failure> {
                 break;
             }
             Some(News::Other) => {}
-            None if link.stopping() => return Err(Error::Stopped.into()),
+            None if link.stopping() || lobby.stop.load(Ordering::SeqCst) => return Err(Error::Stopped.into()),
             None => {}
         }
     }
