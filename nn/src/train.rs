@@ -5,12 +5,14 @@
 //! masked values and masked bits. Weights are wires whose mask moves with every update, by the mask of the velocity: they are
 //! never masked anew and never opened. A step is one image of a session, with its batch inside.
 
+mod audit;
 mod backward;
 mod check;
 mod compare;
 mod data;
 mod dropout;
 mod forward;
+mod judge;
 mod loss;
 mod norm;
 mod plan;
@@ -18,6 +20,7 @@ mod pool;
 mod recipe;
 mod reference;
 mod rehearsal;
+mod reveal;
 pub mod roles;
 mod schedule;
 mod share;
@@ -31,6 +34,7 @@ pub use plan::TrainingPlan;
 pub use recipe::{Fractions, Loss, Rate, Recipe};
 pub use reference::Reference;
 pub use rehearsal::{Played, Rehearsal, miscounted};
+pub use reveal::{Batch, Figure, Piece, Reveal, Wanted};
 pub use schedule::{Moment, Schedule};
 pub use share::{Brings, MOST_SHARES, Share, Slice, index_digest};
 pub use start::{all_but_last, batches, initial, trunk};
@@ -193,7 +197,7 @@ impl Step {
     ) -> Run<'r, E> {
         let (wires, back) = (Wires::new(&self.graph, x), Back::new(&self.graph));
         let tape = self.graph.nodes.iter().map(|_| Tape::None).collect();
-        Run { step: self, e, moment, state, wires, tape, back, statistics: vec![] }
+        Run { step: self, e, moment, state, wires, tape, back, statistics: vec![], judges: false }
     }
     fn role(&self, param: usize) -> Role {
         self.graph.params[param].role
@@ -226,6 +230,8 @@ struct Run<'r, E: Learn> {
     back: Back<E::Value>,
     /// What this step adds to the accumulators.
     statistics: Vec<E::Value>,
+    /// Whether the network is judged and not trained: nothing is dropped out.
+    judges: bool,
 }
 
 impl<'r, E: Learn> Run<'r, E> {

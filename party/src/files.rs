@@ -77,8 +77,7 @@ pub fn read_plan(path: &Path) -> Result<Plan, Failure> {
     if trains(&text) {
         let failure =
             Failure::new(ExitCode::Model, format!("{} is the plan of a training run", path.display()));
-        let remedy =
-            "call `twoply train run`, `twoply deal --follow`, `twoply share` or `twoply train fetch` with it";
+        let remedy = "call `twoply train run`, `twoply deal --follow`, `twoply share`, `twoply train fetch` or `twoply train watch` with it";
         return Err(failure.during(Phase::Import).remedy(remedy));
     }
     Plan::from_json(&text).map_err(|e| unusable(path, e))

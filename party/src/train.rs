@@ -9,6 +9,7 @@
 //! dealer.rs    both parties' asks, an offer, keys of step after step     attempt.rs  one attempt, step after step
 //! bring.rs     a data owner, or the owner of the first weights           lobby.rs    who called
 //! fetch.rs     the model's owner                                         owners.rs   a party's side of an owner's call
+//! watch.rs     an owner of figures that the plan reveals                 figures.rs  a party's side of that
 //! ```
 //!
 //! Whenever a process or a link dies, everybody leaves the attempt, keeps its checkpoints, and calls again.
@@ -18,11 +19,13 @@ mod bring;
 mod choose;
 mod dealer;
 mod fetch;
+mod figures;
 mod lobby;
 mod owners;
 mod party;
 mod progress;
 mod sets;
+mod watch;
 pub mod wire;
 
 pub use bring::{Brought, Offering, bring};
@@ -31,12 +34,13 @@ pub use fetch::fetch;
 pub use lobby::Guests;
 pub use party::{Outcome, Setup, serve};
 pub use progress::{Progress, Range};
+pub use watch::{Shown, Watch};
 
 use crate::exit::{ExitCode, Failure};
 use crate::messages::Message;
 use crate::transport::{Error, Link, Reason};
 use std::time::{Duration, Instant};
-use twoply_nn::train::TrainingPlan;
+use twoply_nn::train::{Piece, TrainingPlan};
 use twoply_preprocessing::run::{RunId, RunSpec};
 use twoply_primitives::KeySetId;
 
@@ -148,6 +152,17 @@ fn out_of_step(link: &Link) -> Failure {
 struct Order(Option<(u32, Vec<Vec<usize>>)>);
 
 impl Order {
+    /// Those of a segment.
+    fn rows(&mut self, plan: &TrainingPlan, piece: Piece) -> Vec<usize> {
+        match piece {
+            Piece::Step(step) => self.of(plan, step).to_vec(),
+            Piece::Figure(batch) => match plan.reveals[batch.reveal].figure.judges() {
+                true => plan.held_rows(batch.number).collect(),
+                // those of the step that made these weights
+                false => self.of(plan, batch.steps.saturating_sub(1)).to_vec(),
+            },
+        }
+    }
     /// Those of a step, counted from 0.
     fn of(&mut self, plan: &TrainingPlan, step: u32) -> &[usize] {
         let an_epoch = plan.epoch().max(1) as u32;

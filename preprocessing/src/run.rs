@@ -25,12 +25,14 @@
 //! A session with the peer, keys and seeds live as long as an attempt. `tests/training.rs` searches crashes and finds the
 //! reuses and dead ends of older rules.
 //!
-//! `<runs>/<run>/{ledger, <attempt>-<step>.checkpoint, ...}`, at parties and at the dealer.
+//! `<runs>/<run>/{ledger, <attempt>-<step>.checkpoint, ...}`, at parties and at the dealer; at parties also shares of the figures that
+//! a plan lists, `<attempt>-<step>-<reveal>.figure`.
 
 mod checkpoint;
 #[cfg(test)]
 mod crashes;
 mod dealer;
+mod figure;
 mod journal;
 mod message;
 mod party;
@@ -41,6 +43,7 @@ mod terms;
 
 pub use checkpoint::{Masks, Snapshot};
 pub use dealer::{DealerRun, Dealing, Offered};
+pub use figure::FigureShare;
 pub(crate) use journal::open_runs;
 pub use message::{Ask, FirstCredit, Frame, Held, Hello, Mark, Offer, Reserved};
 pub use party::{Attempt, Common, Ours, PartyRun, PendingAttempt};

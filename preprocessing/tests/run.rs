@@ -332,6 +332,47 @@ fn a_reveal_is_counted_over_all_attempts() {
     drop(a);
     let a = three.party(P0);
     assert_eq!([a.delivered("range"), a.delivered("accuracy"), a.delivered("other")], [2, 3, 0]);
+    assert!(a.figures().unwrap().is_empty(), "a record alone keeps no share");
+}
+
+/// A figure's share is kept once its delivery is recorded, and comes back whole or not at all.
+#[test]
+fn a_figures_share_is_kept() {
+    let three = Three::new();
+    let ([mut a, mut b], mut d) = (three.both(), three.dealer());
+    for number in 1..3 {
+        let [mut attempt, _] = attempts(&mut a, &mut b, &mut d, number);
+        let segment = attempt.begin(SegmentKind::Train).unwrap();
+        attempt.finish(segment, [0; 32]).unwrap();
+        let segment = attempt.begin(SegmentKind::Evaluate).unwrap();
+        let kept = attempt.keep(&segment, (3, "accuracy", 2), &[7, 8, number as u8, 9]).unwrap();
+        assert_eq!((kept.id, kept.count), (id(number, 1), number));
+        let again = attempt.keep(&segment, (3, "accuracy", 9), &[1; 4]);
+        assert!(is_sequence(again), "once a segment");
+    }
+    let [mut attempt, _] = attempts(&mut a, &mut b, &mut d, 3);
+    let segment = attempt.begin(SegmentKind::Evaluate).unwrap();
+    let spent = attempt.keep(&segment, (3, "accuracy", 2), &[1; 4]).map(drop);
+    assert!(matches!(error(spent), Error::RevealSpent { at_most: 2, .. }));
+    drop(attempt);
+    drop(a);
+    let all = three.party(P0).figures().unwrap();
+    let found: Vec<_> = all.iter().map(|f| (f.id, f.reveal, f.count, f.share[2])).collect();
+    assert_eq!(found, [(id(1, 1), 3, 1, 1), (id(2, 1), 3, 2, 2)]);
+    // a changed byte is noticed, and so is another's name
+    let path = three.file(0, "00001-00000001-03.figure");
+    let bytes = std::fs::read(&path).unwrap();
+    for at in [0, 9, 13, bytes.len() - 1] {
+        let mut other = bytes.clone();
+        other[at] ^= 1;
+        std::fs::write(&path, other).unwrap();
+        assert!(three.party(P0).figures().is_err(), "byte {at}");
+    }
+    std::fs::write(&path, &bytes[..20]).unwrap();
+    assert!(three.party(P0).figures().is_err());
+    std::fs::write(&path, &bytes).unwrap();
+    std::fs::copy(&path, three.file(0, "00001-00000002-03.figure")).unwrap();
+    assert!(three.party(P0).figures().is_err(), "of another step");
 }
 
 #[test]

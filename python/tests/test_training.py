@@ -33,6 +33,7 @@ class TrainingTest(unittest.TestCase):
         model = twoply.from_onnx(DIGITS / "digits.onnx", folder=self.folder, binary=self.binary, **NORMALISE)
         images, labels = idx("digits-images.idx"), idx("digits-labels.idx")
         choices = {"epochs": 2, "batch": 32, "rate": "1/32", "held": 100, "simulate": 20}
+        choices |= {"share": "judge=held:70", "reveal": ["accuracy=judge", "loss=judge"]}
         plan = twoply.plan_training(model, ROWS, images, labels, **choices)
         self.assertEqual(plan.bill["steps"], 6)
         history = plan.rehearse(images, labels.astype(np.uint8), held=404, steps=6, every=3, no_parties=True)["points"]
@@ -42,7 +43,7 @@ class TrainingTest(unittest.TestCase):
         for name in ("p0", "p1", "dealer", "owner"):
             keys[name] = self.binary.run("id", "--new", home=self.folder / name)["fingerprint"]
         ports = [f"127.0.0.1:{port}" for port in free_ports(2)]
-        guests = ["--dealer", keys["dealer"], "--owner", f"data={keys['owner']}", "--model-owner", keys["owner"]]
+        guests = ["--dealer", keys["dealer"], "--owner", f"data={keys['owner']}", "--owner", f"judge={keys['owner']}", "--model-owner", keys["owner"]]
         run = ["train", "run", str(plan.path), *guests]
         self.start("p0", *run, "--role", "0", "--listen", ports[0], "--peer-key", keys["p1"])
         self.start("p1", *run, "--role", "1", "--listen", ports[1], "--peer-key", keys["p0"], "--peer", ports[0])
@@ -50,7 +51,12 @@ class TrainingTest(unittest.TestCase):
         named = [f"--{flag}={value}" for p in places for flag, value in zip((p, f"{p}-key"), places[p])]
         self.start("dealer", "deal", str(plan.path), "--follow", *named)
         home, out = self.folder / "owner", self.folder / "learnt"
-        learnt = twoply.train(plan, images[:ROWS], labels[:ROWS], out=out, home=home, **places)
+        held = ("judge", images[400:470], labels[400:470])
+        learnt = twoply.train(plan, images[:ROWS], labels[:ROWS], out=out, home=home, held=held, **places)
+        figures = [(figure["figure"], figure["step"], figure["rows"]) for figure in learnt.history]
+        wanted = [(figure, step, 64) for step in (3, 6) for figure in ("accuracy", "loss")]
+        self.assertEqual(sorted(figures), sorted(wanted))
+        self.assertTrue(all(0 <= figure["right"] <= 64 for figure in learnt.history if figure["figure"] == "accuracy"))
         self.assertEqual(learnt.summary["step"], 6)
         self.assertTrue(learnt.weights.is_file())
         report = learnt.check(images[:4], limit=4)

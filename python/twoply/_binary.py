@@ -84,10 +84,14 @@ def absolute(path: PathLike) -> str:
 
 
 def flags(options: dict[str, Any]) -> list[str]:
-    """Options as flags: ``None`` and ``False`` are left out, ``True`` is the flag alone, paths become absolute."""
+    """Options as flags: ``None`` and ``False`` are left out, ``True`` is the flag alone, paths become absolute, lists give a flag each."""
     out: list[str] = []
     for name, value in options.items():
         if value is None or value is False:
+            continue
+        if isinstance(value, (list, tuple)):
+            for one in value:
+                out += flags({name: one})
             continue
         text = absolute(value) if isinstance(value, Path) else str(value)
         flag = "--" + name.replace("_", "-")

@@ -60,6 +60,8 @@ class Model:
         self.binary = Binary(binary)
         #: What ``twoply import`` printed: name, shapes, layers, parameters. None for files that were there already.
         self.summary: dict[str, Any] | None = None
+        #: The figures of the private run that made it, where its plan reveals some; see ``TrainingPlan.watch``.
+        self.history: list[dict[str, Any]] | None = None
         self._folder: PrivateFolder | None = None
 
     def plan(

@@ -61,6 +61,26 @@ class TrainingPlan:
             given = {"as": name, **named, **servers(p0, p1), **options}
             return self.binary.run("share", str(self.path), *flags(given), home=home)
 
+    def watch(
+        self,
+        *,
+        name: str = "data",
+        p0: tuple[str, str],
+        p1: tuple[str, str],
+        home: PathLike | None = None,
+        **options: Any,
+    ) -> list[dict[str, Any]]:
+        """The figures that the plan reveals to the share ``name`` (``reveal="accuracy=NAME"`` at :func:`plan_training`), once the
+        run has ended: the history of a private run.
+
+        Each has ``figure``, ``step``, ``epoch``, ``attempt``, ``rows``, and ``right``, ``loss`` or ``large``. After a restart there may
+        be several of one step; the last attempt's counts. ``options`` are further flags of ``twoply train watch``: log (a line of
+        JSON for each as it comes), wait.
+        """
+        given = {"as": name, **servers(p0, p1), **options}
+        done = self.binary.run("train", "watch", str(self.path), *flags(given), home=home)
+        return done["figures"]
+
     def fetch(
         self,
         out: PathLike,
@@ -114,15 +134,25 @@ def train(
     p0: tuple[str, str],
     p1: tuple[str, str],
     home: PathLike | None = None,
+    held: tuple[str, Images, Images] | None = None,
     **options: Any,
 ) -> Model:
     """Trains privately on both servers, for an owner of all data who is the model's owner too: share, then fetch.
+
+    ``held`` is a share of rows that are held out, by name, inputs and labels; what the plan reveals to it becomes the model's
+    ``history``, as :meth:`TrainingPlan.watch` gives it.
 
     The parties (``twoply train run``) list this machine's key as owner of ``data`` and as model owner; a dealer follows the run
     (``twoply deal --follow``). ``options`` go to :meth:`TrainingPlan.share`.
     """
     plan.share(inputs, labels, p0=p0, p1=p1, home=home, **options)
-    return plan.fetch(out, p0=p0, p1=p1, home=home)
+    if held is not None:
+        name, held_inputs, held_labels = held
+        plan.share(held_inputs, held_labels, name=name, p0=p0, p1=p1, home=home)
+    model = plan.fetch(out, p0=p0, p1=p1, home=home)
+    if held is not None:
+        model.history = plan.watch(name=name, p0=p0, p1=p1, home=home)
+    return model
 
 
 def servers(p0: tuple[str, str], p1: tuple[str, str]) -> dict[str, str]:

@@ -125,6 +125,14 @@ impl School {
         );
         self.start("model", &self.words(&words), more)
     }
+    /// Starts the owner of share `name`, whose home is `role`, to take its figures.
+    pub fn watcher(&self, name: &str, role: &str, more: &[&str]) -> Proc {
+        let words = format!(
+            "train watch digits.train.json --as {name} --home {role} {} --format json",
+            self.places()
+        );
+        self.start(role, &self.words(&words), more)
+    }
     /// Flags of all digits: inputs and labels.
     pub fn digits(&self) -> [String; 4] {
         let of = |name: &str| format!("{}/../examples/digits/{name}", env!("CARGO_MANIFEST_DIR"));

@@ -4,11 +4,12 @@
 //! far values reached into their wires is what a plan's guard bits are judged by (training, section 10).
 
 use super::norm::GATHERED;
-use super::{Loss, Reference, Rehearsal, Schedule, State, Step, batches};
+use super::{Figure, Loss, Reference, Rehearsal, Schedule, State, Step, batches};
 use crate::engine::{Clear, Reach};
 use crate::float::Evaluator;
 use crate::{Error, Meaning, Result, Weights};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use twoply_primitives::{Cpu, Form, Ring};
 
@@ -32,12 +33,14 @@ pub struct Course<'a> {
     pub steps: usize,
     /// Steps from one point of the curves to the next.
     pub every: usize,
+    /// Figures that the plan reveals, which are computed privately at every point, of held-out rows that fill batches.
+    pub figures: &'a [Figure],
     /// Whether two parties run beside; without them fixed point tosses its own coins.
     pub parties: bool,
 }
 
 /// One point of the curves, of held-out data.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Point {
     /// Steps so far.
     pub step: usize,
@@ -51,6 +54,9 @@ pub struct Point {
     pub right_fixed: Option<usize>,
     /// Largest difference of a parameter that is learnt, in real terms.
     pub apart: f64,
+    /// The numbers of each figure that the plan reveals, as the two parties compute them; by fixed point where none run.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub revealed: BTreeMap<Figure, Vec<i64>>,
 }
 
 /// What three trainings gave.
@@ -58,11 +64,14 @@ pub struct Point {
 pub struct Compared {
     /// Held-out samples.
     pub held: usize,
+    /// Of them, those that figures are about.
+    pub judged: usize,
     /// The curves.
     pub points: Vec<Point>,
     /// How far the results of gates that cut reached into their wires, over all steps.
     pub reach: Vec<Reach>,
-    /// Parameters, velocities and accumulators in which the two parties and fixed point differ, of all points; none if no parties ran.
+    /// Parameters, velocities, accumulators and figures in which the two parties and fixed point differ, of all points; none if no
+    /// parties ran.
     pub differing: Option<usize>,
     /// Gates that counted something else than the plan says, of all steps and both parties.
     pub miscounted: usize,
@@ -82,12 +91,15 @@ pub fn compare<R: Ring>(course: &Course, mut told: impl FnMut(usize, Option<&Poi
     let mut float = Reference::new(step, course.weights)?;
     let mut clear = step.clear::<R>(course.weights)?;
     let parties = |_| {
-        let (inputs, targets) = (course.inputs, course.targets);
-        Rehearsal::new(Cpu::<R>::new(), step, course.weights, inputs, targets)
+        // rows that are held out stand behind the others, as in a run
+        let inputs = [course.inputs, course.held].concat();
+        let targets = [course.targets, course.held_targets].concat();
+        Rehearsal::new(Cpu::<R>::new(), step, course.weights, &inputs, &targets)
     };
     let mut parties = course.parties.then_some(()).map(parties).transpose()?;
     let mut found = Compared {
         held: course.held.len() / step.input().shape.row(),
+        judged: course.judged().len() * step.recipe.batch,
         points: vec![],
         reach: vec![],
         differing: parties.as_ref().map(|_| 0),
@@ -97,8 +109,9 @@ pub fn compare<R: Ring>(course: &Course, mut told: impl FnMut(usize, Option<&Poi
     };
     let schedule = course.schedule();
     let mut planned = step.planned()?.gates;
-    let mut times = [Duration::ZERO; 2];
-    let start = point(course, 0, &float, &learnt(course, &clear, 0))?;
+    let (mut times, mut beside) = ([Duration::ZERO; 2], vec![]);
+    let mut start = point(course, 0, &float, &learnt(course, &clear, 0))?;
+    start.revealed = revealed(course, &clear, &mut parties, (&mut found, &mut beside))?;
     told(0, Some(&start));
     found.points.push(start);
     let mut gathered = 0;
@@ -140,14 +153,56 @@ pub fn compare<R: Ring>(course: &Course, mut told: impl FnMut(usize, Option<&Poi
                 *differing +=
                     pairs.map(|(a, b)| a.iter().zip(&b.1).filter(|(a, b)| a != b).count()).sum::<usize>();
             }
-            found.points.push(point(course, at, &float, &learnt(course, &clear, gathered))?);
+            let mut point = point(course, at, &float, &learnt(course, &clear, gathered))?;
+            point.revealed = revealed(course, &clear, &mut parties, (&mut found, &mut beside))?;
+            found.points.push(point);
         }
         told(at, found.points.last().filter(|_| due));
     }
+    found.reach.append(&mut beside);
     found.weights = learnt(course, &clear, gathered);
     let per_step = |t: Duration| t.as_secs_f64() / course.steps.max(1) as f64;
     found.step_seconds = parties.map(|_| times.map(per_step));
     Ok(found)
+}
+
+/// The figures of the weights at a point: those of the two parties, beside the oracle's, or the oracle's alone.
+fn revealed<R: Ring>(
+    course: &Course,
+    clear: &State<(Form, Vec<R>)>,
+    parties: &mut Option<Rehearsal<'_, Cpu<R>>>,
+    (found, beside): (&mut Compared, &mut Vec<Reach>),
+) -> Result<BTreeMap<Figure, Vec<i64>>> {
+    let (step, mut all) = (course.step, BTreeMap::new());
+    for &figure in course.figures {
+        // rows that are held out, or the first ones of those that are trained on
+        let batches = if figure.judges() { course.judged() } else { vec![(0..step.recipe.batch).collect()] };
+        let rows: Vec<&[usize]> = batches.iter().map(Vec::as_slice).collect();
+        let planned = step.planned_figure(figure)?.gates;
+        let played = parties.as_mut().map(|both| both.figure((step, figure), &rows)).transpose()?;
+        let (numbers, mut played) =
+            played.map_or((None, vec![]), |(numbers, played)| (Some(numbers), played));
+        let mut sums = vec![0; step.numbers(figure)?.len()];
+        for (at, rows) in batches.iter().enumerate() {
+            let batch = if figure.judges() { course.held_batch(rows) } else { course.batch(rows) };
+            let mut engine = match played.get_mut(at) {
+                Some(played) => {
+                    found.miscounted += played.miscounted(&planned);
+                    Clear::with_coins(vec![], std::mem::take(&mut played.coins))
+                }
+                None => course.tossed(found.points.len()),
+            };
+            engine.measure();
+            let batch = step.figure_on_clear(&mut engine, figure, clear, batch.as_slices())?;
+            sums.iter_mut().zip(batch).for_each(|(sum, number)| *sum += number);
+            farthest(beside, engine.take_reach());
+        }
+        if let (Some(numbers), Some(differing)) = (&numbers, &mut found.differing) {
+            *differing += numbers.iter().zip(&sums).filter(|(a, b)| a != b).count();
+        }
+        all.insert(figure, numbers.unwrap_or(sums));
+    }
+    Ok(all)
 }
 
 /// How far the gates' results reach when fixed point alone trains.
@@ -202,6 +257,19 @@ impl Course<'_> {
         let seed = self.seed;
         Ok((0..).flat_map(move |epoch| batches(seed, epoch, rows, batch)))
     }
+    /// Rows that figures are about, batch by batch, behind those that are trained on.
+    fn judged(&self) -> Vec<Vec<usize>> {
+        let held = self.held.len() / self.step.input().shape.row();
+        let all: Vec<usize> = (self.rows()..self.rows() + held).collect();
+        all.chunks_exact(self.step.recipe.batch).map(<[usize]>::to_vec).collect()
+    }
+    fn held_batch(&self, rows: &[usize]) -> Batch {
+        let rows: Vec<usize> = rows.iter().map(|row| row - self.rows()).collect();
+        Batch {
+            inputs: pick(self.held, self.step.input().shape.row(), &rows),
+            targets: pick(self.held_targets, self.step.targets().shape.row(), &rows),
+        }
+    }
     fn batch(&self, rows: &[usize]) -> Batch {
         Batch {
             inputs: pick(self.inputs, self.step.input().shape.row(), rows),
@@ -236,6 +304,16 @@ fn pick(values: &[f32], row: usize, rows: &[usize]) -> Vec<f32> {
     rows.iter().flat_map(|r| values[r * row..(r + 1) * row].iter().copied()).collect()
 }
 
+/// Keeps the farthest of each layer's gates that are there, beside what is new.
+fn farthest(all: &mut Vec<Reach>, figure: Vec<Reach>) {
+    for new in figure {
+        match all.iter_mut().find(|r| (&r.layer, r.gate) == (&new.layer, new.gate)) {
+            Some(known) => known.largest = known.largest.max(new.largest),
+            None => all.push(new),
+        }
+    }
+}
+
 /// Keeps the farthest of each gate.
 fn farther(all: &mut Vec<Reach>, step: Vec<Reach>) {
     if all.is_empty() {
@@ -252,7 +330,8 @@ fn point(course: &Course, at: usize, float: &Reference, fixed: &Weights) -> Resu
     let learnt = pairs.filter(|(_, param)| param.role.is_learnt());
     let pairs = learnt.flat_map(|((a, b), _)| a.iter().zip(b));
     let apart = pairs.fold(0.0, |m: f64, (a, b)| m.max(f64::from((a - b).abs())));
-    Ok(Point { step: at, loss_float, loss_fixed, right_float, right_fixed, apart })
+    let revealed = BTreeMap::new();
+    Ok(Point { step: at, loss_float, loss_fixed, right_float, right_fixed, apart, revealed })
 }
 
 /// Trains in floating point alone; the weights after the course.

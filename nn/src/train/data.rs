@@ -36,7 +36,9 @@ fn pieces<S>(data: &[Held<S>], rows: &[usize], column: u32) -> Result<Vec<Piece>
         INPUTS => h.slice.inputs.clone(),
         _ => 0..h.slice.targets,
     };
-    let mut ranges: Vec<_> = data.iter().map(range).filter(|r| !r.is_empty()).collect();
+    // rows that are held out may be whole where those that are trained on come in columns
+    let touched = |h: &&Held<S>| rows.iter().any(|row| h.slice.rows.contains(&(*row as u64)));
+    let mut ranges: Vec<_> = data.iter().filter(touched).map(range).filter(|r| !r.is_empty()).collect();
     ranges.sort_unstable_by_key(|r| (r.start, r.end));
     ranges.dedup();
     let place = |row: usize, of: &std::ops::Range<usize>| -> Result<Place> {

@@ -9,9 +9,10 @@ use super::{Recipe, Run};
 use crate::engine::Learn;
 use crate::{Error, Result};
 use std::sync::Arc;
+use twoply_primitives::Local;
+use twoply_primitives::backend::Product;
 use twoply_primitives::compare::Scheme;
-use twoply_primitives::gate::{Kind, MaxPool, Mul, Select, Sign, Table};
-use twoply_primitives::{Local, Window};
+use twoply_primitives::gate::{Kind, Mul, Select, Sign, Sum, Table};
 
 /// Fraction bits of exponentials and of reciprocals; 1 is exact in both.
 const FINE: u32 = 14;
@@ -21,6 +22,8 @@ const RECIPROCAL: u32 = 6;
 const WIDEST: u32 = 13;
 /// Bits of a table's range in real terms.
 const RANGE: u32 = 4;
+/// Bits of the whole part of a logarithm of the largest sum.
+const LOGARITHM: u32 = 3;
 /// Beyond this many in real terms a sigmoid is taken as that.
 const CLAMP: u32 = 8;
 
@@ -111,6 +114,14 @@ fn reciprocals(outputs: usize) -> Table {
     Table { width, shift: FINE + count - width, entries, bits: FINE + 1 }
 }
 
+/// `ln(1 + s)` of the same sum, with `fraction` bits.
+fn logarithms(outputs: usize, fraction: u32) -> Table {
+    let Table { width, shift, .. } = reciprocals(outputs);
+    let step = f64::from(shift).exp2() / f64::from(FINE).exp2();
+    let entries = rounded(1 << width, fraction, |i| (1.0 + i * step).ln());
+    Table { width, shift, entries, bits: fraction + LOGARITHM }
+}
+
 /// `sigmoid(i - 8)` with the gradients' fraction.
 fn sigmoids(f: &Fractions) -> Table {
     let (width, step) = (reach(f), (-f64::from(f.logits)).exp2());
@@ -158,15 +169,19 @@ impl<E: Learn> Run<'_, E> {
 
     /// Probabilities with the gradients' fraction, at the width that their product's cut leaves.
     fn softmax(&mut self, z: E::Value) -> Result<E::Value> {
-        let recipe = &self.step.recipe;
-        let (outputs, cut) = (self.e.form(&z).shape.row(), recipe.probability_cut());
-        let (exponentials, reciprocals) = (exponentials(&recipe.fractions), reciprocals(outputs));
-        let all =
-            MaxPool { scheme: Scheme::Dpf, window: Window { kernel: [1, outputs], ..Window::square(1, 1) } };
-        let row = self.local(&Local::Reshape(vec![1, 1, outputs]), &[&z])?;
-        let most = self.e.gate(&all, &[&row])?;
-        let most = self.repeated(&most, outputs)?;
-        let below = self.local(&Local::Sub, &[&z, &most])?;
+        let (outputs, cut) = (self.e.form(&z).shape.row(), self.step.recipe.probability_cut());
+        let most = self.row_maximum(&z)?;
+        let (e, sum) = self.exponentials(&z, &most)?;
+        let r = self.e.gate(&reciprocals(outputs), &[&sum])?;
+        let r = self.repeated(&r, outputs)?;
+        Ok(self.e.gate(&Mul { cut }, &[&e, &r])?)
+    }
+    /// `exp(z - max z)`, and of every row their sum less one.
+    fn exponentials(&mut self, z: &E::Value, most: &E::Value) -> Result<(E::Value, E::Value)> {
+        let outputs = self.e.form(z).shape.row();
+        let exponentials = exponentials(&self.step.recipe.fractions);
+        let most = self.repeated(most, outputs)?;
+        let below = self.local(&Local::Sub, &[z, &most])?;
         let last = (1 << exponentials.width) - 1;
         let above = self.local(&Local::AddPublic(last), &[&below])?;
         let index = self.narrow(&above, exponentials.width)?;
@@ -175,9 +190,55 @@ impl<E: Learn> Run<'_, E> {
             twoply_primitives::local::Sums { starts: [0, outputs].into(), places: (0..outputs).collect() };
         let sum = self.local(&Local::Sums(sums), &[&e])?;
         let sum = self.local(&Local::AddPublic(-(1 << FINE)), &[&sum])?;
-        let r = self.e.gate(&reciprocals, &[&sum])?;
-        let r = self.repeated(&r, outputs)?;
-        Ok(self.e.gate(&Mul { cut }, &[&e, &r])?)
+        Ok((e, sum))
+    }
+
+    /// The loss of a batch, added up over its rows: one element of n bits with the gradients' fraction; twice that of squared error.
+    pub(super) fn loss_sum(&mut self, targets: E::Value) -> Result<E::Value> {
+        let recipe = &self.step.recipe;
+        let z = self.forward(recipe.loss.fraction(&recipe.fractions))?;
+        self.e.layer("loss");
+        let z = self.flat(z)?;
+        let losses = match recipe.loss {
+            Loss::SquaredError => self.squares(z, &targets)?,
+            Loss::CrossEntropy => self.surprises(&z, &targets)?,
+            Loss::BinaryCrossEntropy => {
+                return Err(Error::data("training", "the loss of binary cross-entropy is not computed"));
+            }
+        };
+        let losses = self.full(losses)?;
+        self.local(&Local::SumBatch, &[&losses])
+    }
+    /// `sum (z - t)^2` of every row.
+    fn squares(&mut self, z: E::Value, targets: &E::Value) -> Result<E::Value> {
+        let (outputs, cut) = (self.e.form(&z).shape.row(), self.step.recipe.fractions.gradients);
+        let z = self.full(z)?;
+        let apart = self.local(&Local::Sub, &[&z, targets])?;
+        let apart = self.local(&Local::Reshape(vec![1, 1, outputs]), &[&apart])?;
+        let dot = Sum { terms: vec![Product::Dot { block: outputs }], add: 0, cut };
+        Ok(self.e.gate(&dot, &[&apart, &apart])?)
+    }
+    /// `ln sum exp(z) - z_y` of every row: `max z - z_y` is linear, and the logarithm of a sum from 1 to the number of classes comes
+    /// from a table.
+    fn surprises(&mut self, z: &E::Value, targets: &E::Value) -> Result<E::Value> {
+        let (outputs, f) = (self.e.form(z).shape.row(), self.step.recipe.fractions);
+        let most = self.row_maximum(z)?;
+        let (_, sum) = self.exponentials(z, &most)?;
+        let logarithm = self.e.gate(&logarithms(outputs, f.gradients), &[&sum])?;
+        let below = self.class_margin(z, targets, &most)?;
+        let below = self.full(below)?;
+        let below = self.at_fraction(below, f.logits, f.gradients)?;
+        self.local(&Local::Sub, &[&logarithm, &below])
+    }
+    /// A wire of n bits with another fraction.
+    fn at_fraction(&mut self, x: E::Value, from: u32, to: u32) -> Result<E::Value> {
+        match to >= from {
+            true => self.local(&Local::Scale(1 << (to - from)), &[&x]),
+            false => {
+                let cut = self.cut(&x, from - to)?;
+                self.full(cut)
+            }
+        }
     }
     /// One value per sample, once for every output.
     fn repeated(&mut self, x: &E::Value, outputs: usize) -> Result<E::Value> {

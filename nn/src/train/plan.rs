@@ -1,7 +1,7 @@
 //! The plan of a training run: what all roles agree on before anything runs, as readable JSON.
 
 use super::norm::GATHERED;
-use super::{Brings, Recipe, Schedule, Share, Step, batches};
+use super::{Brings, Recipe, Reveal, Schedule, Share, Step, batches};
 use crate::engine::PlannedGate;
 use crate::plan::{PROTOCOL, Totals};
 use crate::program::check_bill;
@@ -49,6 +49,9 @@ pub struct TrainingPlan {
     /// What one costs from later epochs on, at the rates of the recipe.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub later: BTreeMap<u32, Totals>,
+    /// What is revealed, and to whom: nothing unless it is listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reveals: Vec<Reveal>,
 }
 
 impl TrainingPlan {
@@ -71,6 +74,7 @@ impl TrainingPlan {
             checkpoint: CHECKPOINT,
             step: Totals::default(),
             later: BTreeMap::new(),
+            reveals: vec![],
         };
         (plan.step, plan.later) = plan.bill()?;
         Ok(plan)
@@ -93,7 +97,10 @@ impl TrainingPlan {
         }
         let plan: TrainingPlan = serde_json::from_str(text).map_err(|e| fault(e.to_string()))?;
         plan.check_shares()?;
-        match plan.bill()? == (plan.step, plan.later.clone()) {
+        let bill = plan.bill()?;
+        plan.check_reveals()?;
+        let costs = plan.reveal_costs()?;
+        match bill == (plan.step, plan.later.clone()) && plan.reveals.iter().map(|r| r.cost).eq(costs) {
             true => Ok(plan),
             false => Err(fault("its bill is not that of its graph and recipe; plan again".into())),
         }
@@ -128,11 +135,11 @@ impl TrainingPlan {
     }
     /// What a step costs in the first epoch, and from later ones on.
     fn bill(&self) -> Result<(Totals, BTreeMap<u32, Totals>)> {
-        if self.rows > MOST_ROWS || self.steps() == 0 || self.steps() > u32::MAX.into() {
+        let rows = self.rows.saturating_add(self.held());
+        if rows > MOST_ROWS || self.steps() == 0 || self.steps() > u32::MAX.into() {
             let why = format!(
-                "{} rows in batches of {}, {} epochs: choose at least one batch and one epoch, at most {MOST_ROWS} rows and {} \
+                "{rows} rows in batches of {}, {} epochs: choose at least one batch and one epoch, at most {MOST_ROWS} rows and {} \
                  steps",
-                self.rows,
                 self.recipe.batch,
                 self.epochs,
                 u32::MAX
@@ -162,7 +169,7 @@ impl TrainingPlan {
     pub fn epoch(&self) -> u64 {
         self.rows / self.recipe.batch.max(1) as u64
     }
-    /// What the whole run costs.
+    /// What the whole run costs, what it reveals included.
     pub fn total(&self) -> Totals {
         let ends = self.later.keys().copied().chain([self.epochs]);
         let costs = std::iter::once((&0, &self.step)).chain(&self.later);
@@ -170,6 +177,7 @@ impl TrainingPlan {
         for ((from, step), end) in costs.zip(ends) {
             total.add(step, self.epoch().saturating_mul(u64::from(end.saturating_sub(*from))));
         }
+        total.add(&self.revealed(), 1);
         total
     }
     /// Steps of the whole run.
@@ -205,7 +213,12 @@ impl TrainingPlan {
         let gates: Vec<_> = gates.map(|g| (&g.gate, &g.with, &g.output)).collect();
         let run = (self.rows, self.epochs, self.seed, &self.shares, &self.index, self.checkpoint);
         let what = (self.protocol, &self.prg, self.graph.digest(), &self.recipe, run, gates);
-        let json = serde_json::to_vec(&what).map_err(|e| Error::data("training plan", e.to_string()))?;
+        // a plan that reveals nothing has the digest that it had when plans could not
+        let json = match self.reveals.is_empty() {
+            true => serde_json::to_vec(&what),
+            false => serde_json::to_vec(&(what, self.revealing_digest()?)),
+        };
+        let json = json.map_err(|e| Error::data("training plan", e.to_string()))?;
         Ok(PlanDigest(blake3::derive_key("twoply 2026-11 training plan digest v1", &json)))
     }
 }

@@ -4,13 +4,14 @@
 
 use super::data::{Held, Stored};
 use super::roles::{
-    Dealer, Delivered, Learner, Learnt, data_keys, data_origin, join, joined, mask_rows, mask_start,
+    Dealer, Delivered, Learner, Learnt, Tally, data_keys, data_origin, join, join_figure, joined, mask_rows,
+    mask_start,
 };
-use super::{Moment, Slice, State, Step};
+use super::{Figure, Moment, Slice, State, Step};
 use crate::engine::PlannedGate;
 use crate::rehearsal::{Coins, Memory};
 use crate::{Error, Result, Weights};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use twoply_preprocessing::SeedSource;
@@ -25,7 +26,7 @@ pub struct Rehearsal<'s, B: Backend> {
     set: KeySetId,
     dealer: Dealer<B>,
     parties: [Learner<B>; 2],
-    steps: u32,
+    segments: u32,
 }
 
 /// What a rehearsed step gave.
@@ -98,7 +99,7 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
             |p: usize| Learner::begin_private(dev.clone(), step, held(p), (start, &begun[p], &packed));
         let parties = [party(0)?, party(1)?];
         let dealer = Dealer::begin(dev.clone(), step, dealt, Some((start, &begun)));
-        Ok(Rehearsal { dev, step, set, dealer, parties, steps: 0 })
+        Ok(Rehearsal { dev, step, set, dealer, parties, segments: 0 })
     }
 
     /// One step, of a schedule or the only one, on these rows, as many as a batch.
@@ -107,26 +108,59 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
     /// What the dealer or a party reports.
     pub fn run(&mut self, step: (&Step, Moment), rows: &[usize]) -> Result<Played> {
         let began = Instant::now();
-        let dealt = self.deal(step, rows)?;
-        let (dealing, began) = (began.elapsed(), Instant::now());
-        let (a, b) = pair();
-        let (dev, dealt, [p0, p1]) = (&self.dev, &dealt, &mut self.parties);
+        let dealt =
+            self.deal(&step.0.planned()?.gates, |dealer, to, keys| dealer.deal(step, rows, to, keys))?;
+        self.play(began.elapsed(), &dealt, |_, party, session| party.learn(step, rows, session))
+    }
+    /// A figure of the weights as they are, batch after batch of these rows: its numbers, and every batch as it was played.
+    ///
+    /// # Errors
+    /// What the dealer or a party reports.
+    pub fn figure(&mut self, of: (&Step, Figure), batches: &[&[usize]]) -> Result<(Vec<i64>, Vec<Played>)> {
+        let (gates, mut played) = (of.0.planned_figure(of.1)?.gates, vec![]);
+        let tallies = [(); 2].map(|()| Mutex::new(Tally::default()));
+        for rows in batches {
+            let began = Instant::now();
+            let dealt = self.deal(&gates, |dealer, to, keys| dealer.deal_figure(of, rows, to, keys))?;
+            played.push(self.play(began.elapsed(), &dealt, |me, party, session| {
+                let mut tally = tallies[me.index()].lock().unwrap_or_else(PoisonError::into_inner);
+                party.figure(of, rows, session, &mut tally)
+            })?);
+        }
+        let [a, b] = tallies.map(|tally| tally.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let shares = [a.for_owner(&self.dev, PartyId::P0)?, b.for_owner(&self.dev, PartyId::P1)?];
+        Ok((join_figure(of, [&shares[0], &shares[1]])?, played))
+    }
+
+    fn deal(
+        &mut self,
+        gates: &[PlannedGate],
+        deal: impl FnOnce(&mut Dealer<B>, (Origin, &[Seed; 2]), &mut Memory) -> Result<()>,
+    ) -> Result<Dealt> {
+        let (origin, seeds) = (Origin { set: self.set, segment: self.segments }, seeds()?);
+        self.segments += 1;
+        let mut keys = Memory::new(gates.iter().map(|g| &g.cost));
+        deal(&mut self.dealer, (origin, &seeds), &mut keys)?;
+        Ok(Dealt { origin, seeds, keys: Arc::new(keys) })
+    }
+    /// Has both parties do their part of a segment.
+    fn play(
+        &mut self,
+        dealing: Duration,
+        dealt: &Dealt,
+        work: impl Fn(PartyId, &mut Learner<B>, Session<'_, B>) -> Result<Learnt> + Sync,
+    ) -> Result<Played> {
+        let (began, (a, b)) = (Instant::now(), pair());
+        let (dev, work, [p0, p1]) = (&self.dev, &work, &mut self.parties);
         let [p0, p1] = thread::scope(|scope| {
-            let party = |me, peer, of| scope.spawn(move || learn((dev, step), dealt, me, rows, peer, of));
+            let party = |me, mut peer: Loopback, of| {
+                scope.spawn(move || work(me, of, session(dev, dealt, me, &mut peer)))
+            };
             [party(PartyId::P0, a, p0), party(PartyId::P1, b, p1)]
                 .map(|p| p.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
         });
         let (p0, p1) = (p0?, p1?);
         Ok(Played { coins: p1.coins, gates: [p0.stats, p1.stats], dealing, running: began.elapsed() })
-    }
-
-    fn deal(&mut self, step: (&Step, Moment), rows: &[usize]) -> Result<Dealt> {
-        let (origin, seeds) = (Origin { set: self.set, segment: self.steps }, seeds()?);
-        self.steps += 1;
-        let plan = step.0.planned()?;
-        let mut keys = Memory::new(plan.gates.iter().map(|g| &g.cost));
-        self.dealer.deal(step, rows, (origin, &seeds), &mut keys)?;
-        Ok(Dealt { origin, seeds, keys: Arc::new(keys) })
     }
 
     /// What the model's owner would receive now: both parties' shares of every parameter, velocity and accumulator, joined, in the
@@ -149,24 +183,17 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
     }
 }
 
-fn learn<B: Backend>(
-    (dev, step): (&B, (&Step, Moment)),
-    dealt: &Dealt,
-    me: PartyId,
-    rows: &[usize],
-    mut peer: Loopback,
-    party: &mut Learner<B>,
-) -> Result<Learnt> {
+fn session<'p, B: Backend>(dev: &B, dealt: &Dealt, me: PartyId, peer: &'p mut Loopback) -> Session<'p, B> {
     let mut session = Session::new(Setup {
         me,
         dev: dev.clone(),
         seed: dealt.seeds[me.index()].clone(),
         origin: dealt.origin,
         images: 0..1,
-        peer: &mut peer,
+        peer,
         keys: dealt.keys.half(me),
         clock: Arc::new(WallClock::default()),
     });
     session.record_coins();
-    party.learn(step, rows, session)
+    session
 }

@@ -32,6 +32,8 @@ pub struct Share {
 pub enum Brings {
     /// So many whole rows, with their targets; they follow those of the owner before.
     Rows(u64),
+    /// So many whole rows, with their targets, that are never trained on: what a plan reveals is about them.
+    Held(u64),
     /// Of every row these elements of the input, as it lies in memory, and perhaps the targets.
     Columns {
         /// The first one, and the one behind the last.
@@ -52,7 +54,7 @@ pub fn index_digest(bytes: &[u8]) -> String {
 /// The part of the data that a share is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Slice {
-    /// Rows of the run.
+    /// Rows of the run; those that are held out are behind those that are trained on.
     pub rows: Range<u64>,
     /// Elements of a row's input.
     pub inputs: Range<usize>,
@@ -87,9 +89,14 @@ impl TrainingPlan {
     /// Those of the graph.
     pub fn slices(&self) -> Result<Vec<Option<Slice>>> {
         let (inputs, targets) = self.widths()?;
-        let mut next = 0;
+        let (mut next, mut held) = (0, self.rows);
         let slice = |share: &Share| match &share.brings {
             Brings::Start => None,
+            Brings::Held(rows) => {
+                let first = held;
+                held += rows;
+                Some(Slice { rows: first..held, inputs: 0..inputs, targets })
+            }
             Brings::Rows(rows) => {
                 let first = next;
                 next += rows;
@@ -120,7 +127,12 @@ impl TrainingPlan {
                 let fractions = (fractions.activations, self.recipe.loss.target_fraction(&fractions));
                 let order = (&self.index, &self.graph.input.normalise, &self.graph.input.layout);
                 let what = (owner, &slice.inputs, slice.targets, self.recipe.n, fractions, order);
-                (serde_json::to_vec(&what), layout(slice.rows.end - slice.rows.start, CHUNK)?, slice.width())
+                let what = match slice.rows.start < self.rows {
+                    true => serde_json::to_vec(&what),
+                    // rows that are held out are others than those that an owner trains on elsewhere
+                    false => serde_json::to_vec(&(what, "held")),
+                };
+                (what, layout(slice.rows.end - slice.rows.start, CHUNK)?, slice.width())
             }
             None => {
                 let params = self.program()?.params();
@@ -158,8 +170,11 @@ impl TrainingPlan {
         if self.checkpoint == 0 {
             return fault("a checkpoint every 0 steps: choose at least 1".into());
         }
-        let data: Vec<&Brings> =
-            self.shares.iter().map(|s| &s.brings).filter(|b| **b != Brings::Start).collect();
+        let trained = |b: &&Brings| !matches!(b, Brings::Start | Brings::Held(_));
+        let data: Vec<&Brings> = self.shares.iter().map(|s| &s.brings).filter(trained).collect();
+        if self.shares.iter().any(|s| s.brings == Brings::Held(0)) {
+            return fault("an owner holds out no rows".into());
+        }
         let rows: Option<u64> =
             data.iter().map(|b| if let Brings::Rows(n) = b { Some(*n) } else { None }).sum();
         let (inputs, _) = self.widths()?;

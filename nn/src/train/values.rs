@@ -1,10 +1,13 @@
 //! Real numbers in the ring and back.
 
-use super::{Moment, Recipe, State, Step};
+use super::{Figure, Moment, Recipe, State, Step};
 use crate::engine::Clear;
 use crate::graph::Op;
 use crate::{Error, Result, Weights};
 use twoply_primitives::{Form, Ring};
+
+/// A wire of the oracle.
+type Wire<R> = (Form, Vec<R>);
 
 impl Recipe {
     /// Largest magnitude of an input or a parameter: that of a product's result, as one of them may be 1.
@@ -70,13 +73,31 @@ impl Step {
         engine: &mut Clear<R>,
         moment: Moment,
         state: &State<(Form, Vec<R>)>,
-        (inputs, targets): (&[f32], &[f32]),
-    ) -> Result<State<(Form, Vec<R>)>> {
+        batch: (&[f32], &[f32]),
+    ) -> Result<State<Wire<R>>> {
+        self.run(engine, moment, state, self.encode_batch(batch)?)
+    }
+    /// A figure of one batch on clear values: each of its numbers.
+    ///
+    /// # Errors
+    /// As [`Recipe::encode`] and [`Step::figure`].
+    pub fn figure_on_clear<R: Ring>(
+        &self,
+        engine: &mut Clear<R>,
+        figure: Figure,
+        state: &State<Wire<R>>,
+        batch: (&[f32], &[f32]),
+    ) -> Result<Vec<i64>> {
+        let numbers = self.figure(figure, engine, state, self.encode_batch(batch)?)?;
+        Ok(numbers.iter().flat_map(|(_, (_, values))| values).map(|v| v.signed()).collect())
+    }
+    /// Inputs and targets of a batch in the ring.
+    fn encode_batch<R: Ring>(&self, (inputs, targets): (&[f32], &[f32])) -> Result<(Wire<R>, Wire<R>)> {
         let f = self.recipe.fractions;
         self.recipe.loss.check_targets(targets)?;
         let x = self.recipe.encode("inputs", inputs, f.activations)?;
         let y = self.recipe.encode("targets", targets, self.recipe.loss.target_fraction(&f))?;
-        self.run(engine, moment, state, ((self.input(), x), (self.targets(), y)))
+        Ok(((self.input(), x), (self.targets(), y)))
     }
     /// The clear state that the oracle begins with.
     ///

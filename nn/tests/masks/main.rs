@@ -8,6 +8,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod figures;
 mod hollow;
 mod networks;
 mod notes;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use twoply_nn::engine::{PlannedGate, Trainer};
 use twoply_nn::rehearsal::Memory;
-use twoply_nn::train::{Loss, Rate, Recipe, Schedule, State, Step};
+use twoply_nn::train::{Figure, Loss, Rate, Recipe, Schedule, State, Step};
 use twoply_primitives::channel::{Loopback, pair};
 use twoply_primitives::compare::Scheme;
 use twoply_primitives::deal::FRESH;
@@ -38,20 +38,24 @@ fn data() -> Origin {
 }
 
 /// A run of dealer and parties, each on a device of its own.
-struct Run<'s> {
+pub struct Run<'s> {
     step: &'s Step,
     secrets: Secrets,
     dealer: Device,
-    parties: [Device; 2],
+    pub parties: [Device; 2],
     masks: State<Mask<Device>>,
     states: [State<Masked<Device>>; 2],
 }
 
 impl<'s> Run<'s> {
     fn new(step: &'s Step, model: &Model, redirect: Redirect) -> Run<'s> {
+        Run::of(step, model, secrets(), redirect)
+    }
+    /// One with these seeds.
+    pub fn of(step: &'s Step, model: &Model, secrets: Secrets, redirect: Redirect) -> Run<'s> {
         let redirect = Arc::new(redirect);
-        let device = || Watched::new(Cpu::<u32>::new(), redirect.clone());
-        let (secrets, dealer, parties) = (secrets(), device(), [device(), device()]);
+        let device = || Watched::new(Cpu::<u32>::new(), redirect.clone()).seeing();
+        let (dealer, parties) = (device(), [device(), device()]);
         let origin = secrets.origin(Origin::WEIGHTS);
         let mut masks = State { weights: vec![], velocity: vec![], accumulators: vec![] };
         let mut states = [0, 1].map(|_| State { weights: vec![], velocity: vec![], accumulators: vec![] });
@@ -75,9 +79,39 @@ impl<'s> Run<'s> {
     }
 
     /// Step number `segment` on rows of zeros.
-    fn step(&mut self, segment: u32, rows: &[usize]) {
+    pub fn step(&mut self, segment: u32, rows: &[usize]) {
         let schedule = Schedule::new(self.step, 1, 1);
         let (step, moment) = schedule.at(u64::from(segment));
+        let gates = step.planned().unwrap().gates;
+        let (masks, states) = self.segment(
+            (segment, rows),
+            &gates,
+            |deal, data| step.run(deal, moment, &self.masks, data).unwrap(),
+            |me, engine, data| step.run(engine, moment, &self.states[me.index()], data).unwrap(),
+        );
+        (self.masks, self.states) = (masks, states);
+    }
+    /// A figure of rows of zeros, as segment number `segment`: what each party sends its owner.
+    pub fn figure(&self, figure: Figure, segment: u32, rows: &[usize]) -> [Vec<u8>; 2] {
+        let gates = self.step.planned_figure(figure).unwrap().gates;
+        let deal = |deal: &mut Deal<'_, Device>, data| {
+            self.step.figure(figure, deal, &self.masks, data).map(drop).unwrap();
+        };
+        let party = |me: PartyId, engine: &mut Trainer<'_, Device>, data| {
+            let numbers = self.step.figure(figure, engine, &self.states[me.index()], data).unwrap();
+            numbers.iter().flat_map(|(_, n)| n.for_owner(&self.parties[me.index()], me).unwrap()).collect()
+        };
+        self.segment((segment, rows), &gates, deal, party).1
+    }
+
+    /// A segment on rows of zeros: what the dealer has of it, and both parties.
+    fn segment<D, T: Send>(
+        &self,
+        (segment, rows): (u32, &[usize]),
+        gates: &[PlannedGate],
+        work: impl FnOnce(&mut Deal<'_, Device>, (Mask<Device>, Mask<Device>)) -> D,
+        party: impl Fn(PartyId, &mut Trainer<'_, Device>, (Masked<Device>, Masked<Device>)) -> T + Sync,
+    ) -> (D, [T; 2]) {
         let keys = |seed: &Seed, column| row_keys(seed, data(), column, rows);
         let columns = [(0, self.step.input()), (1, self.step.targets())];
         let seeds = &self.secrets.seeds;
@@ -86,11 +120,11 @@ impl<'s> Run<'s> {
             let keys = both(*column);
             Mask::of_rows(&self.dealer, form, [&keys[0], &keys[1]])
         };
-        let mut memory = Memory::new(step.planned().unwrap().gates.iter().map(|g| &g.cost));
+        let mut memory = Memory::new(gates.iter().map(|g| &g.cost));
         let mut deal =
             Deal::new(self.dealer.clone(), seeds.clone(), self.secrets.origin(segment), 1, &mut memory);
         let [x, y] = columns.each_ref().map(mask);
-        self.masks = step.run(&mut deal, moment, &self.masks, (x, y)).unwrap();
+        let dealt = work(&mut deal, (x, y));
         drop(deal);
         let memory = Arc::new(memory);
         let packed = columns.each_ref().map(|(column, form)| {
@@ -98,9 +132,8 @@ impl<'s> Run<'s> {
             owner::mask::<u32>(&vec![0; form.len()], [&keys[0], &keys[1]], form.bits).unwrap()
         });
         let (a, b) = pair();
-        let this = &*self;
-        let party = |me: PartyId, mut peer: Loopback| {
-            let (dev, seed) = (this.parties[me.index()].clone(), seeds[me.index()].clone());
+        let play = |me: PartyId, mut peer: Loopback| {
+            let (dev, seed) = (self.parties[me.index()].clone(), seeds[me.index()].clone());
             let wire = |c: usize| {
                 Masked::of_rows(&dev, &columns[c].1, &packed[c], &keys(&seed, columns[c].0)).unwrap()
             };
@@ -109,26 +142,28 @@ impl<'s> Run<'s> {
                 me,
                 dev: dev.clone(),
                 seed: seed.clone(),
-                origin: this.secrets.origin(segment),
+                origin: self.secrets.origin(segment),
                 images: 0..1,
                 peer: &mut peer,
                 keys: memory.half(me),
                 clock: Arc::new(NoClock),
             });
-            let mut engine = Trainer::new(session);
-            step.run(&mut engine, moment, &this.states[me.index()], (x, y)).unwrap()
+            party(me, &mut Trainer::new(session), (x, y))
         };
-        let states = thread::scope(|scope| {
-            let party = &party;
+        let played = thread::scope(|scope| {
+            let play = &play;
             [(PartyId::P0, a), (PartyId::P1, b)]
-                .map(|(me, peer)| scope.spawn(move || party(me, peer)))
+                .map(|(me, peer)| scope.spawn(move || play(me, peer)))
                 .map(|t| t.join().unwrap())
         });
-        self.states = states;
+        (dealt, played)
     }
     /// Nothing was expanded twice; a staircase's key is read at its points.
     fn once(&self, what: &str) {
-        let gates = self.step.planned().unwrap().gates;
+        let mut gates = self.step.planned().unwrap().gates;
+        for figure in Figure::ALL.into_iter().filter(|figure| self.step.offers(*figure).is_ok()) {
+            gates.extend(self.step.planned_figure(figure).unwrap().gates);
+        }
         let points = |g: &PlannedGate| g.with["steps"].as_array().map_or(1, Vec::len);
         let points = gates.iter().map(points).max().unwrap();
         let [dealer, parties @ ..] = self.notes();
@@ -149,6 +184,9 @@ fn no_mask_of_a_training_run_is_expanded_twice() {
             let mut run = Run::new(&step, model, Redirect::default());
             run.step(0, &[0, 1]);
             run.step(1, &[2, 3]);
+            for figure in Figure::ALL.into_iter().filter(|figure| step.offers(*figure).is_ok()) {
+                run.figure(figure, 2, &[4, 5]);
+            }
             run.once(&format!("{}, {loss:?}, {scheme:?}", model.graph.name));
         }
     }

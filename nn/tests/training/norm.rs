@@ -194,12 +194,13 @@ fn normalised_trainings_learn_alike() {
         seed: 5,
         steps: 96,
         every: 32,
+        figures: &[],
         parties: true,
     };
     let found = compare::<u32>(&course, |_, _| {}).unwrap();
     let worst = found.reach.iter().max_by(|a, b| a.largest.total_cmp(&b.largest)).unwrap();
     assert_eq!((found.differing, found.miscounted), (Some(0), 0));
-    let (first, last) = (found.points[0], found.points[3]);
+    let (first, last) = (&found.points[0], &found.points[3]);
     let (float, fixed) = (last.right_float.unwrap(), last.right_fixed.unwrap());
     assert!(float > 115 && fixed > 115, "float {float}, fixed point {fixed} of 128");
     assert!(last.loss_fixed < first.loss_fixed / 3.0 && (last.loss_fixed - last.loss_float).abs() < 0.05);

@@ -128,11 +128,12 @@ fn three_trainings_follow_a_schedule_alike() {
         seed: 5,
         steps: 128,
         every: 64,
+        figures: &[],
         parties: true,
     };
     let found = compare::<u32>(&course, |_, _| {}).unwrap();
     assert_eq!((found.differing, found.miscounted), (Some(0), 0));
-    let last = found.points[2];
+    let last = &found.points[2];
     let (float, fixed) = (last.right_float.unwrap(), last.right_fixed.unwrap());
     assert!(float > 110 && fixed > 110, "float {float}, fixed point {fixed} of 128");
     assert!((last.loss_fixed - last.loss_float).abs() < 0.05, "{last:?}");

@@ -9,6 +9,7 @@ mod recipe;
 mod run;
 mod shares;
 mod status;
+mod watch;
 
 pub(super) use data::{Data, targets};
 pub(super) use plan::start;
@@ -46,6 +47,7 @@ enum Verb {
     Resume(run::Resume),
     Status(status::Args),
     Fetch(fetch::Args),
+    Watch(watch::Args),
 }
 
 /// Does what the verb says.
@@ -60,6 +62,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         Verb::Resume(args) => run::resume(args, out),
         Verb::Status(args) => status::run(args, out),
         Verb::Fetch(args) => fetch::run(args, out),
+        Verb::Watch(args) => watch::run(args, out),
     }
 }
 

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use twoply_nn::engine::PlannedGate;
 use twoply_nn::plan::Totals;
-use twoply_nn::train::roles::{Learner, Learnt};
-use twoply_nn::train::{Held, Schedule, Step, Stored, miscounted};
+use twoply_nn::train::roles::{Learner, Learnt, Tally};
+use twoply_nn::train::{Batch, Held, Piece, Schedule, Step, Stored, TrainingPlan, miscounted};
 use twoply_preprocessing::run::{Attempt, CheckpointId, Frame, PartyRun, Segment, SegmentKind};
-use twoply_preprocessing::{Feed, FileFolder, StepLayout, StreamReader};
+use twoply_preprocessing::{Error as Keys, Feed, FileFolder, StepLayout, StreamReader};
 use twoply_primitives::session::Setup as Gates;
 use twoply_primitives::{Backend, Channel, Origin, PartyId, Seed, Session, WallClock};
 use zeroize::Zeroizing;
@@ -54,10 +54,14 @@ pub struct Bench<'a, B: Backend> {
     pub schedule: &'a Schedule,
     /// What they store, and what their gates should count: one for each program.
     pub programs: Vec<Program>,
+    /// The same of a batch of each reveal's figure.
+    pub figures: Vec<Program>,
     /// Steps of keys that the dealer may be ahead.
     pub ahead: u32,
     /// Steps so far.
     pub steps: u64,
+    /// Figures so far.
+    pub revealed: u64,
     /// What they counted.
     pub counted: Totals,
 }
@@ -78,6 +82,15 @@ pub fn programs(schedule: &Schedule) -> Result<Vec<Program>, Failure> {
     schedule.programs().iter().map(program).collect()
 }
 
+/// What is known of the programs of a plan's reveals, of the run's step.
+pub fn figures(plan: &TrainingPlan, step: &Step) -> Result<Vec<Program>, Failure> {
+    let program = |figure| -> Result<Program, Failure> {
+        let layout = Arc::new(StepLayout::new(&step.figure_layout(figure)?)?);
+        Ok(Program { layout, gates: step.planned_figure(figure)?.gates })
+    };
+    plan.reveals.iter().map(|reveal| program(reveal.figure)).collect()
+}
+
 /// Ends what waits for this flag, however the work is left.
 pub struct Over(pub Arc<AtomicBool>);
 
@@ -88,6 +101,13 @@ impl Drop for Over {
 }
 
 impl<B: Backend> Bench<'_, B> {
+    /// The program of a segment.
+    fn program(&self, piece: Piece) -> &Program {
+        match piece {
+            Piece::Step(step) => &self.programs[self.schedule.program(step.into())],
+            Piece::Figure(batch) => &self.figures[batch.reveal],
+        }
+    }
     /// This party's rows.
     pub fn rows(&self, sets: &Sets) -> Result<Vec<Held<Stored>>, Failure> {
         let sets = sets.lock_all();
@@ -127,7 +147,8 @@ impl<B: Backend> Bench<'_, B> {
         (lobby.say)(&format!("attempt {number} goes on after step {from}"));
         progress.begin(from.into());
         let (next, seed) = (None, Seed::new(*first));
-        let steps = Steps { bench: self, learner, reader, next, seed, links, progress, number };
+        let tally = Tally::default();
+        let steps = Steps { bench: self, learner, reader, next, seed, links, progress, number, tally };
         let ended = steps.run(attempt, from);
         drop(over);
         ended
@@ -143,11 +164,19 @@ impl<B: Backend> Bench<'_, B> {
         link.stop_with(over.clone());
         link.set_patience(PATIENCE);
         let most = |of: fn(&StepLayout, PartyId) -> u64| {
-            self.programs.iter().map(|p| of(&p.layout, self.me)).max().unwrap_or(0)
+            self.programs.iter().chain(&self.figures).map(|p| of(&p.layout, self.me)).max().unwrap_or(0)
         };
         let ahead = most(StepLayout::bytes).saturating_mul(self.ahead.into()).min(MOST_AHEAD);
         let credit = ahead.max(most(StepLayout::longest));
         Ok((StreamReader::start(Box::new(link), set, self.me, credit, PATIENCE)?, Over(over)))
+    }
+}
+
+/// What ledgers call a piece.
+pub(super) fn kind(piece: Piece) -> SegmentKind {
+    match piece {
+        Piece::Step(_) => SegmentKind::Train,
+        Piece::Figure(_) => SegmentKind::Evaluate,
     }
 }
 
@@ -163,46 +192,53 @@ struct Steps<'b, 'a, 'p, B: Backend> {
     links: &'b mut Links,
     progress: &'b mut Progress<'p>,
     number: u32,
+    /// The figure whose batches are under way.
+    tally: Tally<B>,
 }
 
 impl<B: Backend> Steps<'_, '_, '_, B> {
     fn run(mut self, mut attempt: Attempt<'_, FileFolder>, from: u32) -> Result<CheckpointId, Failure> {
         let plan = self.bench.lobby.plan;
-        let (mut order, steps) = (Order::default(), plan.checkpoints().steps);
-        for step in from..steps {
+        let (mut order, mut pieces) = (Order::default(), plan.pieces(from).peekable());
+        while let Some(piece) = pieces.next() {
             present(&mut self.links.peer)?;
-            if u64::from(step) + plan.gathered() == plan.steps() {
+            if let Piece::Step(step) = piece
+                && u64::from(step) + plan.gathered() == plan.steps()
+            {
                 self.learner.forget(self.bench.lobby.step);
             }
-            let segment = attempt.begin(SegmentKind::Train)?;
-            let feed = self.feed(&segment, step, steps)?;
-            let learnt = self.step(feed, step, order.of(plan, step)).map_err(|f| f.during(Phase::Online))?;
-            self.count(&learnt, step)?;
+            let segment = attempt.begin(kind(piece))?;
+            let feed = self.feed(&segment, piece, pieces.peek().copied())?;
+            let learnt = self.run_piece(feed, piece, &order.rows(plan, piece));
+            let learnt = learnt.map_err(|f| f.during(Phase::Online))?;
+            self.count(&learnt, piece)?;
+            if let Piece::Figure(batch @ Batch { last: true, .. }) = piece {
+                self.keep(&mut attempt, &segment, batch)?;
+            }
             attempt.finish(segment, learnt.transcript)?;
             if attempt.due().is_some() {
                 attempt = self.checkpoint(attempt)?;
             }
-            self.progress.at(u64::from(step) + 1, self.number, Some(self.reader.ahead()))?;
+            if let Piece::Step(step) = piece {
+                self.progress.at(u64::from(step) + 1, self.number, Some(self.reader.ahead()))?;
+            }
         }
         let _ = self.reader.finish()?;
         Ok(attempt.end()?)
     }
 
-    /// The keys of a segment, which does step `step`; from now on those of the next one come in too.
-    fn feed(&mut self, segment: &Segment, step: u32, steps: u32) -> Result<Arc<Feed>, Failure> {
+    /// The keys of a segment, which does this piece; from now on those of the next one come in too.
+    fn feed(&mut self, segment: &Segment, piece: Piece, next: Option<Piece>) -> Result<Arc<Feed>, Failure> {
         let bench = &*self.bench;
-        let program = |step: u32| &bench.programs[bench.schedule.program(step.into())];
-        let mut begin = |step: u32| self.reader.step(&program(step).layout).map(Arc::new);
-        let feed = self.next.take().map_or_else(|| begin(step), Ok)?;
+        let mut begin = |piece| self.reader.step(&bench.program(piece).layout).map(Arc::new);
+        let feed = self.next.take().map_or_else(|| begin(piece), Ok)?;
         let Origin { set, segment: number } = feed.origin();
         segment.accepts(&Frame { set, segment: number })?;
-        if step + 1 < steps {
-            self.next = Some(begin(step + 1)?);
-        }
+        self.next = next.map(begin).transpose()?;
         Ok(feed)
     }
 
-    fn step(&mut self, feed: Arc<Feed>, step: u32, rows: &[usize]) -> Result<Learnt, Failure> {
+    fn run_piece(&mut self, feed: Arc<Feed>, piece: Piece, rows: &[usize]) -> Result<Learnt, Failure> {
         let (bench, peer) = (&*self.bench, &mut self.links.peer);
         let origin = feed.origin();
         let session = Session::new(Gates {
@@ -215,7 +251,13 @@ impl<B: Backend> Steps<'_, '_, '_, B> {
             keys: feed.clone(),
             clock: Arc::new(WallClock::default()),
         });
-        let learnt = self.learner.learn(bench.schedule.at(step.into()), rows, session);
+        let learnt = match piece {
+            Piece::Step(step) => self.learner.learn(bench.schedule.at(step.into()), rows, session),
+            Piece::Figure(Batch { reveal, .. }) => {
+                let figure = bench.lobby.plan.reveals[reveal].figure;
+                self.learner.figure((bench.lobby.step, figure), rows, session, &mut self.tally)
+            }
+        };
         let learnt = learnt.map_err(|e| match peer.fault() {
             Some(_) => Failure::on_link(e, peer),
             None => e.into(),
@@ -226,16 +268,39 @@ impl<B: Backend> Steps<'_, '_, '_, B> {
     }
 
     /// The plan is a promise: what was counted is what it says.
-    fn count(&mut self, learnt: &Learnt, step: u32) -> Result<(), Failure> {
-        let bench = &mut *self.bench;
-        let gates = &bench.programs[bench.schedule.program(step.into())].gates;
-        let wrong = miscounted(bench.me, &learnt.stats, gates);
+    fn count(&mut self, learnt: &Learnt, piece: Piece) -> Result<(), Failure> {
+        let gates = &self.bench.program(piece).gates;
+        let wrong = miscounted(self.bench.me, &learnt.stats, gates);
         if wrong > 0 {
             let what = format!("{wrong} gates of a step counted something else than planned");
             return Err(Failure::new(ExitCode::Internal, what));
         }
-        bench.counted.add_gates(gates);
-        bench.steps += 1;
+        let mut counted = self.bench.counted;
+        counted.add_gates(gates);
+        self.bench.counted = counted;
+        match piece {
+            Piece::Step(_) => self.bench.steps += 1,
+            Piece::Figure(batch) => self.bench.revealed += u64::from(batch.last),
+        }
+        Ok(())
+    }
+
+    /// Keeps this party's share of a figure that is complete, once its delivery is recorded; one too many in all attempts is let go.
+    fn keep(
+        &mut self,
+        attempt: &mut Attempt<'_, FileFolder>,
+        segment: &Segment,
+        batch: Batch,
+    ) -> Result<(), Failure> {
+        let (bench, tally) = (&*self.bench, std::mem::take(&mut self.tally));
+        let (lobby, reveal) = (bench.lobby, &bench.lobby.plan.reveals[batch.reveal]);
+        let share = tally.for_owner(&bench.dev, bench.me)?;
+        let name = reveal.figure.name();
+        match attempt.keep(segment, (batch.reveal as u32, name, reveal.most.into()), &share) {
+            Ok(figure) => lobby.figures(|all| all.iter_mut().for_each(|all| all.all.push(figure.clone()))),
+            Err(spent @ Keys::RevealSpent { .. }) => (lobby.say)(&format!("not revealed: {spent}")),
+            Err(e) => return Err(e.into()),
+        }
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The dealer of a training run: names run and data key sets, offers attempts, and deals step after step, a bounded number of
 //! bytes ahead of the parties. It needs plan, order and masks, and never hears a value.
 
+use super::attempt::kind;
 use super::choose::{Set, choose, halves, runs};
 use super::progress::Progress;
 use super::wire::{DealerErrand, Invitation, ToDealer, ToParty};
@@ -23,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use twoply_nn::train::roles::{Dealer, data_origin};
-use twoply_nn::train::{Held, Schedule, Step, TrainingPlan};
-use twoply_preprocessing::run::{CheckpointId, DealerRun, Dealing as Attempt, RunId, SegmentKind};
+use twoply_nn::train::{Batch, Held, Piece, Schedule, Step, TrainingPlan};
+use twoply_preprocessing::run::{CheckpointId, DealerRun, Dealing as Attempt, RunId};
 use twoply_preprocessing::{FileFolder, LateKeys, SeedSource, StepLayout, StreamWriter};
 use twoply_primitives::{Backend, Channel, KeySink, Origin, PartyId, Seed};
 use zeroize::Zeroizing;
@@ -83,6 +84,8 @@ pub fn deal<B: Backend>(
     let schedule = dealing.plan.schedule()?;
     let layouts = schedule.programs().iter().map(|p| Ok(StepLayout::new(&p.layout()?)?));
     let layouts = layouts.collect::<Result<Vec<_>, Failure>>()?;
+    let figures = dealing.plan.reveals.iter().map(|r| Ok(StepLayout::new(&step.figure_layout(r.figure)?)?));
+    let figures = figures.collect::<Result<Vec<_>, Failure>>()?;
     let (run, sets) = choose(dealing, &step, &dev)?;
     say(&format!("run {run}: keys for {} steps", dealing.plan.checkpoints().steps));
     let mut desk = Desk {
@@ -91,6 +94,7 @@ pub fn deal<B: Backend>(
         step,
         schedule,
         layouts,
+        figures,
         endpoint,
         stop,
         run,
@@ -132,6 +136,8 @@ struct Desk<'a, B: Backend> {
     /// The programs of the run's steps, and what they store.
     schedule: Schedule,
     layouts: Vec<StepLayout>,
+    /// What a batch of each reveal's figure stores.
+    figures: Vec<StepLayout>,
     endpoint: Endpoint,
     stop: &'a Arc<AtomicBool>,
     run: RunId,
@@ -228,6 +234,14 @@ impl<B: Backend> Desk<'_, B> {
         Ok(())
     }
 
+    /// What a segment stores.
+    fn layout(&self, piece: Piece) -> &StepLayout {
+        match piece {
+            Piece::Step(step) => &self.layouts[self.schedule.program(step.into())],
+            Piece::Figure(batch) => &self.figures[batch.reveal],
+        }
+    }
+
     fn data(&self) -> Result<Vec<Held<[Seed; 2]>>, Failure> {
         let slices = self.dealing.plan.slices()?.into_iter().zip(&self.sets);
         Ok(slices
@@ -277,12 +291,14 @@ impl<B: Backend> Desk<'_, B> {
             links,
             order: Order::default(),
         };
-        for step in offer.from.step..self.dealing.plan.checkpoints().steps {
-            work.step(self, step).map_err(|f| f.during(Phase::Deal))?;
-            let layout = &self.layouts[self.schedule.program(step.into())];
-            self.bytes.iter_mut().zip(PartyId::BOTH).for_each(|(sum, party)| *sum += layout.bytes(party));
-            self.steps += 1;
-            progress.at(u64::from(step) + 1, offer.attempt, None)?;
+        for piece in self.dealing.plan.pieces(offer.from.step) {
+            work.piece(self, piece).map_err(|f| f.during(Phase::Deal))?;
+            let sent = PartyId::BOTH.map(|party| self.layout(piece).bytes(party));
+            self.bytes.iter_mut().zip(sent).for_each(|(sum, sent)| *sum += sent);
+            if let Piece::Step(step) = piece {
+                self.steps += 1;
+                progress.at(u64::from(step) + 1, offer.attempt, None)?;
+            }
         }
         let Work { writer, mut attempt, links, .. } = work;
         writer.finish()?;
@@ -326,20 +342,27 @@ struct Work<'w, 'r, B: Backend> {
 }
 
 impl<B: Backend> Work<'_, '_, B> {
-    fn step(&mut self, desk: &Desk<'_, B>, step: u32) -> Result<(), Failure> {
+    fn piece(&mut self, desk: &Desk<'_, B>, piece: Piece) -> Result<(), Failure> {
         self.hear()?;
         let plan = &desk.dealing.plan;
-        let rows = self.order.of(plan, step);
-        if u64::from(step) + plan.gathered() == plan.steps() {
+        let rows = self.order.rows(plan, piece);
+        if let Piece::Step(step) = piece
+            && u64::from(step) + plan.gathered() == plan.steps()
+        {
             self.dealer.forget(&desk.step);
         }
-        let segment = self.attempt.begin(SegmentKind::Train)?;
+        let segment = self.attempt.begin(kind(piece))?;
         let frame = segment.frame();
-        let origin = Origin { set: frame.set, segment: frame.segment };
-        let (program, layout) =
-            (desk.schedule.at(step.into()), &desk.layouts[desk.schedule.program(step.into())]);
+        let (to, layout) =
+            ((Origin { set: frame.set, segment: frame.segment }, &self.seeds), desk.layout(piece));
         let mut deal = |sink: &mut dyn KeySink| {
-            self.dealer.deal(program, rows, (origin, &self.seeds), sink).map_err(Failure::from)
+            let dealt = match piece {
+                Piece::Step(step) => self.dealer.deal(desk.schedule.at(step.into()), &rows, to, sink),
+                Piece::Figure(Batch { reveal, .. }) => {
+                    self.dealer.deal_figure((&desk.step, plan.reveals[reveal].figure), &rows, to, sink)
+                }
+            };
+            dealt.map_err(Failure::from)
         };
         // keys of the step before a checkpoint leave when its masks are durable
         if self.attempt.makes(&segment)?.is_some() {

@@ -1,5 +1,6 @@
 //! Who calls a party: the dealer, the peer, owners. One thread waits for callers, one hears what each of them wants.
 
+use super::figures::{self, Figures};
 use super::owners;
 use super::sets::Sets;
 use super::wire::{DealerErrand, Invitation, ToService};
@@ -71,6 +72,7 @@ struct State {
     peer: Option<Link>,
     fetchers: VecDeque<Link>,
     sets: Option<Arc<Sets>>,
+    figures: Option<Figures>,
     failure: Option<Failure>,
 }
 
@@ -89,6 +91,16 @@ impl<'a> Lobby<'a> {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// What is known of figures, changed; whoever waits for them looks again.
+    pub fn figures<T>(&self, f: impl FnOnce(&mut Option<Figures>) -> T) -> T {
+        let found = f(&mut self.state().figures);
+        self.changed.notify_all();
+        found
+    }
+    /// The next thing that `take` finds among the figures; `None` after a moment.
+    pub fn news<T>(&self, mut take: impl FnMut(&Figures) -> Option<T>) -> Result<Option<T>, Failure> {
+        self.wait(TICK, |s| take(s.figures.as_ref()?))
     }
     fn put(&self, f: impl FnOnce(&mut State)) {
         f(&mut self.state());
@@ -211,16 +223,21 @@ impl<'a> Lobby<'a> {
             }
             Ok(Errand::Fetch) => return self.put(|s| s.fetchers.push_back(link)),
             Ok(Errand::Bring(share)) => owners::serve(self, &mut link, share),
+            Ok(Errand::Watch(share)) => figures::serve(self, &mut link, share),
             Err(failure) => Err(failure),
         };
         match done {
-            // all is stored here, and the owner has heard it
+            // all is stored here, or was said, and the owner has heard it
             Ok(()) => drop(link.close(super::GOODBYE)),
             Err(failure) => {
                 (self.say)(&format!("{}: {}", link.name(), failure.content().what));
                 leave(link, &failure);
             }
         }
+    }
+    /// Whether this key is the one that is listed for a share.
+    fn owns(&self, share: u8, key: Fingerprint) -> bool {
+        self.guests.owners.get(usize::from(share)) == Some(&key)
     }
     fn hear(&self, link: &mut Link) -> Result<Errand, Failure> {
         let (key, role) = (link.peer(), link.role());
@@ -232,13 +249,14 @@ impl<'a> Lobby<'a> {
                 DealerErrand::Keys(set) => Ok(Errand::Keys(set)),
             },
             Role::Client | Role::ModelOwner => match link.hear().map_err(on(link))? {
-                ToService::Bring { plan, .. } | ToService::Fetch(plan) if plan != self.digest => {
+                ToService::Bring { plan, .. } | ToService::Fetch(plan) | ToService::Watch { plan, .. }
+                    if plan != self.digest =>
+                {
                     Err(other_plan("the caller"))
                 }
-                ToService::Bring { share, .. } => match self.guests.owners.get(usize::from(share)) {
-                    Some(owner) if *owner == key => Ok(Errand::Bring(share.into())),
-                    _ => Err(stranger("the owner of this share")),
-                },
+                ToService::Bring { share, .. } if self.owns(share, key) => Ok(Errand::Bring(share.into())),
+                ToService::Watch { share, .. } if self.owns(share, key) => Ok(Errand::Watch(share.into())),
+                ToService::Bring { .. } | ToService::Watch { .. } => Err(stranger("the owner of this share")),
                 ToService::Fetch(_) if self.guests.model_owners.contains(&key) => Ok(Errand::Fetch),
                 ToService::Fetch(_) => Err(stranger("a model owner")),
                 _ => Err(out_of_step(link)),
@@ -254,6 +272,7 @@ enum Errand {
     Run(Invitation),
     Keys(KeySetId),
     Bring(usize),
+    Watch(usize),
     Fetch,
 }
 

@@ -1,6 +1,7 @@
 //! A party of a training run: waits for dealer and peer, for the owners' rows, trains, and hands the model to its owner.
 
-use super::attempt::{Bench, Links, Over, programs};
+use super::attempt::{Bench, Links, Over, figures, programs};
+use super::figures::Figures;
 use super::lobby::{Guests, Lobby};
 use super::progress::Progress;
 use super::sets::Sets;
@@ -70,6 +71,8 @@ pub struct Outcome {
     pub steps: u64,
     /// What they counted together: what the plan says, each of them.
     pub counted: Totals,
+    /// Figures that the plan reveals, those of attempts that came to nothing too.
+    pub figures: u64,
     /// Whether the model went to its owner.
     pub delivered: bool,
 }
@@ -101,14 +104,17 @@ pub fn serve<B: Backend>(
     lobby.record = setup.record.clone();
     let schedule = setup.plan.schedule()?;
     let (me, ahead, programs) = (setup.me, setup.ahead, programs(&schedule)?);
-    let (steps, counted) = (0, Totals::default());
-    let bench = Bench { me, dev, lobby: &lobby, schedule: &schedule, programs, ahead, steps, counted };
+    let (figures, schedule) = (figures(&setup.plan, &step)?, &schedule);
+    let (steps, revealed, counted) = (0, 0, Totals::default());
+    let bench =
+        Bench { me, dev, lobby: &lobby, schedule, programs, figures, ahead, steps, revealed, counted };
     let over = Arc::new(AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| lobby.watch(scope, &endpoint, &over));
         let _ends = (Over(over.clone()), Over(stop.clone()));
-        let (sets, met, alone) = (None, false, false);
-        Party { setup, bench, endpoint: &endpoint, sets, run: None, ended: None, met, alone }.run(progress)
+        let (sets, met, alone, delivered) = (None, false, false, false);
+        Party { setup, bench, endpoint: &endpoint, sets, run: None, ended: None, met, alone, delivered }
+            .run(progress)
     })
 }
 
@@ -123,21 +129,19 @@ struct Party<'a, B: Backend> {
     met: bool,
     /// Whether the peer may not know yet that the run has ended.
     alone: bool,
+    /// Whether the model's owner has the model.
+    delivered: bool,
 }
 
 impl<B: Backend> Party<'_, B> {
     fn run(&mut self, progress: &mut Progress<'_>) -> Result<Outcome, Failure> {
         let lobby = self.bench.lobby;
         let mut since = Instant::now();
-        let mut delivered = false;
         let mut finished = self.finished()?;
         while !lobby.stop.load(Ordering::SeqCst) {
             if let Some(mut run) = finished.take() {
                 match self.deliver(&mut run)? {
-                    Wait::Over(went) => {
-                        delivered = went;
-                        break;
-                    }
+                    Wait::Over => break,
                     // the dealer or the peer was not there at the end, and has come back
                     Wait::Called => {}
                 }
@@ -171,7 +175,8 @@ impl<B: Backend> Party<'_, B> {
             ended: self.ended.map(|id| id.step),
             steps: self.bench.steps,
             counted: self.bench.counted,
-            delivered,
+            figures: self.bench.revealed,
+            delivered: self.delivered,
         })
     }
 
@@ -198,10 +203,13 @@ impl<B: Backend> Party<'_, B> {
                 Err(_) => continue,
             }
         }
-        Ok(found.map(|(run, end, name)| {
-            (self.run, self.ended, self.alone) = (Some(name), Some(end), true);
-            run
-        }))
+        let Some((run, end, name)) = found else { return Ok(None) };
+        (self.run, self.ended, self.alone) = (Some(name), Some(end), true);
+        self.show(&run)?;
+        // whoever fetches the model again need not wait for the owners of figures
+        let again = !self.setup.guests.model_owners.is_empty();
+        lobby.figures(|all| all.iter_mut().filter(|_| again).for_each(|all| all.waited = false));
+        Ok(Some(run))
     }
 
     /// From the dealer's call to the end of an attempt; the run, if it has ended. `None` where no dealer came.
@@ -329,6 +337,7 @@ impl<B: Backend> Party<'_, B> {
         }
         self.rows(sets, links)?;
         let mut run = self.open(invited, sets)?;
+        self.show(&run)?;
         let peer = match links.exchange(&Peer::Hello(run.hello()?))? {
             Peer::Hello(peer) => peer,
             _ => return Err(out_of_step(&links.peer)),
@@ -343,6 +352,7 @@ impl<B: Backend> Party<'_, B> {
             self.bench.attempt(&mut run, sets, links, progress)?
         };
         self.ended = Some(end);
+        self.show(&run)?;
         // a dealer that did not hear it calls again
         let _ = links.dealer.say(&ToDealer::Ended(end));
         links.peer.set_patience(GOODBYE);
@@ -416,15 +426,32 @@ impl<B: Backend> Party<'_, B> {
         Ok(run)
     }
 
-    /// Hands the model to its owner, if there is one.
-    fn deliver(&self, run: &mut PartyRun<FileFolder>) -> Result<Wait, Failure> {
-        let lobby = self.bench.lobby;
-        let (wanted, since) = (!self.setup.guests.model_owners.is_empty(), Instant::now());
-        let Some(id) = self.ended.filter(|_| wanted || self.alone) else { return Ok(Wait::Over(false)) };
-        (lobby.say)(match wanted {
-            true => "waits for the model's owner (`twoply train fetch`)",
-            false => "waits for the others to know that the run has ended",
+    /// Lets owners see the figures of this run, and whether it has ended.
+    fn show(&self, run: &PartyRun<FileFolder>) -> Result<(), Failure> {
+        let (Some(name), false) = (self.run, self.bench.lobby.plan.reveals.is_empty()) else { return Ok(()) };
+        let figures = Figures::new(name, run.sets(), run.figures()?, run.ended());
+        self.bench.lobby.figures(|all| match all {
+            Some(known) if known.run == name => known.update(figures),
+            other => *other = Some(figures),
         });
+        Ok(())
+    }
+
+    /// Hands the model to its owner, if there is one, and the last figures to theirs.
+    fn deliver(&mut self, run: &mut PartyRun<FileFolder>) -> Result<Wait, Failure> {
+        let (lobby, since) = (self.bench.lobby, Instant::now());
+        let wanted = !self.setup.guests.model_owners.is_empty();
+        let readers = || lobby.figures(|all| all.as_ref().map_or(vec![], |all| all.waiting(lobby.plan)));
+        let waits = |delivered: bool| match (wanted && !delivered, readers()) {
+            (true, _) => Some("waits for the model's owner (`twoply train fetch`)".to_owned()),
+            (false, names) if !names.is_empty() => {
+                Some(format!("waits for {} to take figures (`twoply train watch`)", names.join(", ")))
+            }
+            (false, _) => (!wanted && self.alone)
+                .then(|| "waits for the others to know that the run has ended".to_owned()),
+        };
+        let (Some(id), Some(mut what)) = (self.ended, waits(self.delivered)) else { return Ok(Wait::Over) };
+        (lobby.say)(&what);
         let learner = Learner::at(self.bench.dev.clone(), lobby.step, vec![], &run.state(id)?)?;
         let mark = run.held().iter().find(|mark| mark.id == id).copied();
         let mark = mark.ok_or_else(|| Failure::new(ExitCode::Internal, "the result is not held"))?;
@@ -432,8 +459,13 @@ impl<B: Backend> Party<'_, B> {
             if lobby.dealer_waits() {
                 return Ok(Wait::Called);
             }
-            if !wanted && since.elapsed() > self.setup.patience {
+            let Some(now) = waits(self.delivered) else { break };
+            if (self.delivered || !wanted) && since.elapsed() > self.setup.patience {
                 break;
+            }
+            if now != what {
+                (lobby.say)(&now);
+                what = now;
             }
             let Some(mut link) = lobby.fetcher(TICK)? else { continue };
             if link.gone().is_some() {
@@ -460,7 +492,7 @@ impl<B: Backend> Party<'_, B> {
             match said {
                 Ok(ToService::Done) => {
                     let _ = link.close(GOODBYE);
-                    return Ok(Wait::Over(true));
+                    self.delivered = true;
                 }
                 Ok(_) => {
                     leave(link, &Failure::new(ExitCode::PlanMismatch, "the model's owner is out of step"))
@@ -471,14 +503,14 @@ impl<B: Backend> Party<'_, B> {
                 }
             }
         }
-        Ok(Wait::Over(false))
+        Ok(Wait::Over)
     }
 }
 
 /// How waiting for the model's owner came out.
 enum Wait {
-    /// The model went, or nobody is to have it.
-    Over(bool),
+    /// Everybody has what is theirs, or nobody comes for it.
+    Over,
     /// A dealer wants another meeting.
     Called,
 }

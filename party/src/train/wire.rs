@@ -105,6 +105,13 @@ pub enum ToService {
     Rows(u32),
     /// It wants the model that the run of this plan ends with.
     Fetch([u8; 32]),
+    /// It wants the figures that the plan reveals to the owner of share `share`, those that are there and those that come.
+    Watch {
+        /// Digest of the plan.
+        plan: [u8; 32],
+        /// Number of the share.
+        share: u8,
+    },
     /// It has what it came for.
     Done,
 }
@@ -125,6 +132,25 @@ pub enum ToOwner {
     Stored(Stored),
     /// The model's shares come now: of this checkpoint.
     Model(Mark),
+    /// A figure's share comes now.
+    Figure(Named),
+    /// The run has ended with this one, and all figures were said.
+    Ended(CheckpointId),
+}
+
+/// A figure by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Named {
+    /// The run.
+    pub run: RunId,
+    /// Steps that the weights have behind them.
+    pub step: u32,
+    /// The attempt that computed it.
+    pub attempt: u32,
+    /// Number of the reveal in the plan.
+    pub reveal: u8,
+    /// How often the reveal was delivered so far, in all attempts.
+    pub count: u32,
 }
 
 impl Message for ToOwner {
@@ -160,5 +186,9 @@ mod tests {
         fits(&ToService::Bring { plan: [255; 32], share: 255 });
         fits(&ToOwner::Bound(Bound(rows), true));
         fits(&ToOwner::Model(mark));
+        fits(&ToService::Watch { plan: [255; 32], share: 255 });
+        let (step, attempt, count) = (u32::MAX, u32::MAX, u32::MAX);
+        fits(&ToOwner::Figure(Named { run, step, attempt, reveal: 255, count }));
+        fits(&ToOwner::Ended(id));
     }
 }

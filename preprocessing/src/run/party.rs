@@ -1,6 +1,7 @@
 //! A run at a party: attempts that both parties have recorded, checkpoints that both hold.
 
 use super::checkpoint::{self, Header, Snapshot};
+use super::figure::{self, FigureShare};
 use super::journal::{self, Journal};
 use super::record::{Entry, short};
 use super::segments::{Segment, SegmentKind, Segments};
@@ -113,6 +114,10 @@ impl<F: Folder> PartyRun<F> {
     pub fn highest(&self) -> u32 {
         self.journal.history.highest()
     }
+    /// Data key sets that the run trains on.
+    pub fn sets(&self) -> &[KeySetId] {
+        &self.journal.spec.sets
+    }
     /// The result, once the run has ended.
     pub fn ended(&self) -> Option<CheckpointId> {
         self.journal.history.end()
@@ -120,6 +125,10 @@ impl<F: Folder> PartyRun<F> {
     /// How often a listed reveal was delivered, in all attempts.
     pub fn delivered(&self, reveal: &str) -> u64 {
         self.journal.history.delivered(&super::what(reveal))
+    }
+    /// Shares of figures that are kept here, in the order of attempts and steps.
+    pub fn figures(&self) -> Result<Vec<FigureShare>> {
+        figure::all(self.journal.folder(), self.journal.spec.run)
     }
     /// The state at a checkpoint that is held.
     pub fn state(&self, id: CheckpointId) -> Result<Snapshot> {
@@ -337,6 +346,22 @@ impl<F: Folder> Attempt<'_, F> {
             return Err(Error::RevealSpent { reveal: reveal.into(), at_most });
         }
         self.journal.append(Entry::Delivered { attempt: self.reserved.attempt, segment, what })
+    }
+
+    /// Records that reveal number `reveal`, called `name`, is delivered in this segment, as [`Attempt::deliver`] does, and then
+    /// keeps this party's share of it, durably.
+    pub fn keep(
+        &mut self,
+        segment: &Segment,
+        (reveal, name, at_most): (u32, &str, u64),
+        share: &[u8],
+    ) -> Result<FigureShare> {
+        self.deliver(segment, name, at_most)?;
+        let id = CheckpointId { attempt: self.reserved.attempt, step: self.segments.step() };
+        let count = self.journal.history.delivered(&super::what(name)).try_into().unwrap_or(u32::MAX);
+        let figure = FigureShare { id, reveal, count, share: share.to_vec().into() };
+        figure::save(&mut self.journal.book.log, self.journal.spec.run, &figure)?;
+        Ok(figure)
     }
 
     /// Ends the run with the last checkpoint that both parties hold: after its last step, or when it must stop there.

@@ -221,6 +221,7 @@ impl History {
             end: self.end(),
             provisioned: self.entries.iter().filter(|e| matches!(e, Entry::Provisioned { .. })).count()
                 as u64,
+            delivered: self.entries.iter().filter(|e| matches!(e, Entry::Delivered { .. })).count() as u64,
         })
     }
     /// How often a reveal was delivered, in all attempts.

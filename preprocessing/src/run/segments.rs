@@ -77,6 +77,11 @@ impl Segments {
         Segments { set, schedule, next: 0, step: from.step, open: false }
     }
 
+    /// Training steps that are made, before this attempt too.
+    pub fn step(&self) -> u32 {
+        self.step
+    }
+
     pub fn begin(&mut self, kind: SegmentKind) -> Result<Segment> {
         if self.open {
             return Err(Error::Sequence { wanted: "the end of the segment before" });

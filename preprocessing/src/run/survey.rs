@@ -27,6 +27,8 @@ pub struct RunInfo {
     pub end: Option<CheckpointId>,
     /// How often weights were used otherwise, for inference or for their owner.
     pub provisioned: u64,
+    /// How many figures that the plan lists were delivered, in all attempts.
+    pub delivered: u64,
 }
 
 /// All runs below `root`, by name; none where there is no such folder.

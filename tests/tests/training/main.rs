@@ -1,6 +1,7 @@
 //! `twoply train` as its users call it, the wrong ways too.
 
 mod control;
+mod reveal;
 mod run;
 
 use std::path::Path;

@@ -7,11 +7,11 @@ use twoply_nn::train::{Brings, Share, TrainingPlan};
 use twoply_tests::school::{LONG, School};
 use twoply_tests::{Dice, Proc};
 
-fn limited<'a>(digits: &'a [String; 4], rows: &'a str) -> Vec<&'a str> {
+pub fn limited<'a>(digits: &'a [String; 4], rows: &'a str) -> Vec<&'a str> {
     digits.iter().map(String::as_str).chain(["--limit", rows]).collect()
 }
 
-fn weights(school: &School) -> Weights {
+pub fn weights(school: &School) -> Weights {
     let bytes = fs::read(school.path("learnt.weights.safetensors")).unwrap();
     Weights::from_safetensors(&school.plan.graph, &bytes).unwrap()
 }

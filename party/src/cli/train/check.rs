@@ -9,7 +9,7 @@ use crate::exit::{ExitCode, Failure};
 use crate::files::{self, Existing};
 use serde::Serialize;
 use std::path::PathBuf;
-use twoply_nn::train::{Compared, Point, TrainingPlan, compare};
+use twoply_nn::train::{Compared, Course, Figure, Point, TrainingPlan, compare};
 use twoply_nn::with_ring;
 
 /// Train public data in floating point, in fixed point and between two parties, side by side
@@ -78,7 +78,9 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let rows = args.data.read(&step)?;
     let steps = args.steps.map_or(plan.steps(), u64::from) as usize;
     let every = args.every.map_or(steps.div_ceil(10), |n| n as usize);
+    let figures: Vec<Figure> = plan.reveals.iter().map(|reveal| reveal.figure).collect();
     let course = rows.course((&plan, &step, &weights), (steps, every), !args.no_parties);
+    let course = Course { figures: &figures, ..course };
     let mut progress = out.progress("steps", steps as u64);
     let told = |done: usize, _: Option<&Point>| progress.at(done as u64);
     let found = with_ring!(plan.recipe.n, R => compare::<R>(&course, told))?;
@@ -156,11 +158,17 @@ pub(super) fn rows(found: &Compared) -> Vec<Vec<String>> {
     if classes {
         head.extend(["right, float".to_owned(), format!("right, {private}")]);
     }
+    let figures: Vec<Figure> = found.points.first().map_or(vec![], |p| p.revealed.keys().copied().collect());
+    head.extend(figures.iter().map(|figure| match figure {
+        Figure::Accuracy => format!("accuracy of {}, revealed", found.judged),
+        _ => format!("{figure}, revealed"),
+    }));
     head.push("weights apart".into());
     let row = |p: &Point| {
         let mut row =
             vec![p.step.to_string(), format!("{:.4}", p.loss_float), format!("{:.4}", p.loss_fixed)];
         row.extend(p.right_float.iter().chain(&p.right_fixed).map(usize::to_string));
+        row.extend(p.revealed.values().map(|numbers| numbers.iter().sum::<i64>().to_string()));
         row.push(format!("{:.4}", p.apart));
         row
     };
@@ -182,9 +190,11 @@ pub(super) mod tests {
             right_float: Some(step),
             right_fixed: Some(step),
             apart: 0.01,
+            revealed: [(Figure::Accuracy, vec![step as i64])].into(),
         };
         Compared {
             held: 10,
+            judged: 8,
             points: vec![point(0), point(5), point(9)],
             reach: vec![Reach { layer: "fc".into(), gate: "linear", largest: 0.1 }],
             differing: Some(0),
@@ -211,8 +221,10 @@ pub(super) mod tests {
     #[test]
     fn columns_of_classes_are_there_where_there_are_classes() {
         let mut found = good();
-        assert_eq!(rows(&found)[0].len(), 6);
+        assert!(rows(&found).iter().all(|row| row.len() == 7));
+        assert_eq!(rows(&found)[0][5], "accuracy of 8, revealed");
         found.points.iter_mut().for_each(|p| (p.right_float, p.right_fixed) = (None, None));
+        found.points.iter_mut().for_each(|p| p.revealed.clear());
         assert!(rows(&found).iter().all(|row| row.len() == 4));
     }
 }

@@ -62,6 +62,7 @@ impl Rows {
             seed: plan.seed,
             steps,
             every,
+            figures: &[],
             parties,
         }
     }

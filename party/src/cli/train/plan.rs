@@ -2,7 +2,7 @@
 
 use super::data::Data;
 use super::recipe::Choices;
-use super::shares::share;
+use super::shares::{reveal, share};
 use crate::cli::output::{Output, bytes, shell, table};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{self, Existing};
@@ -10,7 +10,9 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use twoply_nn::engine::Reach;
 use twoply_nn::plan::Totals;
-use twoply_nn::train::{Share, TrainingPlan, all_but_last, index_digest, initial, reach, trunk};
+use twoply_nn::train::{
+    Brings, Reveal, Share, TrainingPlan, Wanted, all_but_last, index_digest, initial, reach, trunk,
+};
 use twoply_nn::{Weights, with_ring};
 
 /// How far values may reach into their wires, in parts of half of it: the contract of cuts and lifts.
@@ -43,10 +45,15 @@ pub struct Args {
     /// Public seed of initial weights and of the order of the data
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Who brings what: NAME=rows:N, NAME=columns:A..B, NAME=columns:A..B+targets, or NAME=start for the weights to begin with;
-    /// may be given again [default: data=rows:ROWS]
+    /// Who brings what: NAME=rows:N, NAME=columns:A..B, NAME=columns:A..B+targets, NAME=held:N for rows that are not trained on, or
+    /// NAME=start for the weights to begin with; may be given again [default: data=rows:ROWS]
     #[arg(long = "share", value_name = "NAME=WHAT", value_parser = share)]
     shares: Vec<Share>,
+    /// Reveal a figure to the owner of a share, and to nobody else: accuracy=NAME or loss=NAME, of the rows that are held out, after
+    /// every epoch, range-counts=NAME, of values near the end of their range, at every checkpoint; or FIGURE=NAME:STEPS; may be
+    /// given again [default: nothing is revealed]
+    #[arg(long = "reveal", value_name = "FIGURE=NAME", value_parser = reveal)]
+    reveals: Vec<Wanted>,
     /// The order of rows that all owners agree on: a file of one name a line, `#` before anything else. Its digest becomes part of
     /// the plan; a line of random letters behind a `#` keeps it from being guessed
     #[arg(long, value_name = "FILE")]
@@ -87,6 +94,8 @@ struct Planned<'a> {
     step: Totals,
     /// What the run costs.
     total: Totals,
+    /// What is revealed, to whom, how often, and what one figure costs.
+    reveals: &'a [Reveal],
     /// Layers behind the logits that were left out.
     left_out: &'a [String],
     /// How far values reached in the simulation, the farthest first; null without one.
@@ -114,8 +123,10 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         out.note(format_args!("{layer} behind the logits is left out: it has no place in training"));
     }
     let plan = TrainingPlan::new(graph, recipe, (args.rows, args.epochs), args.seed)?;
-    let shares = if args.shares.is_empty() { plan.shares.clone() } else { args.shares.clone() };
-    let mut plan = plan.shared(shares, args.checkpoint)?;
+    let named = &args.shares;
+    let held = |s: &Share| matches!(s.brings, Brings::Held(_));
+    let shares = if named.iter().all(held) { [&plan.shares[..], named].concat() } else { named.clone() };
+    let mut plan = plan.shared(shares, args.checkpoint)?.revealing(&args.reveals)?;
     if let Some(path) = &args.index {
         let bytes = std::fs::read(path).map_err(|e| Failure::io("read", path.display(), &e))?;
         plan.index = Some(index_digest(&bytes));
@@ -217,6 +228,21 @@ fn show(
         out.line(format_args!("rate {} from epoch {epoch} on", rate.real()))?;
     }
     out.line(table(&rows))?;
+    for Reveal { figure, to, every, most, cost } in &plan.reveals {
+        out.line(format_args!(
+            "revealed to {}: {figure} of {} rows every {every} steps, {most} times at most; each takes {} messages, {} of keys \
+             at P1 and {} sent",
+            to.join(", "),
+            plan.figure_rows(*figure),
+            cost.rounds,
+            bytes(cost.key_bytes[1]),
+            bytes(cost.bytes)
+        ))?;
+    }
+    let short = plan.held() - plan.judged();
+    if short > 0 {
+        out.note(format_args!("{short} held-out rows fill no batch, and no figure is about them"));
+    }
     if let Some([first, ..]) = reach {
         out.line(format_args!(
             "the farthest values, in layer `{}`, reach {:.2} of half their wire; {GUARD} leaves a bit of guard",
@@ -233,6 +259,7 @@ fn show(
         rate: plan.recipe.rate.real(),
         step: *step,
         total,
+        reveals: &plan.reveals,
         left_out: left,
         reach,
     })

@@ -33,6 +33,8 @@ struct Shown {
     sets: Vec<String>,
     /// How often the result was handed out.
     provisioned: u64,
+    /// How many figures that the plan reveals were delivered, in all attempts.
+    revealed: u64,
 }
 
 /// Lists.
@@ -52,6 +54,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
             ended: info.end.map(|id| id.step),
             sets: info.sets.iter().map(ToString::to_string).collect(),
             provisioned: info.provisioned,
+            revealed: info.delivered,
         })
         .collect();
     if all.is_empty() {
@@ -59,10 +62,12 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         return out.result_json(&all);
     }
     let step = |step: Option<u32>| step.map_or("-".into(), |step| step.to_string());
-    let head = ["run", "kept by", "attempts", "checkpoint", "ended", "handed out"].map(String::from).to_vec();
+    let head = ["run", "kept by", "attempts", "checkpoint", "ended", "handed out", "figures"];
+    let head = head.map(String::from).to_vec();
     let row = |s: &Shown| {
         let (attempts, given) = (s.attempts.to_string(), s.provisioned.to_string());
-        vec![s.run.clone(), s.holder.clone(), attempts, step(s.checkpoint), step(s.ended), given]
+        let (last, end, figures) = (step(s.checkpoint), step(s.ended), s.revealed.to_string());
+        vec![s.run.clone(), s.holder.clone(), attempts, last, end, given, figures]
     };
     out.line(table(&[head].into_iter().chain(all.iter().map(row)).collect::<Vec<_>>()))?;
     out.result_json(&all)
