@@ -345,8 +345,8 @@ fn a_figures_share_is_kept() {
         let segment = attempt.begin(SegmentKind::Train).unwrap();
         attempt.finish(segment, [0; 32]).unwrap();
         let segment = attempt.begin(SegmentKind::Evaluate).unwrap();
-        let kept = attempt.keep(&segment, (3, "accuracy", 2), &[7, 8, number as u8, 9]).unwrap();
-        assert_eq!((kept.id, kept.count), (id(number, 1), number));
+        let kept = attempt.keep(&segment, (3, "accuracy", 2), &[7, 8, number, 9]).unwrap();
+        assert_eq!((kept.id, kept.count), (id(number.into(), 1), number.into()));
         let again = attempt.keep(&segment, (3, "accuracy", 9), &[1; 4]);
         assert!(is_sequence(again), "once a segment");
     }
@@ -354,24 +354,23 @@ fn a_figures_share_is_kept() {
     let segment = attempt.begin(SegmentKind::Evaluate).unwrap();
     let spent = attempt.keep(&segment, (3, "accuracy", 2), &[1; 4]).map(drop);
     assert!(matches!(error(spent), Error::RevealSpent { at_most: 2, .. }));
-    drop(attempt);
     drop(a);
     let all = three.party(P0).figures().unwrap();
     let found: Vec<_> = all.iter().map(|f| (f.id, f.reveal, f.count, f.share[2])).collect();
     assert_eq!(found, [(id(1, 1), 3, 1, 1), (id(2, 1), 3, 2, 2)]);
     // a changed byte is noticed, and so is another's name
     let path = three.file(0, "00001-00000001-03.figure");
-    let bytes = std::fs::read(&path).unwrap();
+    let bytes = fs::read(&path).unwrap();
     for at in [0, 9, 13, bytes.len() - 1] {
         let mut other = bytes.clone();
         other[at] ^= 1;
-        std::fs::write(&path, other).unwrap();
+        fs::write(&path, other).unwrap();
         assert!(three.party(P0).figures().is_err(), "byte {at}");
     }
-    std::fs::write(&path, &bytes[..20]).unwrap();
+    fs::write(&path, &bytes[..20]).unwrap();
     assert!(three.party(P0).figures().is_err());
-    std::fs::write(&path, &bytes).unwrap();
-    std::fs::copy(&path, three.file(0, "00001-00000002-03.figure")).unwrap();
+    fs::write(&path, &bytes).unwrap();
+    fs::copy(&path, three.file(0, "00001-00000002-03.figure")).unwrap();
     assert!(three.party(P0).figures().is_err(), "of another step");
 }
 

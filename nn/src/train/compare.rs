@@ -54,9 +54,10 @@ pub struct Point {
     pub right_fixed: Option<usize>,
     /// Largest difference of a parameter that is learnt, in real terms.
     pub apart: f64,
-    /// The numbers of each figure that the plan reveals, as the two parties compute them; by fixed point where none run.
+    /// The numbers of each figure that the plan reveals, as the two parties compute them; by fixed point where none run. Losses are
+    /// means over rows.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub revealed: BTreeMap<Figure, Vec<i64>>,
+    pub revealed: BTreeMap<Figure, Vec<f64>>,
 }
 
 /// What three trainings gave.
@@ -172,7 +173,7 @@ fn revealed<R: Ring>(
     clear: &State<(Form, Vec<R>)>,
     parties: &mut Option<Rehearsal<'_, Cpu<R>>>,
     (found, beside): (&mut Compared, &mut Vec<Reach>),
-) -> Result<BTreeMap<Figure, Vec<i64>>> {
+) -> Result<BTreeMap<Figure, Vec<f64>>> {
     let (step, mut all) = (course.step, BTreeMap::new());
     for &figure in course.figures {
         // rows that are held out, or the first ones of those that are trained on
@@ -200,7 +201,11 @@ fn revealed<R: Ring>(
         if let (Some(numbers), Some(differing)) = (&numbers, &mut found.differing) {
             *differing += numbers.iter().zip(&sums).filter(|(a, b)| a != b).count();
         }
-        all.insert(figure, numbers.unwrap_or(sums));
+        let real = |number: i64| match figure {
+            Figure::Loss => step.mean_loss(number, (batches.len() * step.recipe.batch) as u64),
+            _ => number as f64,
+        };
+        all.insert(figure, numbers.unwrap_or(sums).into_iter().map(real).collect());
     }
     Ok(all)
 }

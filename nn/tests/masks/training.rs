@@ -164,7 +164,8 @@ impl<'s> Run<'s> {
         for figure in Figure::ALL.into_iter().filter(|figure| self.step.offers(*figure).is_ok()) {
             gates.extend(self.step.planned_figure(figure).unwrap().gates);
         }
-        let points = |g: &PlannedGate| g.with["steps"].as_array().map_or(1, Vec::len);
+        // an audit's key is read at two
+        let points = |g: &PlannedGate| g.with["steps"].as_array().map_or(2, Vec::len);
         let points = gates.iter().map(points).max().unwrap();
         let [dealer, parties @ ..] = self.notes();
         dealer.once(what);
@@ -184,8 +185,10 @@ fn no_mask_of_a_training_run_is_expanded_twice() {
             let mut run = Run::new(&step, model, Redirect::default());
             run.step(0, &[0, 1]);
             run.step(1, &[2, 3]);
-            for figure in Figure::ALL.into_iter().filter(|figure| step.offers(*figure).is_ok()) {
-                run.figure(figure, 2, &[4, 5]);
+            let figures = Figure::ALL.into_iter().filter(|figure| step.offers(*figure).is_ok());
+            for (segment, figure) in (2..).zip(figures) {
+                let first = 2 * segment as usize;
+                run.figure(figure, segment, &[first, first + 1]);
             }
             run.once(&format!("{}, {loss:?}, {scheme:?}", model.graph.name));
         }

@@ -314,7 +314,7 @@ fn three_trainings_learn_alike() {
         seed: 5,
         steps,
         every: 48,
-        figures: &[Figure::Accuracy],
+        figures: &Figure::ALL,
         parties,
     };
     let mut heard = 0;
@@ -326,7 +326,10 @@ fn three_trainings_learn_alike() {
     assert!(float > 110 && fixed > 110, "float {float}, fixed point {fixed} of 128");
     // what the parties counted under masks is what the float network counts on their weights, but for near ties
     let private = last.revealed[&Figure::Accuracy][0];
-    assert!(found.judged == 128 && (private - fixed as i64).abs() <= 2, "{private}, {fixed} of 128");
+    assert!(found.judged == 128 && (private - fixed as f64).abs() <= 2.0, "{private}, {fixed} of 128");
+    let loss = last.revealed[&Figure::Loss][0];
+    assert!((loss - last.loss_fixed).abs() < 0.02, "{loss}, {} in floating point", last.loss_fixed);
+    assert!(last.revealed[&Figure::RangeCounts].iter().all(|count| *count == 0.0));
     assert!(last.loss_fixed < first.loss_fixed / 3.0 && (last.loss_fixed - last.loss_float).abs() < 0.05);
     let worst = found.reach.iter().max_by(|a, b| a.largest.total_cmp(&b.largest)).unwrap();
     assert!(worst.largest < 0.5, "{worst:?}");

@@ -159,7 +159,7 @@ fn accuracy_is_what_floating_point_counts() {
         // every second row is labelled with what the network says, the others with something else
         let (width, mut y) = (step.targets().shape.row(), vec![]);
         for (at, z) in outputs.iter().enumerate() {
-            let said = meaning.label(z).unwrap() as usize;
+            let said = meaning.label(z).unwrap();
             let label = if at % 2 == 0 { said } else { said + 1 };
             match width {
                 1 => y.push((label % 2) as f32),

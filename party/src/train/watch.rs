@@ -39,13 +39,19 @@ pub struct Shown {
     pub large: Option<BTreeMap<String, i64>>,
 }
 
+/// What tells figures apart: run, attempt, step, and the reveal's number.
+type Key = (RunId, u32, u32, u8);
+
+/// What one party said of a figure.
+type Half = (Named, Zeroizing<Vec<u8>>);
+
 /// What an owner has heard of a run, over all its calls.
 pub struct Watch<'a> {
     plan: &'a TrainingPlan,
     share: usize,
     step: Step,
     /// Figures of which one party has said its share, or both.
-    halves: BTreeMap<(RunId, u32, u32, u8), [Option<(Named, Zeroizing<Vec<u8>>)>; 2]>,
+    halves: BTreeMap<Key, [Option<Half>; 2]>,
     /// Those that are complete, in the order in which they became so.
     pub shown: Vec<Shown>,
 }
@@ -157,7 +163,10 @@ impl<'a> Watch<'a> {
                 rows,
                 right: first.filter(|_| figure == Figure::Accuracy),
                 loss: first.filter(|_| figure == Figure::Loss).map(|sum| self.step.mean_loss(sum, rows)),
-                large: (figure == Figure::RangeCounts).then_some(self.large(figure, numbers)?),
+                large: match figure {
+                    Figure::RangeCounts => Some(self.large(figure, numbers)?),
+                    _ => None,
+                },
             };
             told(&shown)?;
             self.shown.push(shown);

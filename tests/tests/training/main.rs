@@ -100,6 +100,13 @@ fn what_cannot_be_trained_says_why() {
     plan(&["--unchecked-ranges", "--share", "a"]).is(2).says(&["NAME=rows:N"]);
     plan(&["--unchecked-ranges", "--index", "nowhere.txt"]).is(16).says(&["nowhere.txt"]);
     plan(&["--unchecked-ranges", "--rate-at", "99=1/128"]).is(15).says(&["a rate from epoch 99 on"]);
+    let reveal = |more: &[&str]| plan(&[&["--unchecked-ranges", "--reveal"], more].concat());
+    let held = ["--share", "judge=held:200"];
+    reveal(&["weights=data"]).is(2).says(&["FIGURE=NAME:STEPS"]);
+    reveal(&["accuracy=data"]).is(15).says(&["fill no batch of 128", "NAME=held:ROWS"]);
+    reveal(&[&["accuracy=nobody"][..], &held].concat()).is(15).says(&["`nobody`", "choose from data, judge"]);
+    reveal(&[&["accuracy=judge", "--loss", "squared-error"][..], &held].concat()).is(15).says(&["--loss"]);
+    plan(&[&["--unchecked-ranges"][..], &held].concat()).is(15).says(&["nothing about them is revealed"]);
     plan(&[&data[..], &["--held", "9999999"]].concat()).is(2).says(&["--held"]);
     std::fs::write(here.join("far.txt"), "10\n".repeat(3)).unwrap();
     plan(&["--samples", &images, "--labels", "far.txt"]).is(15).says(&["none of the 10 classes"]);

@@ -168,7 +168,10 @@ pub(super) fn rows(found: &Compared) -> Vec<Vec<String>> {
         let mut row =
             vec![p.step.to_string(), format!("{:.4}", p.loss_float), format!("{:.4}", p.loss_fixed)];
         row.extend(p.right_float.iter().chain(&p.right_fixed).map(usize::to_string));
-        row.extend(p.revealed.values().map(|numbers| numbers.iter().sum::<i64>().to_string()));
+        row.extend(p.revealed.iter().map(|(figure, numbers)| match figure {
+            Figure::Loss => format!("{:.4}", numbers.iter().sum::<f64>()),
+            _ => format!("{:.0}", numbers.iter().sum::<f64>()),
+        }));
         row.push(format!("{:.4}", p.apart));
         row
     };
@@ -190,7 +193,7 @@ pub(super) mod tests {
             right_float: Some(step),
             right_fixed: Some(step),
             apart: 0.01,
-            revealed: [(Figure::Accuracy, vec![step as i64])].into(),
+            revealed: [(Figure::Accuracy, vec![step as f64])].into(),
         };
         Compared {
             held: 10,
