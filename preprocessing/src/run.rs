@@ -31,6 +31,7 @@ mod checkpoint;
 #[cfg(test)]
 mod crashes;
 mod dealer;
+mod ended;
 mod journal;
 mod message;
 mod party;
@@ -41,6 +42,7 @@ mod terms;
 
 pub use checkpoint::{Masks, Snapshot};
 pub use dealer::{DealerRun, Dealing, Offered};
+pub use ended::{Ended, EndedWeights};
 pub(crate) use journal::open_runs;
 pub use message::{Ask, FirstCredit, Frame, Held, Hello, Mark, Offer, Reserved};
 pub use party::{Attempt, Common, Ours, PartyRun, PendingAttempt};
