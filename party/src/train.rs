@@ -9,6 +9,7 @@
 //! dealer.rs    both parties' asks, an offer, keys of step after step     attempt.rs  one attempt, step after step
 //! bring.rs     a data owner, or the owner of the first weights           lobby.rs    who called
 //! fetch.rs     the model's owner                                         owners.rs   a party's side of an owner's call
+//! under.rs     the mask of the result, for keys of inference
 //! ```
 //!
 //! Whenever a process or a link dies, everybody leaves the attempt, keeps its checkpoints, and calls again.
@@ -23,6 +24,7 @@ mod owners;
 mod party;
 mod progress;
 mod sets;
+mod under;
 mod wire;
 
 pub use bring::{Brought, Offering, bring};
@@ -31,6 +33,7 @@ pub use fetch::fetch;
 pub use lobby::Guests;
 pub use party::{Outcome, Setup, serve};
 pub use progress::{Progress, Range};
+pub use under::trained;
 
 use crate::exit::{ExitCode, Failure};
 use crate::messages::Message;

@@ -9,6 +9,7 @@ mod norm;
 mod rounding;
 mod schedules;
 mod shares;
+mod under;
 
 use common::build::{Builder, LAST, Model, Rng, random};
 use twoply_nn::engine::Clear;
