@@ -1,6 +1,6 @@
 //! What was trained answers under the mask that it has: two parties give the oracle's logits on the trained integers, to the last bit.
 
-use super::common::build::{Model, Rng};
+use super::common::build::{Builder, Model, Rng};
 use super::{all, everything, recipe, small, targets};
 use twoply_nn::engine::Clear;
 use twoply_nn::train::{Checkpoint, Loss, Recipe, Rehearsal, Schedule, Step, TrainingPlan};
@@ -88,5 +88,76 @@ fn bytes_of_another_network_are_refused() {
         assert!(e.contains(why), "{e}");
         let e = roles::trained_weights(&dev, &program, (bytes, &whole)).map(drop).unwrap_err().to_string();
         assert!(e.contains(why), "{e}");
+    }
+}
+
+/// Words of what one party has of trained weights, run after run: its half of the key set, and the masked values that both have.
+struct View {
+    share: Vec<u32>,
+    value: Vec<u32>,
+}
+
+/// Both parties' views of a layer that begins with these weights, after a step, in so many runs; `halves` makes the key set's halves.
+fn views(weight: f32, runs: usize, halves: impl Fn(&[Vec<u32>; 2]) -> [Vec<u32>; 2]) -> [View; 2] {
+    let mut b = Builder::new("layer", &[3], 7);
+    b.linear(twoply_nn::Source::Input, 2);
+    let mut model = b.finish(4);
+    model.weights.0.iter_mut().flatten().for_each(|w| *w = weight);
+    let recipe = recipe(32, 4, Loss::SquaredError);
+    let step = Step::new(&model.graph, &recipe).unwrap();
+    let y = targets(&step, 4, &mut Rng(5));
+    let words = |bytes: &[u8]| bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect::<Vec<_>>();
+    let mut all = [(); 2].map(|()| View { share: vec![], value: vec![] });
+    for _ in 0..runs {
+        let mut both = Rehearsal::new(Cpu::<u32>::new(), &step, &model.weights, &model.inputs, &y).unwrap();
+        both.run(Schedule::new(&step, 1, 3).at(0), &[0, 1, 2, 3]).unwrap();
+        let Checkpoint { masks, snapshots } = both.checkpoint().unwrap();
+        let len = snapshots[0].weights.len();
+        let dealt = halves(&masks.shares.each_ref().map(|share| words(&share[..len])));
+        for ((view, mine), share) in all.iter_mut().zip(&snapshots).zip(dealt) {
+            view.share.extend(share);
+            view.value.extend(words(&mine.weights));
+        }
+    }
+    all
+}
+
+/// Chi-square of the highest and of the lowest four bits against uniform ones, 15 degrees of freedom each: the larger.
+fn far(words: impl Iterator<Item = u32> + Clone) -> f64 {
+    let of = |shift: u32| {
+        let mut bins = [0f64; 16];
+        words.clone().for_each(|word| bins[(word >> shift & 15) as usize] += 1.0);
+        let each = bins.iter().sum::<f64>() / 16.0;
+        bins.iter().map(|n| (n - each).powi(2) / each).sum::<f64>()
+    };
+    of(0).max(of(28))
+}
+
+/// The largest of what a party can make of its view: both parts, sum and difference.
+fn worst(view: &View) -> f64 {
+    let pairs = || view.share.iter().zip(&view.value);
+    let made = [
+        far(view.share.iter().copied()),
+        far(view.value.iter().copied()),
+        far(pairs().map(|(s, v)| v.wrapping_sub(*s)).collect::<Vec<_>>().into_iter()),
+        far(pairs().map(|(s, v)| v.wrapping_add(*s)).collect::<Vec<_>>().into_iter()),
+    ];
+    made.into_iter().fold(0.0, f64::max)
+}
+
+/// Neither half of a key set says anything of the weights, alone or beside the masked values: all is uniform, whatever they are. A
+/// dealer that put the mask itself into a half is caught.
+#[test]
+fn a_half_of_the_key_set_is_uniform_and_independent_of_the_weights() {
+    // beyond 60 by chance once in three million
+    const FAR: f64 = 60.0;
+    for weight in [0.0, 1.5] {
+        for view in &views(weight, 400, |shares| shares.clone()) {
+            assert!(worst(view) < FAR, "weights of {weight}: {}", worst(view));
+        }
+        let sum = |[a, b]: &[Vec<u32>; 2]| a.iter().zip(b).map(|(a, b)| a.wrapping_add(*b)).collect::<Vec<_>>();
+        let planted = views(weight, 100, |shares| [sum(shares), shares[1].clone()]);
+        assert!(worst(&planted[0]) > FAR, "the mask itself in P0's half goes unnoticed");
+        assert!(worst(&planted[1]) < FAR);
     }
 }
