@@ -106,7 +106,8 @@ fn views(weight: f32, runs: usize, halves: impl Fn(&[Vec<u32>; 2]) -> [Vec<u32>;
     let recipe = recipe(32, 4, Loss::SquaredError);
     let step = Step::new(&model.graph, &recipe).unwrap();
     let y = targets(&step, 4, &mut Rng(5));
-    let words = |bytes: &[u8]| bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect::<Vec<_>>();
+    let words =
+        |bytes: &[u8]| bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect::<Vec<_>>();
     let mut all = [(); 2].map(|()| View { share: vec![], value: vec![] });
     for _ in 0..runs {
         let mut both = Rehearsal::new(Cpu::<u32>::new(), &step, &model.weights, &model.inputs, &y).unwrap();
@@ -155,7 +156,8 @@ fn a_half_of_the_key_set_is_uniform_and_independent_of_the_weights() {
         for view in &views(weight, 400, |shares| shares.clone()) {
             assert!(worst(view) < FAR, "weights of {weight}: {}", worst(view));
         }
-        let sum = |[a, b]: &[Vec<u32>; 2]| a.iter().zip(b).map(|(a, b)| a.wrapping_add(*b)).collect::<Vec<_>>();
+        let sum =
+            |[a, b]: &[Vec<u32>; 2]| a.iter().zip(b).map(|(a, b)| a.wrapping_add(*b)).collect::<Vec<_>>();
         let planted = views(weight, 100, |shares| [sum(shares), shares[1].clone()]);
         assert!(worst(&planted[0]) > FAR, "the mask itself in P0's half goes unnoticed");
         assert!(worst(&planted[1]) < FAR);

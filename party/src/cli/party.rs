@@ -218,6 +218,8 @@ fn setup(s: &Settings, record_coins: Option<PathBuf>, out: &Output) -> Result<Se
     if me == PartyId::P1 {
         needed(config.peer_address.as_ref(), "peer")?;
     }
+    // a party that never trained needs no home for it
+    let runs = s.runs.clone().or_else(|| Some(out.home().ok()?.join("train"))).unwrap_or_default();
     let identity = Arc::new(Identity::load(&out.key_file(s.key.as_ref())?)?);
     if identity.fingerprint() == config.peer {
         let text = "the peer's key is this machine's own";
@@ -229,7 +231,7 @@ fn setup(s: &Settings, record_coins: Option<PathBuf>, out: &Output) -> Result<Se
         me,
         plan: read_plan(&needed(s.plan.clone(), "plan")?)?,
         keys: needed(s.keys.clone(), "keys")?,
-        runs: s.runs.clone().map_or_else(|| Ok(out.home()?.join("train")), Ok::<_, Failure>)?.join("runs"),
+        runs: runs.join("runs"),
         identity,
         insecure_test_seed: s.insecure_test_seed.unwrap_or(false),
         config,

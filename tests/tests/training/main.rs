@@ -1,6 +1,7 @@
 //! `twoply train` as its users call it, the wrong ways too.
 
 mod run;
+mod under;
 
 use std::path::Path;
 use std::time::Duration;
