@@ -10,9 +10,7 @@ use crate::{Error, Plan, Result, Weights};
 use std::ops::Range;
 use twoply_preprocessing::{PartFile, SegmentWriter};
 use twoply_primitives::session::{Early, GateStats, Own, Upcoming};
-use twoply_primitives::{
-    Backend, Channel, Deal, Form, KeySetId, Mask, Masked, Origin, Ring, Seed, Session, owner,
-};
+use twoply_primitives::{Backend, Channel, Deal, KeySetId, Mask, Masked, Origin, Ring, Seed, Session, owner};
 
 /// Runs an expression with `$R` standing for the ring of `$n` bits (32 or 64).
 #[macro_export]
@@ -52,17 +50,17 @@ pub fn weight_masks<B: Backend>(
 /// [`Error::Data`] for shares of another network.
 pub fn trained_masks<B: Backend>(dev: &B, program: &Program, shares: [&[u8]; 2]) -> Result<Vec<Mask<B>>> {
     let [a, b] = [pieces(program, shares[0])?, pieces(program, shares[1])?];
-    let mask = |((form, a), (_, b)): ((Form, &[u8]), (Form, &[u8]))| Ok(Mask::from_kept(dev, &form, [a, b])?);
-    a.into_iter().zip(b).map(mask).collect()
+    let forms = program.params().into_iter();
+    forms.zip(a.into_iter().zip(b)).map(|(form, (a, b))| Ok(Mask::from_kept(dev, &form, [a, b])?)).collect()
 }
 
 /// Every parameter's bytes of all parameters, packed.
-fn pieces<'a>(program: &Program, packed: &'a [u8]) -> Result<Vec<(Form, &'a [u8])>> {
+fn pieces<'a>(program: &Program, packed: &'a [u8]) -> Result<Vec<&'a [u8]>> {
     let (mut rest, mut out) = (packed, Vec::new());
     for form in program.params() {
         let short = || Error::data("masked weights", format!("{} bytes do not fit the graph", packed.len()));
         let (mine, others) = rest.split_at_checked(form.packed_bytes() as usize).ok_or_else(short)?;
-        out.push((form, mine));
+        out.push(mine);
         rest = others;
     }
     match rest.len() {
@@ -96,8 +94,8 @@ pub fn masked_weights<B: Backend>(
     packed: &[u8],
 ) -> Result<Vec<Masked<B>>> {
     let mut out = Vec::new();
-    for (index, (form, mine)) in pieces(program, packed)?.into_iter().enumerate() {
-        out.push(Masked::weight(dev, &form, mine, seed, weights_origin(set), index as u32)?);
+    for (index, (form, mine)) in program.params().iter().zip(pieces(program, packed)?).enumerate() {
+        out.push(Masked::weight(dev, form, mine, seed, weights_origin(set), index as u32)?);
     }
     Ok(dev.health().map(|()| out)?)
 }
@@ -112,10 +110,9 @@ pub fn trained_weights<B: Backend>(
     (values, share): (&[u8], &[u8]),
 ) -> Result<Vec<Masked<B>>> {
     let (values, shares) = (pieces(program, values)?, pieces(program, share)?);
-    let wire = |((form, value), (_, share)): ((Form, &[u8]), (Form, &[u8]))| {
-        Ok(Masked::from_kept(dev, &form, value, share)?)
-    };
-    let out = values.into_iter().zip(shares).map(wire).collect::<Result<_>>()?;
+    let all = program.params().into_iter().zip(values.into_iter().zip(shares));
+    let wires = all.map(|(form, (value, share))| Ok(Masked::from_kept(dev, &form, value, share)?));
+    let out = wires.collect::<Result<_>>()?;
     Ok(dev.health().map(|()| out)?)
 }
 

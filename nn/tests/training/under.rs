@@ -16,7 +16,7 @@ fn trained_and_asked<R: Ring>(model: &Model, recipe: &Recipe) {
     let mut rng = Rng(31);
     let y = targets(&step, rows, &mut rng);
     let dev = Cpu::<R>::new();
-    let mut both = Rehearsal::new(dev.clone(), &step, &model.weights, &model.inputs, &y).unwrap();
+    let mut both = Rehearsal::new(dev, &step, &model.weights, &model.inputs, &y).unwrap();
     let schedule = Schedule::new(&step, 1, 3);
     for at in 0..3 {
         let chosen: Vec<usize> = (0..recipe.batch).map(|_| rng.within(0, rows - 1)).collect();
@@ -44,7 +44,7 @@ fn trained_and_asked<R: Ring>(model: &Model, recipe: &Recipe) {
             roles::trained_weights(&dev, &program, (&mine.weights, &mine.shares[..bytes])).unwrap()
         });
         let masks = roles::trained_masks(&dev, &program, dealt).unwrap();
-        let mut asked = twoply_nn::Rehearsal::on(dev.clone(), &program, (masks, weights)).unwrap();
+        let mut asked = twoply_nn::Rehearsal::on(dev, &program, (masks, weights)).unwrap();
         // twice: the mask and the integer under it are the same, keys are not
         for images in [2, 3] {
             let inputs = &model.inputs[..images * model.graph.input.row()];

@@ -320,6 +320,7 @@ mod tests {
             relative,
             tolerance: 0.02,
             weights: false,
+            weight_fraction: None,
             fraction: 16,
             ring: None,
         });

@@ -177,16 +177,17 @@ fn to_folder(
         out.note(format_args!("the keys are for the weights of {}: nobody provisions them", masks.of));
     }
     let (plan, test) = (shell(&args.plan), if order.seeds.insecure() { " --insecure-test-seed" } else { "" });
+    let owner = if order.trained.is_some() { "" } else { " --owner OWNER_FINGERPRINT" };
     out.note("move each folder to its party (one machine must never hold both), then run there:");
     out.note(format_args!("  {} on the machine of P0:", shell(p0)));
     out.note(format_args!(
         "    twoply party {plan} --role 0 --keys p0 --listen 0.0.0.0:7700 --peer-key P1_FINGERPRINT \
-         --client CLIENT_FINGERPRINT --owner OWNER_FINGERPRINT{test}"
+         --client CLIENT_FINGERPRINT{owner}{test}"
     ));
     out.note(format_args!("  {} on the machine of P1:", shell(p1)));
     out.note(format_args!(
         "    twoply party {plan} --role 1 --keys p1 --listen 0.0.0.0:7700 --peer P0_HOST:7700 \
-         --peer-key P0_FINGERPRINT --client CLIENT_FINGERPRINT --owner OWNER_FINGERPRINT{test}"
+         --peer-key P0_FINGERPRINT --client CLIENT_FINGERPRINT{owner}{test}"
     ));
     let shown = shown(order, (Some(dealt.key_set.to_string()), dealt.new, dealt.bytes), seconds);
     let peak_anonymous_bytes = memory.bytes();

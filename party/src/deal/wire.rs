@@ -131,6 +131,15 @@ mod tests {
             segment_images: 4,
             insecure: false,
         };
+        let weights = Weights { run: RunId([3; 16]), at: CheckpointId { attempt: 1, step: 9 }, bytes: 40 };
+        let longer = postcard::to_stdvec(&Greeting::V2(offer.clone(), weights)).unwrap();
+        for at in 0..longer.len() {
+            assert!(postcard::from_bytes::<Greeting>(&longer[..at]).is_err(), "{at}");
+            let mut wrong = longer.clone();
+            wrong[at] ^= 1;
+            let Ok(Greeting::V2(read, of)) = postcard::from_bytes(&wrong) else { continue };
+            assert_ne!((read, of), (offer.clone(), weights), "byte {at}");
+        }
         let good = postcard::to_stdvec(&Greeting::V1(offer.clone())).unwrap();
         for length in 0..good.len() {
             assert!(postcard::from_bytes::<Greeting>(&good[..length]).is_err(), "{length}");
