@@ -18,7 +18,7 @@ use crate::graph::{Op, Source};
 use crate::plan::Totals;
 use crate::rehearsal::Played;
 use crate::roles;
-use crate::{Evaluator, Meaning, Plan, Program, Rehearsal, Result, Weights, fit};
+use crate::{Evaluator, Meaning, Plan, Program, Rehearsal, Result, Scale, Weights, fit};
 use rayon::prelude::*;
 use serde::Serialize;
 use tally::Tally;
@@ -34,8 +34,11 @@ pub struct Accuracy {
     pub images: usize,
     /// n, ring bits.
     pub ring: u32,
-    /// f, fraction bits; an ulp is 2^-f, also where a product still carries 2f.
+    /// f, fraction bits; an ulp is 2^-f, also where a product still carries more.
     pub fraction: u32,
+    /// Fraction bits of weights and biases, where they have their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_fraction: Option<u32>,
     /// Images whose labels agree; `None` where the output has none.
     pub labels: Option<Agreement>,
     /// Output words of the private run that differ from the oracle; anything but 0 without wraps is a mistake here.
@@ -111,6 +114,9 @@ pub struct Lost {
     pub weights: bool,
     /// Fraction bits that would do.
     pub fraction: u32,
+    /// Those of weights beside them, where they have their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_fraction: Option<u32>,
     /// A ring with room for them; `None` if there is none.
     pub ring: Option<u32>,
 }
@@ -128,7 +134,7 @@ pub fn compare<R: Ring>(
     mut told: impl FnMut(usize),
 ) -> Result<Accuracy> {
     let (float, program) = (Evaluator::new(&plan.graph, weights)?, plan.program()?);
-    fit::parameters(&plan.graph, weights, plan.options.fixed)?;
+    fit::parameters(&plan.graph, weights, plan.options.scale())?;
     let inputs = float.images(inputs)?;
     let mut runs = Runs::<R> {
         plan,
@@ -230,7 +236,7 @@ impl<R: Ring> Runs<'_, R> {
                 .collect();
             let narrow: Vec<Vec<f32>> = fixed.iter().map(|w| w.iter().map(|v| *v as f32).collect()).collect();
             let mut out = vec![Tally::default(); seen.len() + 1];
-            out[0].add(x, &fixed[0], x, (ulp, self.plan.options.fixed.limit()));
+            out[0].add(x, &fixed[0], x, (ulp, self.plan.options.scale().limit()));
             for (i, float) in floats.iter().enumerate().take(seen.len()) {
                 let operand = |s: &Source| match s {
                     Source::Input => &narrow[0][..],
@@ -252,16 +258,17 @@ impl<R: Ring> Runs<'_, R> {
     }
 
     fn report(self, images: usize, tolerance: f64) -> Accuracy {
-        let (graph, fixed) = (&self.plan.graph, self.plan.options.fixed);
-        let rounding = |i: usize, f: u32| fit::rounding(graph, self.float.weights, i, f).0;
+        let (graph, scale) = (&self.plan.graph, self.plan.options.scale());
+        let fixed = scale.fixed;
+        let rounding = |i: usize, scale| fit::rounding(graph, self.float.weights, i, scale).0;
         let nodes = graph.nodes.iter().enumerate().filter(|(_, node)| node.op != Op::Argmax);
-        let input = self.tallies[0].layer(&graph.input.name, "input", fixed.limit(), 0.0);
+        let input = self.tallies[0].layer(&graph.input.name, "input", scale.limit(), 0.0);
         let node = |(i, node): (usize, &crate::Node)| {
-            let rounding = rounding(i, fixed.f);
+            let rounding = rounding(i, scale);
             self.tallies[i + 1].layer(&node.name, node.op.kind(), self.program.limit(i), rounding)
         };
         // Layers count from the input, which has no weights.
-        let weights = |layer: usize, f: u32| layer.checked_sub(1).map_or(0.0, |i| rounding(i, f));
+        let weights = |layer: usize, scale| layer.checked_sub(1).map_or(0.0, |i| rounding(i, scale));
         let layers: Vec<Layer> = [input].into_iter().chain(nodes.map(node)).collect();
         let wraps = layers.iter().map(|layer| layer.wraps).sum();
         let peaks: Vec<f64> = self.tallies.iter().map(Tally::peak_float).collect();
@@ -271,13 +278,14 @@ impl<R: Ring> Runs<'_, R> {
             images,
             ring: fixed.n,
             fraction: fixed.f,
+            weight_fraction: scale.weights,
             labels: self.labels,
             differing: self.words.0,
             outputs: self.words.1,
             wraps,
             // JSON has no infinity.
             bound_ulp: bound.filter(|_| wraps == 0).map(|b| b.min(f64::MAX)),
-            lost: lost(&layers, (fixed, self.plan.options.margin), tolerance, weights),
+            lost: lost(&layers, (scale, self.plan.options.margin), tolerance, weights),
             layers,
         }
     }
@@ -288,22 +296,36 @@ impl<R: Ring> Runs<'_, R> {
 /// fraction bits) says. The ring must then hold what the layers need with the margin.
 fn lost(
     layers: &[Layer],
-    (fixed, margin): (Fixed, f64),
+    (scale, margin): (Scale, f64),
     tolerance: f64,
-    rounding: impl Fn(usize, u32) -> f64,
+    rounding: impl Fn(usize, Scale) -> f64,
 ) -> Option<Lost> {
     let (i, layer) = layers.iter().enumerate().find(|(_, layer)| layer.mean_relative > tolerance)?;
     let more = (layer.mean_relative / tolerance).log2().ceil().clamp(1.0, 64.0) as u32 + 1;
-    let fraction = (fixed.f + more..64).find(|&f| rounding(i, f) <= tolerance / 2.0).unwrap_or(64);
+    let Scale { fixed: Fixed { n, f }, weights } = scale;
+    let at = |n, f, weights| Scale { fixed: Fixed { n, f }, weights };
+    let good = |f, weights| rounding(i, at(n, f, weights)) <= tolerance / 2.0;
+    let (fraction, weight_fraction) = match (f + more..64).find(|&f| good(f, weights)) {
+        Some(f) => (f, weights),
+        // no bits of values help weights that have their own
+        None => match weights {
+            Some(w) => (f, Some((w..64).find(|&w| good(f, Some(w))).unwrap_or(64))),
+            None => (64, None),
+        },
+    };
     let peak = layers.iter().map(|layer| layer.peak).fold(0.0, f64::max) * margin;
-    let holds = |n: &u32| Fixed::new(*n, fraction).is_ok_and(|fixed| peak <= fixed.limit());
+    let holds = |n: &u32| {
+        let scale = at(*n, fraction, weight_fraction);
+        scale.check().is_ok() && peak <= scale.limit()
+    };
     Some(Lost {
         layer: layer.name.clone(),
         relative: layer.mean_relative,
         tolerance,
         weights: layer.weights_relative > tolerance / 2.0,
         fraction,
-        ring: [32, 64].into_iter().filter(|n| *n >= fixed.n).find(holds),
+        weight_fraction,
+        ring: [32, 64].into_iter().filter(|ring| *ring >= n).find(holds),
     })
 }
 

@@ -2,13 +2,14 @@
 //! inequality that proves it, layer by layer.
 //!
 //! Contract (protocols, section 1): before a truncation `|x| <= 2^(n-2) - 2^f` as an integer with 2f fraction bits, that
-//! is `|x| <= 2^(n-2-2f) - 2^-f` in real terms. An average pool may allow less: its sum is scaled before it is cut.
+//! is `|x| <= 2^(n-2-2f) - 2^-f` in real terms; where weights have fraction bits of their own, [`Scale`] says what stands for 2f. An
+//! average pool may allow less: its sum is scaled before it is cut.
 
 mod params;
 
 pub use params::{Faint, TOLERANCE, faint, parameters, plan, recommended, rings, rounding};
 
-use crate::{Error, Graph, Options, Plan, Ranges, Result, Weights};
+use crate::{Error, Graph, Options, Plan, Ranges, Result, Scale, Weights};
 use serde::Serialize;
 use twoply_primitives::Fixed;
 
@@ -22,7 +23,10 @@ pub struct Fit {
     pub ring: u32,
     /// f, fraction bits: one more and some layer does not fit.
     pub fraction: u32,
-    /// m = n - f, bits of a wire after a truncation.
+    /// Fraction bits of weights and biases, where the options give them their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_fraction: Option<u32>,
+    /// m, bits of a wire after the truncation of a product with weights.
     pub truncated: u32,
     /// Factor on observed ranges.
     pub margin: f64,
@@ -82,14 +86,13 @@ fn needs(graph: &Graph, weights: &Weights, ranges: &Ranges) -> Vec<Need> {
     [input].into_iter().chain(nodes).map(need).collect()
 }
 
-/// Most fraction bits of a ring of `n` bits at which `need` keeps the contract.
-fn most(n: u32, need: f64) -> Option<u32> {
-    (FEWEST..=(n - 4) / 2).rev().find(|&f| need <= Fixed { n, f }.limit())
-}
-
-/// Bits of a ring that `need` takes with `f` fraction bits.
-fn bits(need: f64, f: u32) -> i64 {
-    need.log2().ceil() as i64 + 2 * i64::from(f) + 2
+/// Most fraction bits of a ring of `n` bits, beside those of weights, at which `need` keeps the contract.
+fn most((n, weights): (u32, Option<u32>), need: f64) -> Option<u32> {
+    let fits = |&f: &u32| {
+        let scale = Scale { fixed: Fixed { n, f }, weights };
+        scale.check().is_ok() && need <= scale.limit()
+    };
+    (FEWEST..=(n - 4) / 2).rev().find(fits)
 }
 
 /// The most fraction bits of the ring in `options` at which everything fits with the margin; the other choices of
@@ -101,15 +104,18 @@ fn bits(need: f64, f: u32) -> i64 {
 pub fn fit(graph: &Graph, weights: &Weights, ranges: &Ranges, options: &Options) -> Result<Fit> {
     weights.check(graph)?;
     ranges.check(graph)?;
-    let (n, margin) = (options.fixed.n, options.margin);
+    let (n, margin, weight_fraction) = (options.fixed.n, options.margin, options.weight_fraction);
+    let fewest = Scale { fixed: Fixed { n, f: FEWEST }, weights: weight_fraction };
+    fewest.check()?;
     let needs = needs(graph, weights, ranges);
-    let alone: Vec<Option<u32>> = needs.iter().map(|need| most(n, need.real(margin))).collect();
+    let alone: Vec<Option<u32>> =
+        needs.iter().map(|need| most((n, weight_fraction), need.real(margin))).collect();
     let Some(widest) = alone.iter().copied().collect::<Option<Vec<u32>>>().and_then(|f| f.into_iter().min())
     else {
         let over = needs.iter().zip(&alone).filter(|(_, f)| f.is_none());
         let fault = |need: &Need| {
             let (what, real) = (need.name.as_str(), need.real(margin));
-            format!("layer `{what}`: {real:.3e} with the margin; needs {} bits", bits(real, FEWEST))
+            format!("layer `{what}`: {real:.3e} with the margin; needs {} bits", fewest.bits(real))
         };
         return Err(Error::Ranges { n, f: FEWEST, faults: over.map(|(need, _)| fault(need)).collect() });
     };
@@ -130,15 +136,16 @@ pub fn fit(graph: &Graph, weights: &Weights, ranges: &Ranges, options: &Options)
 
 /// `widest` are the fraction bits that the layers alone would allow: with fewer, an average pool was in the way.
 fn rooms(plan: &Plan, needs: Vec<Need>, widest: u32) -> Result<Fit> {
-    let (program, fixed, margin) = (plan.program()?, plan.options.fixed, plan.options.margin);
+    let (program, scale, margin) = (plan.program()?, plan.options.scale(), plan.options.margin);
+    let fixed = scale.fixed;
     let room = |(k, need): (usize, Need)| {
-        let limit = if k == 0 { fixed.limit() } else { program.limit(k - 1) };
+        let limit = if k == 0 { scale.limit() } else { program.limit(k - 1) };
         let real = need.real(margin);
         Room {
             limit,
             headroom_bits: if real > 0.0 { (limit / real).log2() } else { f64::from(fixed.n) },
-            most_fraction: most(fixed.n, real),
-            proof: proof(&need, margin, limit, fixed),
+            most_fraction: most((fixed.n, scale.weights), real),
+            proof: proof(&need, margin, limit, scale),
             name: need.name,
             observed: need.observed,
             bound: need.bound,
@@ -146,13 +153,14 @@ fn rooms(plan: &Plan, needs: Vec<Need>, widest: u32) -> Result<Fit> {
         }
     };
     let layers: Vec<Room> = needs.into_iter().enumerate().map(room).collect();
-    let in_the_way = |room: &&Room| fixed.f == widest || room.limit < fixed.limit();
+    let in_the_way = |room: &&Room| fixed.f == widest || room.limit < scale.limit();
     let need = |room: &Room| (room.observed * margin).max(room.weights);
     let most = layers.iter().filter(in_the_way).max_by(|a, b| need(a).total_cmp(&need(b)));
     Ok(Fit {
         ring: fixed.n,
         fraction: fixed.f,
-        truncated: fixed.m(),
+        weight_fraction: scale.weights,
+        truncated: scale.m(),
         margin,
         bottleneck: most.map(|room| room.name.clone()).unwrap_or_default(),
         layers,
@@ -160,12 +168,12 @@ fn rooms(plan: &Plan, needs: Vec<Need>, widest: u32) -> Result<Fit> {
 }
 
 /// `|x| * margin = a <= 2^(n-2-2f) - 2^-f = b`, or what stands on the right for a pool.
-fn proof(need: &Need, margin: f64, limit: f64, fixed: Fixed) -> String {
-    let whole = i64::from(fixed.n) - 2 - 2 * i64::from(fixed.f);
-    let right = if limit < fixed.limit() {
+fn proof(need: &Need, margin: f64, limit: f64, scale: Scale) -> String {
+    let whole = i64::from(scale.fixed.n) - 2 - i64::from(scale.finest());
+    let right = if limit < scale.limit() {
         "limit of the scaled sum".into()
     } else {
-        format!("2^{whole} - 2^-{}", fixed.f)
+        format!("2^{whole} - 2^-{}", scale.fixed.f)
     };
     let left = if need.weights > need.observed * margin {
         format!("|w| = {:.6}", need.weights)

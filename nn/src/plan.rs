@@ -7,7 +7,7 @@ use crate::calibrate::Range;
 use crate::engine::{PlannedGate, Planner};
 use crate::graph::{Graph, Op, Source};
 use crate::program::{Program, check_bill, ends_in_argmax};
-use crate::{Error, Ranges, Result};
+use crate::{Error, Ranges, Result, Scale};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use twoply_preprocessing::{GateLayout, Layout, PlanDigest};
@@ -35,6 +35,9 @@ pub enum Reveal {
 pub struct Options {
     /// Ring and fraction bits.
     pub fixed: Fixed,
+    /// Fraction bits of weights and biases, where they have their own: those of training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_fraction: Option<u32>,
     /// Comparison.
     pub compare: Scheme,
     /// Layers that compare another way, by name.
@@ -55,6 +58,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             fixed: Fixed { n: 32, f: 12 },
+            weight_fraction: None,
             compare: Scheme::Digits,
             compare_at: BTreeMap::new(),
             rounding: Rounding::PublicCoin,
@@ -62,6 +66,13 @@ impl Default for Options {
             margin: 1.5,
             audit: false,
         }
+    }
+}
+
+impl Options {
+    /// Ring and fraction bits, of values and of parameters.
+    pub fn scale(&self) -> Scale {
+        Scale { fixed: self.fixed, weights: self.weight_fraction }
     }
 }
 
@@ -165,8 +176,8 @@ impl Plan {
     }
 
     fn check(&self) -> Result<()> {
-        let fixed = self.options.fixed;
-        Fixed::new(fixed.n, fixed.f)?;
+        let (fixed, scale) = (self.options.fixed, self.options.scale());
+        scale.check()?;
         if !(1.0..=1e6).contains(&self.options.margin) {
             return Err(Error::data("plan", format!("margin {}; choose 1 or more", self.options.margin)));
         }
@@ -180,7 +191,7 @@ impl Plan {
         }
         let Some(ranges) = &self.ranges else { return Ok(()) };
         ranges.check(&self.graph)?;
-        let limit = fixed.limit();
+        let limit = scale.limit();
         // a clip moves its operand by its limits first
         let moved = |i: usize| match &self.graph.nodes[i].op {
             Op::Clip { low, high } => low.iter().chain(high).fold(0.0, |m, v| f64::max(m, v.abs())),
@@ -203,7 +214,7 @@ impl Plan {
         let over = wires.filter(|r| r.observed * self.options.margin > limit);
         let faults: Vec<String> = over
             .map(|r| {
-                let need = (r.observed * self.options.margin).log2().ceil() as i64 + 2 * fixed.f as i64 + 2;
+                let need = scale.bits(r.observed * self.options.margin);
                 format!(
                     "layer `{}`: observed {:.3}, with margin {} beyond {limit:.3}; needs {need} bits",
                     r.name, r.observed, self.options.margin

@@ -2,7 +2,7 @@
 //!
 //! A wire is n bits wide with f or 2f fraction bits, or m = n - f bits wide with f (after a public-coin truncation).
 //! Products want n bits and f; ReLU and MaxPool take a wire as it is. The last product feeds the owner or the argmax
-//! untruncated.
+//! untruncated. Where parameters have fraction bits of their own ([`crate::Scale`]), a product with them has f + f_w.
 
 mod activation;
 mod arrange;
@@ -58,8 +58,7 @@ impl Program {
     /// [`Error::Graph`], or [`Error::Data`] where graph and options do not go together, a pool is too large for the
     /// fraction bits, or a layer is larger than any plan could run.
     pub fn new(graph: &Graph, options: &Options, ranges: &[f64]) -> Result<Self> {
-        let fixed = options.fixed;
-        twoply_primitives::Fixed::new(fixed.n, fixed.f)?;
+        options.scale().check()?;
         let shapes = graph.shapes()?;
         size::check(graph, &shapes)?;
         match (options.reveal, ends_in_argmax(graph)) {
@@ -69,7 +68,7 @@ impl Program {
             (Reveal::Label, _) => Meaning::of(graph)?.revealed()?,
             _ => {}
         }
-        elementwise::check(graph, fixed)?;
+        elementwise::check(graph, options.scale())?;
         let means = pool::means(graph, &shapes, options, ranges)?;
         let (moves, raw) = (arrange::moves(graph, &shapes), raw_products(graph));
         let (graph, options, ranges) = (graph.clone(), options.clone(), ranges.to_vec());
@@ -84,26 +83,24 @@ impl Program {
         let form = |p: &crate::Param| Form { shape: Shape(p.shape.clone()), bits: self.options.fixed.n };
         self.graph.params.iter().map(form).collect()
     }
-    /// Encoded parameters: weights with f fraction bits, biases with 2f.
+    /// Encoded parameters, weights and biases with the fraction bits of the plan's scale.
     ///
     /// # Errors
     /// [`Error::Weights`], and [`Error::Ranges`] naming every layer whose parameters do not fit.
     pub fn encode<R: Ring>(&self, weights: &Weights) -> Result<Vec<Vec<R>>> {
         weights.check(&self.graph)?;
-        crate::fit::parameters(&self.graph, weights, self.options.fixed)?;
+        let scale = self.options.scale();
+        crate::fit::parameters(&self.graph, weights, scale)?;
         let tensor = |(p, values): (&crate::Param, &Vec<f32>)| {
-            let frac = if p.role == crate::Role::Bias { 2 } else { 1 } * self.options.fixed.f;
-            let value = |v: &f32| Ok(self.options.fixed.encode(&p.name, *v as f64, frac)?);
-            values.iter().map(value).collect()
+            let frac = if p.role == crate::Role::Bias { scale.biases() } else { scale.weights() };
+            values.iter().map(|v| scale.encode(&p.name, f64::from(*v), frac)).collect()
         };
         self.graph.params.iter().zip(&weights.0).map(tensor).collect()
     }
     /// Encoded normalised inputs.
     pub fn encode_input<R: Ring>(&self, values: &[f32]) -> Result<Vec<R>> {
-        let fixed = self.options.fixed;
-        let value =
-            |v: &f32| Ok(fixed.encode(&format!("input `{}`", self.graph.input.name), *v as f64, fixed.f)?);
-        values.iter().map(value).collect()
+        let (scale, name) = (self.options.scale(), format!("input `{}`", self.graph.input.name));
+        values.iter().map(|v| scale.encode(&name, f64::from(*v), scale.fixed.f)).collect()
     }
 
     /// Runs the program on `batch` images.
@@ -158,9 +155,9 @@ impl Program {
     /// Largest magnitude, in real terms, that the result of node `i` may have: the contract of fixed point, and for an
     /// average pool that of its scaled sum.
     pub fn limit(&self, i: usize) -> f64 {
-        let fixed = self.options.fixed;
+        let limit = self.options.scale().limit();
         let pool = self.means.get(i).and_then(Option::as_ref);
-        pool.map_or(fixed.limit(), |mean| fixed.limit().min(mean.limit(fixed)))
+        pool.map_or(limit, |mean| limit.min(mean.limit(self.options.fixed)))
     }
 }
 
@@ -254,12 +251,12 @@ impl<E: Infer> Run<'_, '_, E> {
             Op::Linear { weight, bias } => {
                 let x = self.full(x)?;
                 let x = self.flat(x)?;
-                let (cut, frac) = self.cut(i);
+                let (cut, frac) = self.cut(i, self.options().scale().weights());
                 self.product(&Linear { cut }, x, (*weight, *bias), frac, last)
             }
             Op::Conv2d { weight, bias, window, groups } => {
                 let x = self.full(x)?;
-                let (cut, frac) = self.cut(i);
+                let (cut, frac) = self.cut(i, self.options().scale().weights());
                 self.product(
                     &Conv2d { window: *window, groups: *groups, cut },
                     x,
@@ -333,11 +330,19 @@ impl<E: Infer> Run<'_, '_, E> {
         }
         Ok(Some(w))
     }
-    /// Bits cut off a product, and the fraction bits of its result.
-    fn cut(&self, i: usize) -> (u32, u32) {
+    /// Bits cut off a product with a factor of `by` fraction bits, and the fraction bits of its result.
+    fn cut(&self, i: usize, by: u32) -> (u32, u32) {
         let f = self.options().fixed.f;
         let keep = self.options().rounding == Rounding::Floor || self.program.raw[i];
-        if keep { (0, 2 * f) } else { (f, f) }
+        if keep { (0, f + by) } else { (by, f) }
+    }
+    /// A parameter at another fraction, at least its own.
+    fn param_at(&mut self, at: usize, own: u32, frac: u32) -> Result<E::Value> {
+        let param = &self.params[at];
+        match frac.saturating_sub(own) {
+            0 => Ok(param.clone()),
+            by => Ok(self.e.local(&Local::Scale(1 << by), &[param])?),
+        }
     }
     fn product<G: twoply_primitives::Gate>(
         &mut self,
@@ -347,9 +352,10 @@ impl<E: Infer> Run<'_, '_, E> {
         frac: u32,
         last: bool,
     ) -> Result<Option<Wire<E::Value>>> {
-        let params = self.params;
-        let mut operands = vec![&x.v, &params[weight]];
-        operands.extend(bias.map(|b| &params[b]));
+        let (params, scale) = (self.params, self.options().scale());
+        let product = x.frac + scale.weights();
+        let bias = bias.map(|b| self.param_at(b, scale.biases(), product)).transpose()?;
+        let operands: Vec<_> = [&x.v, &params[weight]].into_iter().chain(&bias).collect();
         self.emit(gate, &operands, frac, last)
     }
 }

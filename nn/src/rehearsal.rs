@@ -71,6 +71,18 @@ impl<'p, B: Backend> Rehearsal<'p, B> {
         Ok(Rehearsal { dev, program, set, masks, weights, segments: 0 })
     }
 
+    /// On weights that both parties hold under a mask already: that of the dealer, and their wires.
+    ///
+    /// # Errors
+    /// No randomness.
+    pub fn on(
+        dev: B,
+        program: &'p Program,
+        (masks, weights): (Vec<Mask<B>>, [Vec<Masked<B>>; 2]),
+    ) -> Result<Self> {
+        Ok(Rehearsal { dev, program, set: SeedSource::Os.key_set()?, masks, weights, segments: 0 })
+    }
+
     /// Runs whole images, encoded.
     ///
     /// # Errors

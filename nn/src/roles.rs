@@ -44,6 +44,31 @@ pub fn weight_masks<B: Backend>(
     program.params().iter().enumerate().map(mask).collect()
 }
 
+/// Dealer: the masks of trained parameters, from both parties' shares of them, packed.
+///
+/// # Errors
+/// [`Error::Data`] for shares of another network.
+pub fn trained_masks<B: Backend>(dev: &B, program: &Program, shares: [&[u8]; 2]) -> Result<Vec<Mask<B>>> {
+    let [a, b] = [pieces(program, shares[0])?, pieces(program, shares[1])?];
+    let forms = program.params().into_iter();
+    forms.zip(a.into_iter().zip(b)).map(|(form, (a, b))| Ok(Mask::from_kept(dev, &form, [a, b])?)).collect()
+}
+
+/// Every parameter's bytes of all parameters, packed.
+fn pieces<'a>(program: &Program, packed: &'a [u8]) -> Result<Vec<&'a [u8]>> {
+    let (mut rest, mut out) = (packed, Vec::new());
+    for form in program.params() {
+        let short = || Error::data("masked weights", format!("{} bytes do not fit the graph", packed.len()));
+        let (mine, others) = rest.split_at_checked(form.packed_bytes() as usize).ok_or_else(short)?;
+        out.push(mine);
+        rest = others;
+    }
+    match rest.len() {
+        0 => Ok(out),
+        n => Err(Error::data("masked weights", format!("{n} bytes more than the graph has weights"))),
+    }
+}
+
 /// Dealer: one segment, both halves. Returns the bytes of both files.
 pub fn deal_segment<B: Backend>(
     dev: &B,
@@ -68,17 +93,27 @@ pub fn masked_weights<B: Backend>(
     seed: &Seed,
     packed: &[u8],
 ) -> Result<Vec<Masked<B>>> {
-    let (mut rest, mut out) = (packed, Vec::new());
-    for (index, form) in program.params().iter().enumerate() {
-        let short = || Error::data("masked weights", format!("{} bytes do not fit the graph", packed.len()));
-        let (mine, others) = rest.split_at_checked(form.packed_bytes() as usize).ok_or_else(short)?;
+    let mut out = Vec::new();
+    for (index, (form, mine)) in program.params().iter().zip(pieces(program, packed)?).enumerate() {
         out.push(Masked::weight(dev, form, mine, seed, weights_origin(set), index as u32)?);
-        rest = others;
     }
-    match rest.len() {
-        0 => Ok(dev.health().map(|()| out)?),
-        n => Err(Error::data("masked weights", format!("{n} bytes more than the graph has weights"))),
-    }
+    Ok(dev.health().map(|()| out)?)
+}
+
+/// Party: trained parameters as wires, from what training left: the masked values, and this party's share of their mask, packed.
+///
+/// # Errors
+/// [`Error::Data`] for bytes of another network, and what the device reports.
+pub fn trained_weights<B: Backend>(
+    dev: &B,
+    program: &Program,
+    (values, share): (&[u8], &[u8]),
+) -> Result<Vec<Masked<B>>> {
+    let (values, shares) = (pieces(program, values)?, pieces(program, share)?);
+    let all = program.params().into_iter().zip(values.into_iter().zip(shares));
+    let wires = all.map(|(form, (value, share))| Ok(Masked::from_kept(dev, &form, value, share)?));
+    let out = wires.collect::<Result<_>>()?;
+    Ok(dev.health().map(|()| out)?)
 }
 
 /// The opened weights of a key set at one party, for as long as it serves with them. Its shares of their masks are
@@ -89,7 +124,7 @@ pub struct Provisioned<B: Backend> {
 }
 
 impl<B: Backend> Provisioned<B> {
-    /// From what [`masked_weights`] gives on this device.
+    /// From what [`masked_weights`] or [`trained_weights`] gives on this device.
     pub fn new(dev: B, wires: Vec<Masked<B>>) -> Self {
         Provisioned { dev, wires }
     }

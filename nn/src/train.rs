@@ -25,6 +25,7 @@ pub mod roles;
 mod schedule;
 mod share;
 mod start;
+mod under;
 mod update;
 mod values;
 
@@ -33,7 +34,7 @@ pub use data::{Held, Stored};
 pub use plan::TrainingPlan;
 pub use recipe::{Fractions, Loss, Rate, Recipe};
 pub use reference::Reference;
-pub use rehearsal::{Played, Rehearsal, miscounted};
+pub use rehearsal::{Checkpoint, Played, Rehearsal, miscounted};
 pub use reveal::{Batch, Figure, Piece, Reveal, Wanted};
 pub use schedule::{Moment, Schedule};
 pub use share::{Brings, MOST_SHARES, Share, Slice, index_digest};

@@ -20,10 +20,11 @@ mod wire;
 pub(crate) use wire::SET_KEY;
 
 use crate::exit::Failure;
-use twoply_nn::{Plan, roles, with_ring};
-use twoply_preprocessing::{Cut, DealSpec, SeedSource, SetWriter};
+use std::sync::Arc;
+use twoply_nn::{Plan, Program, roles, with_ring};
+use twoply_preprocessing::{Cut, DealSpec, SeedSource, SetWriter, TrainedMasks};
 use twoply_primitives::backend::Device;
-use twoply_primitives::{Backend, with_device};
+use twoply_primitives::{Backend, Mask, with_device};
 
 pub use folder::{Dealt, into_folder};
 pub use note::cut_of;
@@ -39,6 +40,8 @@ pub struct Order {
     pub cut: Cut,
     /// Where randomness comes from.
     pub seeds: SeedSource,
+    /// The mask of trained weights, if the keys are for such.
+    pub trained: Option<Arc<TrainedMasks>>,
     /// What computes them; any device makes the same keys of the same seeds.
     pub device: Device,
 }
@@ -46,7 +49,7 @@ pub struct Order {
 impl Order {
     fn spec(&self) -> Result<DealSpec, Failure> {
         let (plan, layout) = (self.plan.digest()?, self.plan.layout());
-        Ok(DealSpec { plan, layout, cut: self.cut, seeds: self.seeds })
+        Ok(DealSpec { plan, layout, cut: self.cut, seeds: self.seeds, trained: self.trained.clone() })
     }
 }
 
@@ -73,6 +76,21 @@ fn each_segment(
     })
 }
 
+/// The masks of all parameters: those that trained ones have, or the set's own.
+fn weight_masks<B: Backend>(
+    dev: &B,
+    program: &Program,
+    (order, set): (&Order, &SetWriter),
+) -> Result<Vec<Mask<B>>, Failure> {
+    match &order.trained {
+        Some(trained) => {
+            let [a, b] = &trained.shares;
+            Ok(roles::trained_masks(dev, program, [a, b])?)
+        }
+        None => Ok(roles::weight_masks(dev, program, set.key_set(), set.weight_seeds())),
+    }
+}
+
 fn each_segment_on<B: Backend>(
     dev: &B,
     order: &Order,
@@ -87,8 +105,11 @@ fn each_segment_on<B: Backend>(
             let writer = set.segment(segment)?;
             let new = writer.is_some();
             if let Some(writer) = writer {
-                let weights = || roles::weight_masks(dev, &program, set.key_set(), set.weight_seeds());
-                roles::deal_segment(dev, &program, masks.get_or_insert_with(weights), set.key_set(), writer)?;
+                let masks = match &masks {
+                    Some(masks) => masks,
+                    None => masks.insert(weight_masks(dev, &program, (order, set))?),
+                };
+                roles::deal_segment(dev, &program, masks, set.key_set(), writer)?;
             }
             steps.dealt(set, segment, new)?;
         }

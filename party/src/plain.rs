@@ -25,7 +25,7 @@ pub fn compare(
         }
         None => None,
     };
-    let limit = plan.options.fixed.limit();
+    let limit = plan.options.scale().limit();
     let count = |n: &mut u64, _: usize, y: &[f32]| {
         *n += y.iter().filter(|v| f64::from(v.abs()) > limit).count() as u64
     };

@@ -10,6 +10,7 @@
 //! bring.rs     a data owner, or the owner of the first weights           lobby.rs    who called
 //! fetch.rs     the model's owner                                         owners.rs   a party's side of an owner's call
 //! watch.rs     an owner of figures that the plan reveals                 figures.rs  a party's side of that
+//! under.rs     the mask of the result, for keys of inference
 //! ```
 //!
 //! Whenever a process or a link dies, everybody leaves the attempt, keeps its checkpoints, and calls again.
@@ -25,6 +26,7 @@ mod owners;
 mod party;
 mod progress;
 mod sets;
+mod under;
 mod watch;
 pub mod wire;
 
@@ -34,6 +36,7 @@ pub use fetch::fetch;
 pub use lobby::Guests;
 pub use party::{Outcome, Setup, serve};
 pub use progress::{Progress, Range};
+pub use under::trained;
 pub use watch::{Shown, Watch};
 
 use crate::exit::{ExitCode, Failure};

@@ -6,6 +6,7 @@ pub use blame::Blame;
 
 use crate::run::{CheckpointId, Holder, RunId};
 use crate::set::PlanDigest;
+use crate::trained::Trained;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -212,6 +213,29 @@ pub enum Error {
         /// The ledger.
         path: PathBuf,
     },
+    /// Keys for other weights than those that are meant.
+    #[error("{path}: dealt for {found}, not for {wanted}; name what it was dealt for, or deal a new key set")]
+    OtherWeights {
+        /// The file.
+        path: PathBuf,
+        /// What is meant.
+        wanted: String,
+        /// What the file says.
+        found: String,
+    },
+    /// Trained weights that are not in the folder of runs.
+    #[error(
+        "{path}: {why}; these keys are for the weights of {trained}: name the folder that this machine trained in, or deal keys for \
+         a run that has ended there"
+    )]
+    NotTrained {
+        /// The folder of the run.
+        path: PathBuf,
+        /// The weights.
+        trained: Trained,
+        /// What is wrong.
+        why: String,
+    },
     /// The peer reserved something else.
     #[error(
         "reserved images {ours:?} of {set}, the peer reserved {theirs:?}; reconnect to agree on a cursor"
@@ -386,6 +410,13 @@ impl Error {
             }
             _ => Error::io(path, "write", source),
         }
+    }
+
+    pub(crate) fn other_weights(path: &Path, wanted: Option<Trained>, found: Option<Trained>) -> Self {
+        let name = |of: Option<Trained>| {
+            of.map_or("weights that are provisioned".into(), |t| format!("the weights of {t}"))
+        };
+        Error::OtherWeights { path: path.into(), wanted: name(wanted), found: name(found) }
     }
 
     pub(crate) fn corrupt(path: &Path, what: impl Into<String>) -> Self {

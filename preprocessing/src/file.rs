@@ -5,7 +5,8 @@
 //! ```text
 //!   0  magic, 8     8  version, u32   12  party, u8   13  kind, u8   14  flags, u16
 //!  16  key set, 16  32  plan digest, 32   64  segment, u32   68  segment images, u32   72  segment id, 16
-//!  88  first image, u64   96  images, u64   104  seed, 32   136  zeros   4064  BLAKE3 digest of all before, 32
+//!  88  first image, u64   96  images, u64   104  seed, 32   136  of trained weights: run, 16, attempt, u32, step, u32, bytes,
+//! u64; else zeros   4064  BLAKE3 digest of all before, 32
 //! ```
 //!
 //! Every byte of the file is under a digest. Those of tiles and index are keyed by the whole header (so by key set,
@@ -13,7 +14,9 @@
 //! another file, fails. They say nothing about the tiles to someone who has not the header.
 
 use crate::layout::{DIGEST, PAGE, TRAILER};
+use crate::run::{CheckpointId, RunId};
 use crate::set::{Cut, PlanDigest, SegmentId};
+use crate::trained::Trained;
 use crate::{Error, Result};
 use std::path::Path;
 use twoply_primitives::{KeySetId, PartyId, Seed, Site};
@@ -21,6 +24,8 @@ use zeroize::Zeroizing;
 
 /// Version of the format.
 pub const FORMAT: u32 = 1;
+/// Version of a `set.key` that carries shares.
+pub const FORMAT_SHARES: u32 = 2;
 const MAGIC: [u8; 8] = *b"twoplyk\0";
 const INSECURE_TEST_SEED: u16 = 1;
 const SEED_AT: usize = 104;
@@ -36,6 +41,16 @@ pub enum Kind {
     Segment = 2,
     /// `set.key` of a data key set: rows in chunks instead of images in segments, and the seed of their mask.
     Data = 3,
+    /// `set.key` with a share of the mask of trained weights behind the header, in place of a seed.
+    Trained = 4,
+}
+
+impl Kind {
+    const ALL: [Kind; 4] = [Kind::Set, Kind::Segment, Kind::Data, Kind::Trained];
+
+    fn format(self) -> u32 {
+        if self == Kind::Trained { FORMAT_SHARES } else { FORMAT }
+    }
 }
 
 /// The public part of a header.
@@ -61,6 +76,8 @@ pub struct Header {
     pub first: u64,
     /// Images in this file (all of them in `set.key`).
     pub images: u64,
+    /// The weights whose mask it carries; in [`Kind::Trained`] alone.
+    pub trained: Option<Trained>,
 }
 
 fn seal(page: &[u8]) -> [u8; 32] {
@@ -81,7 +98,7 @@ impl Header {
             at += bytes.len();
         };
         put(&MAGIC);
-        put(&FORMAT.to_le_bytes());
+        put(&self.kind.format().to_le_bytes());
         put(&[self.party.index() as u8, self.kind as u8]);
         put(&flags.to_le_bytes());
         put(&self.key_set.0);
@@ -92,6 +109,12 @@ impl Header {
         put(&self.first.to_le_bytes());
         put(&self.images.to_le_bytes());
         put(seed.expose());
+        if let Some(Trained { run, at, bytes }) = self.trained {
+            put(&run.0);
+            put(&at.attempt.to_le_bytes());
+            put(&at.step.to_le_bytes());
+            put(&bytes.to_le_bytes());
+        }
         let digest = seal(&page);
         page[SEAL_AT..].copy_from_slice(&digest);
         page
@@ -104,8 +127,8 @@ impl Header {
         }
         let mut fields = Fields { page, at: MAGIC.len() };
         let version = fields.u32().unwrap_or(FORMAT);
-        if version != FORMAT {
-            return Err(Error::Version { path: path.into(), found: version, known: FORMAT });
+        if ![FORMAT, FORMAT_SHARES].contains(&version) {
+            return Err(Error::Version { path: path.into(), found: version, known: FORMAT_SHARES });
         }
         if page.len() < PAGE {
             return Err(Error::Length { path: path.into(), wanted: PAGE as u64, found: page.len() as u64 });
@@ -113,7 +136,8 @@ impl Header {
         if seal(page) != page[SEAL_AT..PAGE] {
             return Err(Error::corrupt(path, "the header"));
         }
-        fields.rest().ok_or_else(|| Error::corrupt(path, "the header (unknown party, kind or flag)"))
+        let read = fields.rest().filter(|(header, _)| header.kind.format() == version);
+        read.ok_or_else(|| Error::corrupt(path, "the header (unknown party, kind or flag)"))
     }
 
     /// The tile key: everything in the header, seed included.
@@ -147,8 +171,9 @@ impl Fields<'_> {
         if flags & !INSECURE_TEST_SEED != 0 {
             return None;
         }
-        let header = Header {
-            kind: [Kind::Set, Kind::Segment, Kind::Data].into_iter().find(|&k| k as u8 == kind)?,
+        let kind = Kind::ALL.into_iter().find(|&k| k as u8 == kind)?;
+        let mut header = Header {
+            kind,
             party: *PartyId::BOTH.get(usize::from(party))?,
             insecure: flags == INSECURE_TEST_SEED,
             key_set: KeySetId(self.take()?),
@@ -158,8 +183,13 @@ impl Fields<'_> {
             id: SegmentId(self.take()?),
             first: self.u64()?,
             images: self.u64()?,
+            trained: None,
         };
         let seed = Zeroizing::new(self.take::<{ SEED_END - SEED_AT }>()?);
+        if kind == Kind::Trained {
+            let (run, attempt, step) = (RunId(self.take()?), self.u32()?, self.u32()?);
+            header.trained = Some(Trained { run, at: CheckpointId { attempt, step }, bytes: self.u64()? });
+        }
         Some((header, Seed::new(*seed)))
     }
 }
@@ -230,6 +260,13 @@ impl Digests {
         short
     }
 
+    /// What makes the digest of a share.
+    pub fn shares(&self) -> blake3::Hasher {
+        let mut hash = blake3::Hasher::new_keyed(&self.0);
+        hash.update(b"shares");
+        hash
+    }
+
     /// The digest of the index.
     pub fn index(&self, index: &[u8]) -> [u8; TRAILER] {
         *blake3::Hasher::new_keyed(&self.0).update(b"index").update(index).finalize().as_bytes()
@@ -252,6 +289,7 @@ mod tests {
             id: SegmentId([6; 16]),
             first: 640,
             images: 128,
+            trained: None,
         }
     }
 
@@ -276,6 +314,25 @@ mod tests {
         assert_eq!(&page[88..104], &[128, 2, 0, 0, 0, 0, 0, 0, 128, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!((&page[72..88], &page[SEED_AT..SEED_END]), (&[6; 16][..], &[9; 32][..]));
         assert!(page[SEED_END..SEAL_AT].iter().all(|&b| b == 0));
+    }
+
+    /// Frozen: the same of the other format.
+    #[test]
+    fn the_name_of_trained_weights_stands_behind_the_seed() {
+        let (run, at) = (RunId([5; 16]), CheckpointId { attempt: 2, step: 300 });
+        let trained = Some(Trained { run, at, bytes: 1 << 33 });
+        let header = Header { kind: Kind::Trained, trained, ..header() };
+        let page = header.encode(&Seed::new([9; 32]));
+        assert_eq!(&page[..16], b"twoplyk\0\x02\0\0\0\x01\x04\x01\0");
+        assert_eq!((&page[136..152], &page[152..160]), (&[5; 16][..], &[2, 0, 0, 0, 44, 1, 0, 0][..]));
+        assert_eq!(&page[160..169], &[0, 0, 0, 0, 2, 0, 0, 0, 0]);
+        assert_eq!(decode(&page).unwrap().0, header);
+        // one that would be read without its share is not read at all
+        let mut older = page.clone();
+        older[8] = 1;
+        let digest = seal(&older);
+        older[SEAL_AT..].copy_from_slice(&digest);
+        assert!(matches!(decode(&older), Err(Error::Corrupt { .. })));
     }
 
     #[test]
@@ -304,7 +361,8 @@ mod tests {
 
     #[test]
     fn unknown_party_kind_or_flag_is_refused_even_under_a_right_digest() {
-        for (at, value) in [(12, 2), (13, 0), (13, 4), (14, 2), (15, 1)] {
+        // a kind of the other format too
+        for (at, value) in [(12, 2), (13, 0), (13, 4), (13, 5), (14, 2), (15, 1), (8, 2)] {
             let mut page = header().encode(&Seed::new([9; 32]));
             page[at] = value;
             let digest = seal(&page);

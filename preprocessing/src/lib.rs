@@ -3,7 +3,7 @@
 //! A **key set** is one deal for one plan, cut into **segments** of some images. Each party has a folder
 //!
 //! ```text
-//! <keys>/<key set>/set.key        header and the seed of the weight mask
+//! <keys>/<key set>/set.key        header and the seed of the weight mask, or this party's share of that of trained weights
 //!                  seg-00000.key  header and seed, tiles in plan order, index of tile digests
 //!                  ledger         which images are spent: append-only, one record per fsync
 //!                  weights.masked the opened weights, once bound
@@ -32,13 +32,14 @@ mod set;
 mod store;
 mod stream;
 mod survey;
+mod trained;
 mod unused;
 mod writer;
 
 pub use book::{FileLog, Log};
 pub use disk::PartFile;
 pub use error::{Blame, DAMAGED, Error, Result};
-pub use file::{FORMAT, Header, Kind, Wanted};
+pub use file::{FORMAT, FORMAT_SHARES, Header, Kind, Wanted};
 pub use folder::{FileFolder, Folder};
 pub use layout::{GateLayout, Layout, SegmentLayout};
 pub use ledger::{Account, Claim, Lease, Ledger, Pending, Reservation, Tally, chunk, new_ledger};
@@ -46,4 +47,5 @@ pub use set::{Cut, PlanDigest, SeedSource, SegmentId, parse_key_set};
 pub use store::{KeyDir, KeySet, Leased, Peek, Reading, Segment};
 pub use stream::{Feed, Feeder, LateKeys, StepLayout, StreamReader, StreamWriter};
 pub use survey::{Gc, SegmentInfo, SegmentState, Summary};
+pub use trained::{Trained, TrainedMasks};
 pub use writer::{DealSpec, HalfWriter, SegmentWriter, SetWriter};

@@ -32,6 +32,7 @@ mod checkpoint;
 #[cfg(test)]
 mod crashes;
 mod dealer;
+mod ended;
 mod figure;
 mod journal;
 mod message;
@@ -43,6 +44,7 @@ mod terms;
 
 pub use checkpoint::{Masks, Snapshot};
 pub use dealer::{DealerRun, Dealing, Offered};
+pub use ended::{Ended, EndedWeights};
 pub use figure::FigureShare;
 pub(crate) use journal::open_runs;
 pub use message::{Ask, FirstCredit, Frame, Held, Hello, Mark, Offer, Reserved};

@@ -12,10 +12,10 @@ use crate::file::{Header, Kind, Wanted};
 use crate::layout::PAGE;
 use crate::ledger::{Account, Lease, Ledger, Tally};
 use crate::set::{Cut, PlanDigest, parse_key_set};
+use crate::trained::{Trained, file_bytes};
 use crate::{Error, Layout, Result};
 use segment::Inner;
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use twoply_primitives::{KeySetId, PartyId, Seed};
@@ -36,11 +36,12 @@ pub(crate) fn read_header(path: &Path) -> Result<(Header, Seed)> {
     let mut file = open_private(path, false)?;
     let len = segment::read_page(&mut file, &mut page).map_err(|e| Error::io(path, "read", e))?;
     let read = Header::decode(path, &page[..len])?;
-    let more = file.read(&mut [0]).map_err(|e| Error::io(path, "read", e))?;
-    if read.0.kind != Kind::Segment && more > 0 {
-        return Err(Error::Length { path: path.into(), wanted: PAGE as u64, found: PAGE as u64 + 1 });
+    let (wanted, found) =
+        (file_bytes(&read.0), file.metadata().map_err(|e| Error::io(path, "read", e))?.len());
+    match read.0.kind != Kind::Segment && wanted != found {
+        true => Err(Error::Length { path: path.into(), wanted, found }),
+        false => Ok(read),
     }
-    Ok(read)
 }
 
 /// One party's folder of key sets.
@@ -107,8 +108,8 @@ impl KeyDir {
     ) -> Result<KeySet> {
         let wanted = Wanted { party: self.party, key_set, plan: Some(plan), insecure };
         let dir = self.path(key_set);
-        let (cut, weight_seed) = open_set(&dir, &wanted)?.1;
-        Ok(KeySet { dir, wanted, cut, layout, weight_seed, open: Mutex::default() })
+        let (Header { trained, .. }, (cut, weight_seed)) = open_set(&dir, &wanted)?;
+        Ok(KeySet { dir, wanted, cut, layout, weight_seed, trained, open: Mutex::default() })
     }
 }
 
@@ -116,12 +117,17 @@ impl KeyDir {
 pub(crate) fn open_set(dir: &Path, wanted: &Wanted) -> Result<(Header, (Cut, Seed))> {
     let path = dir.join(SET);
     let (header, seed) = read_header(&path)?;
-    wanted.check(&path, &header, Kind::Set)?;
+    wanted.check(&path, &header, set_kind(&header))?;
     let cut = Cut::new(header.images, header.segment_images)?;
     if cut.segments() != header.segment {
         return Err(Error::corrupt(&path, "the number of segments"));
     }
     Ok((header, (cut, seed)))
+}
+
+/// The kind that a `set.key` of images must have: one of the two.
+pub(crate) fn set_kind(header: &Header) -> Kind {
+    if header.kind == Kind::Trained { Kind::Trained } else { Kind::Set }
 }
 
 /// One party's half of one key set, opened for a plan.
@@ -131,6 +137,7 @@ pub struct KeySet {
     pub(crate) cut: Cut,
     pub(crate) layout: Layout,
     weight_seed: Seed,
+    pub(crate) trained: Option<Trained>,
     /// Segments whose bytes may still be read: these are not erased.
     open: Mutex<HashMap<u32, Weak<Inner>>>,
 }
@@ -148,7 +155,7 @@ impl KeySet {
     pub fn cut(&self) -> Cut {
         self.cut
     }
-    /// Seed of this party's share of the weight mask.
+    /// Seed of this party's share of the weight mask; of no use where the set is for trained weights.
     pub fn weight_seed(&self) -> &Seed {
         &self.weight_seed
     }

@@ -6,6 +6,7 @@ use crate::file::Wanted;
 use crate::ledger::{Account, Ledger, Tally};
 use crate::set::PlanDigest;
 use crate::store::{KeyDir, KeySet, LEDGER, open_set, segment_name};
+use crate::trained::Trained;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::fs::OpenOptions;
@@ -22,6 +23,8 @@ pub struct Summary {
     pub plan: PlanDigest,
     /// Whether it was dealt from a test seed.
     pub insecure: bool,
+    /// The trained weights that it is for; `None` where weights are provisioned.
+    pub trained: Option<Trained>,
     /// Images of the whole key set.
     pub images: u64,
     /// Images spent.
@@ -119,6 +122,7 @@ impl KeyDir {
             key_set,
             plan: header.plan,
             insecure: header.insecure,
+            trained: header.trained,
             images: cut.images(),
             spent: tally.next,
             burnt: tally.burnt(),

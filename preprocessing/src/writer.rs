@@ -7,6 +7,7 @@ use crate::layout::{ALIGN, DIGEST, SegmentLayout};
 use crate::ledger::{Account, Tally, new_ledger};
 use crate::set::{Cut, PlanDigest, SeedSource};
 use crate::store::{LEDGER, SET, Segment, read_header, segment_name};
+use crate::trained::{TrainedMasks, file_bytes, seal};
 use crate::unused::unused;
 use crate::{Error, Layout, Result};
 use std::io::Write;
@@ -163,6 +164,14 @@ pub struct DealSpec {
     pub cut: Cut,
     /// Where randomness comes from.
     pub seeds: SeedSource,
+    /// The mask of trained weights, if the keys are for such; else the set has a mask of its own, from seeds.
+    pub trained: Option<Arc<TrainedMasks>>,
+}
+
+impl DealSpec {
+    fn kind(&self) -> Kind {
+        if self.trained.is_some() { Kind::Trained } else { Kind::Set }
+    }
 }
 
 /// One deal: writes a key set into two folders, segment by segment, and can go on after a crash.
@@ -217,7 +226,11 @@ impl SetWriter {
             let path = dirs[party.index()].join(SET);
             let (header, seed) = read_header(&path)?;
             let wanted = Wanted { party, key_set, plan: Some(spec.plan), insecure: spec.seeds.insecure() };
-            wanted.check(&path, &header, Kind::Set)?;
+            let (named, of) = (spec.trained.as_ref().map(|masks| masks.of), header.trained);
+            if [Kind::Set, Kind::Trained].contains(&header.kind) && named != of {
+                return Err(Error::other_weights(&path, named, of));
+            }
+            wanted.check(&path, &header, spec.kind())?;
             let cut =
                 (header.images, header.segment_images) == (spec.cut.images(), spec.cut.segment_images());
             // A test seed would repeat what is there, real seeds may not continue it: sources do not mix.
@@ -234,7 +247,7 @@ impl SetWriter {
     pub fn key_set(&self) -> KeySetId {
         self.key_set
     }
-    /// Both parties' seeds of the weight mask.
+    /// Both parties' seeds of the weight mask; of no use where the set is for trained weights.
     pub fn weight_seeds(&self) -> &[Seed; 2] {
         &self.weight_seeds
     }
@@ -317,19 +330,28 @@ fn blank(spec: &DealSpec, key_set: KeySetId, party: PartyId) -> Header {
         id: crate::SegmentId([0; 16]),
         first: 0,
         images: 0,
+        trained: None,
     }
 }
 
-/// Writes the `set.key` of a half in which nothing was dealt or used, with a new seed of the weight mask.
+/// Writes the `set.key` of a half in which nothing was dealt or used, with a new seed of the weight mask, and behind it the share of
+/// that of trained weights.
 fn write_set(dir: &Path, spec: &DealSpec, key_set: KeySetId, party: PartyId) -> Result<()> {
     let _unused = unused(dir, &Account { key_set, party, cut: spec.cut })?;
     let header = Header {
-        kind: Kind::Set,
+        kind: spec.kind(),
         segment: spec.cut.segments(),
         images: spec.cut.images(),
+        trained: spec.trained.as_ref().map(|masks| masks.of),
         ..blank(spec, key_set, party)
     };
-    let mut file = PartFile::create(dir.join(SET), crate::layout::PAGE as u64)?;
-    file.put(&header.encode(&spec.seeds.seed(party, None)?))?;
+    let share = spec.trained.as_ref().map(|masks| masks.share(party)).transpose()?;
+    let mut file = PartFile::create(dir.join(SET), file_bytes(&header))?;
+    let page = header.encode(&spec.seeds.seed(party, None)?);
+    file.put(&page)?;
+    if let Some(share) = share {
+        file.put(share)?;
+        file.put(&seal(&page, share))?;
+    }
     file.commit()
 }

@@ -350,9 +350,9 @@ fn a_party_elsewhere_receives_its_half() {
     let root = tempfile::tempdir().unwrap();
     let there = KeyDir::open(root.path(), P1).unwrap();
     let set = |party| File::open(dealt.file(party, "set.key")).unwrap();
-    assert!(matches!(there.receive_set(&mut set(P0)), Err(Error::WrongParty { .. })));
-    let id = there.receive_set(&mut set(P1)).unwrap();
-    assert!(matches!(there.receive_set(&mut set(P1)), Err(Error::Exists { .. })), "the ledger survives");
+    assert!(matches!(there.receive_set(&mut set(P0), 0), Err(Error::WrongParty { .. })));
+    let id = there.receive_set(&mut set(P1), 0).unwrap();
+    assert!(matches!(there.receive_set(&mut set(P1), 0), Err(Error::Exists { .. })), "the ledger survives");
     let keys = there.key_set(id, PLAN, layout(), false).unwrap();
     let whole = read(dealt.file(P1, "seg-00001.key")).unwrap();
     let mut bad = whole.clone();

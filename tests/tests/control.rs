@@ -48,6 +48,7 @@ impl Here {
             me: PartyId::BOTH[me],
             plan: world.plan.clone(),
             keys: PathBuf::from(world.path(&format!("keys/p{me}"))),
+            runs: PathBuf::from(world.path(&format!("p{me}/train/runs"))),
             identity: world.identity(&format!("p{me}")),
             insecure_test_seed: false,
             config,

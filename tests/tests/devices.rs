@@ -36,7 +36,8 @@ fn party(world: &World, device: &Brittle) -> (Here, String) {
     };
     let (plan, keys) = (world.plan.clone(), PathBuf::from(world.path("keys/p0")));
     let (identity, device) = (world.identity("p0"), device.clone());
-    let setup = Setup { me: PartyId::P0, plan, keys, identity, insecure_test_seed: false, config };
+    let runs = keys.join("runs");
+    let setup = Setup { me: PartyId::P0, plan, keys, runs, identity, insecure_test_seed: false, config };
     let (tell, said) = channel();
     let run = move || {
         let say = |text: &str| drop(tell.send(text.to_owned()));

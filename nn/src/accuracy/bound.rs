@@ -5,7 +5,8 @@
 //! one ulp in either direction, and float32 itself by its relative error for each operation; an operand that still is a product may be
 //! truncated before it is used. So a product with rows of `k` weights, of magnitude `m` together, is off by at most
 //! `m e + k (x + e) / 2 + 2` ulp, a product of two wires by `e y + d x + e d + 2` ulp, and so on. One bound holds for all elements of
-//! a wire. It is no estimate, and errors of different signs cancel in practice: most are far below it.
+//! a wire. Where parameters have fraction bits of their own, half an ulp of theirs stands for the `/ 2`. It is no estimate, and errors
+//! of different signs cancel in practice: most are far below it.
 //!
 //! It holds as long as no value leaves the contract of fixed point, whatever the coins and in both roundings.
 
@@ -24,12 +25,14 @@ fn float_sum(n: usize) -> f64 {
 /// For every node, the largest difference that its value in fixed point may have from that in float32, in real terms. `peaks` holds
 /// the largest magnitude in float32 of the input, then of every node. An argmax has that of its operand.
 pub fn bounds(plan: &Plan, weights: &Weights, peaks: &[f64]) -> Vec<f64> {
-    let ulp = (-f64::from(plan.options.fixed.f)).exp2();
+    let scale = plan.options.scale();
+    let [ulp, weight_ulp, bias_ulp] =
+        [scale.fixed.f, scale.weights(), scale.biases()].map(|f| (-f64::from(f)).exp2());
     let mut out = Vec::with_capacity(plan.graph.nodes.len());
     for (i, node) in plan.graph.nodes.iter().enumerate() {
         let reach = peaks[i + 1];
         let planned = plan.ranges.as_ref().map_or(0.0, |r| r.nodes[i].observed * plan.options.margin);
-        let layer = Layer { graph: &plan.graph, weights, node, ulp, reach, planned };
+        let layer = Layer { graph: &plan.graph, weights, node, ulp, weight_ulp, bias_ulp, reach, planned };
         let error = layer.error(&layer.operands(&out, peaks));
         out.push(error);
     }
@@ -48,6 +51,8 @@ struct Layer<'a> {
     weights: &'a Weights,
     node: &'a Node,
     ulp: f64,
+    weight_ulp: f64,
+    bias_ulp: f64,
     /// Largest magnitude of its result.
     reach: f64,
     /// Largest magnitude that the plan allows for; 0 if it says nothing.
@@ -73,7 +78,7 @@ impl Layer<'_> {
                 let &Operand { cut: d, peak: y, .. } = &operands[1];
                 e * y + d * x + e * d + 2.0 * ulp + FLOAT * reach
             }
-            Op::Offset { .. } => e + ulp + FLOAT * reach,
+            Op::Offset { .. } => e + ulp.max(self.weight_ulp) + FLOAT * reach,
             // The factor is rounded too, in both.
             Op::Affine { scale, .. } => {
                 let float = FLOAT * (3.0 * scale.abs() * x + 2.0 * reach);
@@ -116,6 +121,7 @@ impl Layer<'_> {
         let norm = |row: &[f32]| row.iter().map(|v| f64::from(v.abs())).sum::<f64>();
         let most = w.chunks(taps).map(norm).fold(0.0, f64::max);
         let float = float_sum(taps + 2) * (most * x + self.reach);
-        most * e + taps as f64 * self.ulp / 2.0 * (x + e) + 2.0 * self.ulp + float
+        let encoded = self.weight_ulp / 2.0 * taps as f64 * (x + e) + self.bias_ulp / 2.0;
+        most * e + encoded + 2.0 * self.ulp + float
     }
 }

@@ -188,6 +188,21 @@ fn a_layer_whose_weights_underflow_is_named() {
     assert_eq!(found.lost, None, "{:?}", found.layers);
 }
 
+/// Too few bits of weights are made up for by more bits of weights: those of values stay.
+#[test]
+fn weights_with_too_few_bits_of_their_own_are_named() {
+    let mut m = model();
+    m.1.0[0].iter_mut().for_each(|w| *w *= 0.3 / 16.0);
+    m.1.0[1].iter_mut().for_each(|b| *b *= 0.3 / 16.0);
+    let own = |weight_fraction| Options { weight_fraction, ..Options::default() };
+    let found = check(&m, &plan(&m, &own(Some(4))));
+    let lost = found.lost.clone().unwrap();
+    assert!(lost.weights && lost.weight_fraction > Some(4) && lost.ring == Some(32), "{lost:?}");
+    assert_eq!((lost.fraction, found.weight_fraction), (12, Some(4)));
+    let found = check(&m, &plan(&m, &own(lost.weight_fraction)));
+    assert!(found.lost.is_none_or(|lost| !lost.weights && lost.fraction > 12));
+}
+
 /// A product of two wires may leave the contract where neither operand does: its layer is named.
 #[test]
 fn a_product_of_wires_that_does_not_fit_is_named() {

@@ -1,8 +1,8 @@
 //! What fixed point makes of parameters: those that do not fit the ring, and weights that f fraction bits cannot tell apart.
 
-use super::{Fit, bits, fit};
+use super::{Fit, fit};
 use crate::graph::Op;
-use crate::{Error, Graph, Options, Plan, Ranges, Result, Role, Weights};
+use crate::{Error, Graph, Options, Plan, Ranges, Result, Role, Scale, Weights};
 use serde::Serialize;
 use twoply_primitives::Fixed;
 
@@ -29,12 +29,12 @@ pub(super) fn largest(graph: &Graph, weights: &Weights, i: usize) -> f64 {
 }
 
 /// One sentence per layer with a weight or bias that cannot be encoded.
-fn over(graph: &Graph, weights: &Weights, fixed: Fixed) -> Vec<String> {
+fn over(graph: &Graph, weights: &Weights, scale: Scale) -> Vec<String> {
     let fault = |i: usize| {
         let largest = largest(graph, weights, i);
-        let need = bits(largest, fixed.f);
+        let need = scale.bits(largest);
         let name = &graph.nodes[i].name;
-        let limit = fixed.limit();
+        let limit = scale.limit();
         (largest > limit)
             .then(|| format!("layer `{name}`: a weight of {largest:.3} beyond {limit:.3}; needs {need} bits"))
     };
@@ -45,9 +45,9 @@ fn over(graph: &Graph, weights: &Weights, fixed: Fixed) -> Vec<String> {
 ///
 /// # Errors
 /// [`Error::Ranges`] naming every layer whose parameters are too large, with the bits they need.
-pub fn parameters(graph: &Graph, weights: &Weights, fixed: Fixed) -> Result<()> {
-    let faults = over(graph, weights, fixed);
-    if faults.is_empty() { Ok(()) } else { Err(Error::Ranges { n: fixed.n, f: fixed.f, faults }) }
+pub fn parameters(graph: &Graph, weights: &Weights, scale: Scale) -> Result<()> {
+    let (faults, Fixed { n, f }) = (over(graph, weights, scale), scale.fixed);
+    if faults.is_empty() { Ok(()) } else { Err(Error::Ranges { n, f, faults }) }
 }
 
 /// [`Plan::new`] where the weights are known: they must fit as well as the values.
@@ -57,7 +57,7 @@ pub fn parameters(graph: &Graph, weights: &Weights, fixed: Fixed) -> Result<()> 
 pub fn plan(graph: &Graph, weights: &Weights, options: Options, ranges: Ranges) -> Result<Plan> {
     weights.check(graph)?;
     let Fixed { n, f } = options.fixed;
-    let mut faults = over(graph, weights, options.fixed);
+    let mut faults = over(graph, weights, options.scale());
     match Plan::new(graph.clone(), options, Some(ranges)) {
         Ok(plan) if faults.is_empty() => return Ok(plan),
         Ok(_) => {}
@@ -67,10 +67,11 @@ pub fn plan(graph: &Graph, weights: &Weights, options: Options, ranges: Ranges) 
     Err(Error::Ranges { n, f, faults })
 }
 
-/// What node `i` multiplies with, its weights or its public factor, with `f` fraction bits: mean rounding error over mean
+/// What node `i` multiplies with, its weights or its public factor, with their fraction bits: mean rounding error over mean
 /// magnitude, and the share that becomes 0. Addends of any kind lose no more than every wire does.
-pub fn rounding(graph: &Graph, weights: &Weights, i: usize, f: u32) -> (f64, f64) {
-    let scale = f64::from(f).exp2();
+pub fn rounding(graph: &Graph, weights: &Weights, i: usize, scale: Scale) -> (f64, f64) {
+    let public = matches!(graph.nodes[i].op, Op::Affine { .. });
+    let scale = f64::from(if public { scale.fixed.f } else { scale.weights() }).exp2();
     let params = |op: &Op| -> Vec<f64> {
         let weights =
             op.params().filter(|p| graph.params[*p].role == Role::Weight).flat_map(|p| &weights.0[p]);
@@ -78,7 +79,7 @@ pub fn rounding(graph: &Graph, weights: &Weights, i: usize, f: u32) -> (f64, f64
     };
     let factors = match &graph.nodes[i].op {
         Op::Offset { .. } => vec![],
-        Op::Affine { scale, .. } => vec![*scale],
+        Op::Affine { scale: factor, .. } => vec![*factor],
         op => params(op),
     };
     let (mut error, mut size, mut zeros, mut count) = (0.0, 0.0, 0u64, 0u64);
@@ -92,25 +93,25 @@ pub fn rounding(graph: &Graph, weights: &Weights, i: usize, f: u32) -> (f64, f64
     if count == 0 { (0.0, 0.0) } else { (error / size, zeros as f64 / count as f64) }
 }
 
-/// Layers whose weights lose precision with `f` fraction bits. `weights` are the graph's.
-pub fn faint(graph: &Graph, weights: &Weights, f: u32) -> Vec<Faint> {
+/// Layers whose weights lose precision with these fraction bits. `weights` are the graph's.
+pub fn faint(graph: &Graph, weights: &Weights, scale: Scale) -> Vec<Faint> {
     let layer = |i: usize| {
-        let (relative, zeros) = rounding(graph, weights, i, f);
+        let (relative, zeros) = rounding(graph, weights, i, scale);
         (relative > TOLERANCE).then(|| Faint { layer: graph.nodes[i].name.clone(), relative, zeros })
     };
     (0..graph.nodes.len()).filter_map(layer).collect()
 }
 
-/// The most fraction bits in each ring, 32 bits first, and why other rings have none.
+/// The most fraction bits in each ring, 32 bits first, and why other rings have none; `weight_fraction` as in [`Options`].
 pub fn rings(
     (graph, weights): (&Graph, &Weights),
     ranges: &Ranges,
-    margin: f64,
+    (margin, weight_fraction): (f64, Option<u32>),
 ) -> (Vec<Fit>, Vec<(u32, Error)>) {
     let (mut rings, mut refused) = (vec![], vec![]);
     for n in [32, 64] {
         let usual = Options::default();
-        let options = Options { fixed: Fixed { n, ..usual.fixed }, margin, ..usual };
+        let options = Options { fixed: Fixed { n, ..usual.fixed }, weight_fraction, margin, ..usual };
         match fit(graph, weights, ranges, &options) {
             Ok(fit) => rings.push(fit),
             Err(why) => refused.push((n, why)),

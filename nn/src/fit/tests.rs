@@ -58,9 +58,9 @@ fn weights_count_too() {
     assert_eq!((fit.fraction, &fit.bottleneck[..]), (11, "conv"));
     assert!(fit.layers[1].proof.starts_with("|w| = 100"), "{}", fit.layers[1].proof);
     let (graph, weights) = model(100.0);
-    let e = parameters(&graph, &weights, Fixed { n: 32, f: 12 }).unwrap_err().to_string();
+    let e = parameters(&graph, &weights, Fixed { n: 32, f: 12 }.into()).unwrap_err().to_string();
     assert!(e.contains("`conv`") && e.contains("33 bits"), "{e}");
-    parameters(&graph, &weights, Fixed { n: 32, f: 11 }).unwrap();
+    parameters(&graph, &weights, Fixed { n: 32, f: 11 }.into()).unwrap();
 }
 
 #[test]
@@ -80,14 +80,14 @@ fn a_plan_with_weights_lists_what_does_not_fit() {
     let program = Plan::new(graph.clone(), Options::default(), None).unwrap().program().unwrap();
     let e = program.encode::<u32>(&weights).unwrap_err().to_string();
     assert!(e.contains("`conv`"), "{e}");
-    let (rings, _) = rings((&graph, &weights), &ranges(0.01), 1.5);
+    let (rings, _) = rings((&graph, &weights), &ranges(0.01), (1.5, None));
     assert_eq!(recommended(&rings).map(|fit| (fit.ring, fit.fraction)), Some((32, 11)));
 }
 
 #[test]
 fn weights_below_an_ulp_are_faint_and_zeros_are_not() {
     let (graph, _) = model(0.0);
-    let of = |w: f32, f| faint(&graph, &Weights(vec![vec![w]]), f);
+    let of = |w: f32, f| faint(&graph, &Weights(vec![vec![w]]), Fixed { n: 64, f }.into());
     let found = of(1e-4, 12);
     assert_eq!((found.len(), &found[0].layer[..], found[0].relative, found[0].zeros), (1, "conv", 1.0, 1.0));
     let found = of(4e-4, 12);
@@ -95,6 +95,26 @@ fn weights_below_an_ulp_are_faint_and_zeros_are_not() {
     for (w, f) in [(1e-4, 20), (0.5, 12), (0.0, 12), (0.013, 12)] {
         assert_eq!(of(w, f), [], "{w} {f}");
     }
+    let own = Scale { fixed: Fixed { n: 64, f: 12 }, weights: Some(20) };
+    assert_eq!(faint(&graph, &Weights(vec![vec![1e-4]]), own), []);
+}
+
+/// One more bit of values does not fit beside the weights' own, and the proof and the limit are those of the plan.
+#[test]
+fn weights_have_bits_of_their_own() {
+    let (graph, weights) = model(0.5);
+    let fit = |weight_fraction, margin| {
+        let options = Options { weight_fraction, margin, ..Options::default() };
+        let ranges = calibrate(&graph, &weights, &[20.0; 9], &[(-20.0, 20.0)]).unwrap();
+        fit(&graph, &weights, &ranges, &options).unwrap()
+    };
+    let (own, usual) = (fit(Some(16), 1.5), fit(None, 1.5));
+    assert_eq!((own.fraction, own.truncated, own.weight_fraction), (9, 16, Some(16)));
+    assert_eq!((usual.fraction, usual.weight_fraction), (12, None));
+    assert!(own.layers.iter().any(|room| room.proof.ends_with("2^5 - 2^-9 = 31.998047")), "{own:?}");
+    assert_eq!(fit(Some(8), 1.5).fraction, usual.fraction);
+    let json = serde_json::to_string(&usual).unwrap();
+    assert!(!json.contains("weight_fraction"), "{json}");
 }
 
 #[test]

@@ -83,6 +83,8 @@ fn the_digest_changes_with_every_choice() {
         Options { reveal: Reveal::Label, ..base.clone() },
         Options { margin: 1.25, ..base.clone() },
         Options { audit: true, ..base.clone() },
+        Options { weight_fraction: Some(12), ..base.clone() },
+        Options { weight_fraction: Some(10), ..base.clone() },
     ] {
         plans.push(Plan::new(graph(), options, Some(ranges(1.0))).unwrap());
     }
@@ -97,6 +99,20 @@ fn the_digest_changes_with_every_choice() {
     for (i, a) in digests.iter().enumerate() {
         assert!(digests[..i].iter().all(|b| a != b), "plan {i} has the digest of another");
     }
+}
+
+/// Plans from before there was such a choice are read, and have the digest that they had.
+#[test]
+fn a_fraction_of_weights_is_said_only_where_there_is_one() {
+    let json = plan().to_json().unwrap();
+    assert!(!json.contains("weight_fraction"));
+    let own = |w| Options { fixed: Fixed { n: 32, f: 8 }, weight_fraction: Some(w), ..Options::default() };
+    let own_plan = Plan::new(graph(), own(16), Some(ranges(1.0))).unwrap();
+    assert_eq!(Plan::from_json(&own_plan.to_json().unwrap()).unwrap(), own_plan);
+    let why = Plan::new(graph(), own(21), None).unwrap_err().to_string();
+    assert!(why.contains("21 fraction bits of weights; choose 4 to 20"), "{why}");
+    let wide = Plan::new(graph(), own(18), Some(ranges(200.0))).unwrap_err().to_string();
+    assert!(wide.contains("beyond 15.996"), "{wide}");
 }
 
 #[test]

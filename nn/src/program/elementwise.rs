@@ -1,26 +1,26 @@
 //! Operations element by element beside activations: products of two wires, addends of their own, public numbers.
 //!
 //! A product is a gate; the others are local. An addend is a parameter under the mask it has for all images: the sum's mask
-//! is the wire's own plus that one, and nothing new is opened. A public factor that is a whole number keeps the fraction; any
+//! is the wire's own plus that one, and nothing new is opened; whichever of the two has fewer fraction bits is brought to the other's. A public factor that is a whole number keeps the fraction; any
 //! other is rounded to f bits, and the result has 2f. Sums and factors may leave the ring on the way: only the result, which
 //! ranges and contract speak of, has to be in it.
 
 use super::{Run, Wire};
 use crate::engine::Infer;
 use crate::graph::{Graph, Op};
-use crate::{Error, Result};
+use crate::{Error, Result, Scale};
+use twoply_primitives::Local;
 use twoply_primitives::gate::Mul;
-use twoply_primitives::{Fixed, Local};
 
 /// Checks that the numbers of every [`Op::Affine`] have a place in the ring.
 ///
 /// # Errors
 /// [`Error::Data`] naming the layer and the number.
-pub(super) fn check(graph: &Graph, fixed: Fixed) -> Result<()> {
+pub(super) fn check(graph: &Graph, scale: Scale) -> Result<()> {
     for node in &graph.nodes {
-        let Op::Affine { scale, shift } = node.op else { continue };
-        let most = f64::from(fixed.n - 2 - fixed.f).exp2();
-        for (what, number, limit) in [("factor", scale, most), ("addend", shift, fixed.limit())] {
+        let Op::Affine { scale: factor, shift } = node.op else { continue };
+        let most = f64::from(scale.fixed.n - 2 - scale.fixed.f).exp2();
+        for (what, number, limit) in [("factor", factor, most), ("addend", shift, scale.limit())] {
             if number.abs() > limit {
                 let why =
                     format!("`{}`: {what} {number} beyond {limit:.3}; choose fewer fraction bits", node.name);
@@ -47,17 +47,21 @@ impl<E: Infer> Run<'_, '_, E> {
         let inputs = &self.program.graph.nodes[i].inputs;
         let (square, y, x) = (inputs[0] == inputs[1], self.operand(i, 1)?, self.full(x)?);
         let y = if square { Wire { v: x.v.clone(), frac: x.frac } } else { self.full(y)? };
-        let (cut, frac) = self.cut(i);
+        let (cut, frac) = self.cut(i, x.frac);
         self.emit(&Mul { cut }, &[&x.v, &y.v], frac, last)
     }
 
     /// Every image plus the same private addends.
     pub(super) fn offset(&mut self, x: Wire<E::Value>, weight: usize) -> Result<Wire<E::Value>> {
-        let by = x.frac - self.options().fixed.f;
-        let addends = match by {
-            0 => self.params[weight].clone(),
-            _ => self.e.local(&Local::Scale(1 << by), &[&self.params[weight]])?,
+        let own = self.options().scale().weights();
+        let x = match own.saturating_sub(x.frac) {
+            0 => x,
+            by => {
+                let wide = self.full_width(x)?;
+                Wire { v: self.e.local(&Local::Scale(1 << by), &[&wide.v])?, frac: own }
+            }
         };
+        let addends = self.param_at(weight, own, x.frac)?;
         Ok(Wire { v: self.e.local(&Local::AddRow, &[&x.v, &addends])?, frac: x.frac })
     }
 

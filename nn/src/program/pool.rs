@@ -126,7 +126,7 @@ impl Scaled {
 impl Pool {
     fn new(options: &Options, counts: BTreeSet<usize>, range: Option<f64>) -> Self {
         let fixed = options.fixed;
-        let real = range.filter(|r| *r > 0.0).unwrap_or(fixed.limit());
+        let real = range.filter(|r| *r > 0.0).unwrap_or(options.scale().limit());
         Pool { fixed, counts, peak: (real * f64::from(fixed.f).exp2()).ceil() as u128 }
     }
     /// What is scaled last for `count` elements and means up to `peak`, if the split before it keeps its contract.

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use twoply_preprocessing::SeedSource;
+use twoply_preprocessing::run::{Masks, Snapshot};
 use twoply_primitives::channel::{Loopback, pair};
 use twoply_primitives::session::{GateStats, Setup};
 use twoply_primitives::{Backend, KeySetId, Origin, PartyId, Seed, Session, WallClock};
@@ -27,6 +28,14 @@ pub struct Rehearsal<'s, B: Backend> {
     dealer: Dealer<B>,
     parties: [Learner<B>; 2],
     segments: u32,
+}
+
+/// A checkpoint of all three.
+pub struct Checkpoint {
+    /// Both parties' shares of all masks, as the dealer keeps them.
+    pub masks: Masks,
+    /// P0's state and P1's.
+    pub snapshots: [Snapshot; 2],
 }
 
 /// What a rehearsed step gave.
@@ -175,6 +184,14 @@ impl<'s, B: Backend> Rehearsal<'s, B> {
         let shares = [a.velocities(PartyId::P0)?, b.velocities(PartyId::P1)?];
         let velocity = joined(&self.step.params(), [&shares[0], &shares[1]])?;
         Ok(State { weights, velocity, accumulators })
+    }
+    /// What a checkpoint keeps now: the masks at the dealer, the state at each party.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        let [a, b] = &self.parties;
+        Ok(Checkpoint { masks: self.dealer.masks()?, snapshots: [a.snapshot()?, b.snapshot()?] })
     }
     /// Sets the accumulators to zeros, which are public.
     pub fn forget(&mut self) {

@@ -114,7 +114,8 @@ pub fn deal<R: Ring>(plan: &Plan, program: &Program, weights: &Weights, cut: Cut
     let dirs = tempfile::tempdir().unwrap();
     let roots = PartyId::BOTH.map(|p| dirs.path().join(p.to_string()));
     roots.iter().for_each(|d| std::fs::create_dir(d).unwrap());
-    let spec = DealSpec { plan: plan.digest().unwrap(), layout: plan.layout(), cut, seeds: SeedSource::Os };
+    let (digest, layout) = (plan.digest().unwrap(), plan.layout());
+    let spec = DealSpec { plan: digest, layout, cut, seeds: SeedSource::Os, trained: None };
     let set = SetWriter::create([&roots[0], &roots[1]], spec).unwrap();
     let dealt: Result<(), Error> = with_device!(device(), R, dev => {
         let masks = roles::weight_masks(&dev, program, set.key_set(), set.weight_seeds());
@@ -240,6 +241,26 @@ fn owner<R: Ring>(
         next += b as u64;
     }
     answers
+}
+
+/// Fraction bits of weights that differ from those of values, finer and coarser, in every rounding.
+pub fn weight_fractions() -> Vec<Options> {
+    let mut all = vec![];
+    for (n, f, w) in [(32, 8, 16), (32, 12, 8), (32, 11, 11), (64, 16, 24)] {
+        for rounding in [Rounding::PublicCoin, Rounding::Floor] {
+            for reveal in [Reveal::Logits, Reveal::Label] {
+                all.push(Options {
+                    fixed: Fixed { n, f },
+                    weight_fraction: Some(w),
+                    rounding,
+                    reveal,
+                    audit: (f < w) == (reveal == Reveal::Label),
+                    ..Options::default()
+                });
+            }
+        }
+    }
+    all
 }
 
 /// Every combination of ring, comparison, rounding and what is revealed.

@@ -2,7 +2,7 @@
 //! last bit, both stay within a bound of the float evaluator, and counters are those of the plan.
 
 use super::common::build::{Builder, LAST, Model, random};
-use super::common::{Run, Shift, two_parties, variants};
+use super::common::{Run, Shift, two_parties, variants, weight_fractions};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use twoply_nn::accuracy::bounds;
@@ -168,6 +168,37 @@ fn random_graphs_in_every_variant() {
     let coin = [(32, 32), (20, 20), (20, 32), (32, 20)].map(|p| (false, p));
     assert!(coin.into_iter().chain([(true, (32, 32))]).all(|p| pairs.contains(&p)), "{pairs:?}");
     assert!(scaled > 0, "no sum of different fractions");
+}
+
+/// The same where weights have fraction bits of their own: every kind of operation, up to the edge of its contract.
+#[test]
+fn random_graphs_with_a_fraction_of_weights() {
+    let (mut worst, mut ops, all) = (0.0f64, BTreeSet::new(), weight_fractions());
+    for seed in 1000..1000 + graphs() / 2 {
+        let last = seed as usize % LAST.len();
+        let model = random(seed, last, 3);
+        ops.extend(model.graph.nodes.iter().map(|n| n.op.kind()));
+        for (i, options) in all.iter().enumerate() {
+            let skip = LAST[last] == "argmax" && options.reveal == Reveal::Logits;
+            if skip || !full() && (seed as usize / LAST.len() + i / 2) % 2 == 1 {
+                continue;
+            }
+            let options = Options { margin: 1.02, ..options.clone() };
+            let edge = if options.fixed.n == 32 { 0.97 * options.scale().limit() } else { 3000.0 };
+            let mut model = model.clone().scale_to([1.0, 8.0, edge][(seed as usize + i) % 3]);
+            if options.reveal == Reveal::Label && LAST[last] != "argmax" {
+                model = model.flat();
+            }
+            worst = worst.max(check(&model, &options, &Shift { dealt: 3, segment: 2, runs: &[1, 2] }));
+        }
+    }
+    eprintln!("largest error: {worst:.3} of the bound");
+    assert_eq!(ops.len(), 19, "{ops:?}");
+    for options in weight_fractions() {
+        let [plain, mixed] = [residual(), inverted_residual()].map(|model| model.scale_to(6.0));
+        check(&plain, &options, &Shift { dealt: 3, segment: 2, runs: &[1, 2] });
+        check(&mixed, &options, &Shift { dealt: 3, segment: 2, runs: &[1, 2] });
+    }
 }
 
 /// Downsampling residual block: two convolutions, a strided 1x1 skip, a second block with the identity as skip.

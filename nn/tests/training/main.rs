@@ -10,6 +10,7 @@ mod reveals;
 mod rounding;
 mod schedules;
 mod shares;
+mod under;
 
 use common::build::{Builder, LAST, Model, Rng, random};
 use twoply_nn::engine::Clear;

@@ -28,6 +28,9 @@ pub struct Args {
     weights: PathBuf,
     #[command(flatten)]
     samples: Samples,
+    /// Bits of the fraction of weights and biases, where they are to have their own, as they have in training
+    #[arg(long, value_name = "W")]
+    weight_fraction: Option<u32>,
 }
 
 /// The JSON result.
@@ -74,7 +77,7 @@ fn find(args: &Args, (graph, weights): (&Graph, &Weights), out: &Output) -> Resu
     let margin = args.samples.margin()?;
     let inputs = args.samples.read(graph)?;
     let ranges = args.samples.ranges((graph, weights), inputs.as_ref(), out)?;
-    let (rings, refused) = fit::rings((graph, weights), &ranges, margin);
+    let (rings, refused) = fit::rings((graph, weights), &ranges, (margin, args.weight_fraction));
     let Some(best) = fit::recommended(&rings) else {
         // The wider ring's refusal is the one that counts.
         let failure = refused.into_iter().last().map(|(_, error)| Failure::from(error));
@@ -110,7 +113,9 @@ fn command(args: &Args, best: &Fit) -> String {
     let samples = args.samples.samples.as_deref().map(|path| flag("samples", path)).unwrap_or_default();
     let margin = args.samples.margin.map(|margin| format!(" --margin {margin}")).unwrap_or_default();
     let (graph, weights) = (shell(&args.graph), flag("weights", &args.weights));
-    format!("twoply plan {graph}{weights}{samples}{margin} --ring {} --fraction {}", best.ring, best.fraction)
+    let own = best.weight_fraction.map(|w| format!(" --weight-fraction {w}")).unwrap_or_default();
+    let (n, f) = (best.ring, best.fraction);
+    format!("twoply plan {graph}{weights}{samples}{margin} --ring {n} --fraction {f}{own}")
 }
 
 fn show(found: &Found, out: &Output) -> Result<(), Failure> {

@@ -157,7 +157,8 @@ fn trouble(found: &Accuracy, tight: Option<Failure>) -> Option<Failure> {
 }
 
 fn wraps(found: &Accuracy, layer: &Layer) -> Failure {
-    let bits = layer.peak.log2().ceil() as i64 + 2 * i64::from(found.fraction) + 2;
+    let finest = found.fraction + found.fraction.max(found.weight_fraction.unwrap_or(0));
+    let bits = layer.peak.log2().ceil() as i64 + i64::from(finest) + 2;
     let what = format!(
         "layer `{}`: {} of {} values leave the range of {} ring bits with {} fraction bits: up to {:.3}, beyond \
          {:.3}; needs {bits} bits",
@@ -179,9 +180,10 @@ fn lost(lost: &Lost) -> Failure {
         lost.tolerance * 100.0
     );
     let f = lost.fraction;
+    let own = |what: &str| lost.weight_fraction.map_or_else(String::new, |w| format!("{what} {w}"));
     let bits = match lost.ring {
-        Some(n) => format!("use --ring {n} --fraction {f}"),
-        None => format!("{f} fraction bits would do, and no ring has room for them"),
+        Some(n) => format!("use --ring {n} --fraction {f}{}", own(" --weight-fraction")),
+        None => format!("{f} fraction bits{} would do, and no ring has room for them", own(", of weights")),
     };
     let rescale =
         "multiply that layer's weights and bias by a constant and divide the next layer's weights by it";
@@ -292,6 +294,7 @@ mod tests {
             wraps: 0,
             bound_ulp: Some(17.5),
             lost: None,
+            weight_fraction: None,
             layers: vec![layer],
         }
     }
@@ -317,6 +320,7 @@ mod tests {
             relative,
             tolerance: 0.02,
             weights: false,
+            weight_fraction: None,
             fraction: 16,
             ring: None,
         });

@@ -16,6 +16,9 @@ pub(super) struct Choices {
     /// Bits of the fraction [default: 12 in a ring of 32 bits, 16 in one of 64]
     #[arg(long, value_name = "F")]
     fraction: Option<u32>,
+    /// Bits of the fraction of weights and biases, where they are to have their own, as they have in training
+    #[arg(long, value_name = "W")]
+    weight_fraction: Option<u32>,
     /// Comparison: digits has small keys, dpf saves a round
     #[arg(long, value_enum, default_value = "digits")]
     compare: Compare,
@@ -86,8 +89,9 @@ impl Choices {
         let fixed = Fixed::new(n, self.fraction.unwrap_or(f)).map_err(|e| {
             Failure::new(ExitCode::Usage, e.to_string()).remedy("choose other --ring or --fraction bits")
         })?;
-        Ok(Options {
+        let options = Options {
             fixed,
+            weight_fraction: self.weight_fraction,
             compare: self.compare.into(),
             compare_at: self.compare_at.iter().map(|(layer, kind)| (layer.clone(), (*kind).into())).collect(),
             rounding: match self.rounding {
@@ -100,6 +104,12 @@ impl Choices {
             },
             margin,
             audit: self.audit,
-        })
+        };
+        let wrong = |e: twoply_nn::Error| Failure::new(ExitCode::Usage, e.to_string());
+        options
+            .scale()
+            .check()
+            .map_err(|e| wrong(e).remedy("choose other --weight-fraction or --fraction bits"))?;
+        Ok(options)
     }
 }

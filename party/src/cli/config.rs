@@ -20,6 +20,8 @@ pub struct Party {
     pub plan: Option<PathBuf>,
     /// Folder of this party's key sets.
     pub keys: Option<PathBuf>,
+    /// Folder that this party trained in, for key sets of trained weights.
+    pub runs: Option<PathBuf>,
     /// This machine's key file.
     pub key: Option<PathBuf>,
     /// Where to listen, `host:port`.
@@ -51,10 +53,11 @@ pub struct Party {
 }
 
 /// The keys, as in the file.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "role",
     "plan",
     "keys",
+    "runs",
     "key",
     "listen",
     "peer",
@@ -108,7 +111,13 @@ impl Party {
         })?;
         party.fingerprints(|key| format!("{}: `{key}`", path.display()))?;
         let place = |path: Option<PathBuf>| path.map(|path| folder.join(path));
-        Ok(Party { plan: place(party.plan), keys: place(party.keys), key: place(party.key), ..party })
+        Ok(Party {
+            plan: place(party.plan),
+            keys: place(party.keys),
+            runs: place(party.runs),
+            key: place(party.key),
+            ..party
+        })
     }
 
     /// Reads the text of a configuration file.
@@ -150,6 +159,7 @@ impl Party {
             "role" => self.role = Some(parse(name, &value)?),
             "plan" => self.plan = Some(value.into()),
             "keys" => self.keys = Some(value.into()),
+            "runs" => self.runs = Some(value.into()),
             "key" => self.key = Some(value.into()),
             "listen" => self.listen = Some(value),
             "peer" => self.peer = Some(value),
@@ -205,6 +215,7 @@ impl Party {
             role: self.role.or(lower.role),
             plan: self.plan.or(lower.plan),
             keys: self.keys.or(lower.keys),
+            runs: self.runs.or(lower.runs),
             key: self.key.or(lower.key),
             listen: self.listen.or(lower.listen),
             peer: self.peer.or(lower.peer),
@@ -337,7 +348,7 @@ mod tests {
     /// Every key can be set in both ways, and no key is left out of the list.
     #[test]
     fn every_key_has_its_variable() {
-        let text = "role = 1\nplan = '1'\nkeys = '1'\nkey = '1'\nlisten = '1'\npeer = '1'\npeer_key = '1'\n\
+        let text = "role = 1\nplan = '1'\nkeys = '1'\nruns = '1'\nkey = '1'\nlisten = '1'\npeer = '1'\npeer_key = '1'\n\
                     transport = 'tcp'\nlink = 'wan'\n\
                     clients = ['1']\nowners = ['1']\nlabels_only = true\npatience = 1\nimages_per_client = 1\n\
                     device = 'cpu'\nthreads = 1\n\

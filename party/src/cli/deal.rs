@@ -1,6 +1,7 @@
 //! `twoply deal`: makes keys, into a folder or straight to both parties.
 
 mod follow;
+mod under;
 
 use super::device::{self, On};
 use super::output::{Output, bytes, shell};
@@ -21,7 +22,8 @@ use twoply_preprocessing::{Cut, SeedSource};
 ///
 /// With --out, writes both parties' halves into DIR/p0 and DIR/p1, to be moved (not copied) to the parties. With --p0
 /// and --p1, delivers them over the network and keeps nothing. With --follow, makes the keys of a training run's steps as the
-/// parties use them, and none is ever stored. The dealer must not be one of the parties: whoever
+/// parties use them, and none is ever stored. With --trained, keys are for the weights that such a run ended with, under the mask
+/// that they have: nobody opens or provisions them. The dealer must not be one of the parties: whoever
 /// holds both halves can read everything masked with them.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Example:\n  twoply deal digits.plan.json --images 1000 --out keys")]
@@ -39,6 +41,8 @@ pub struct Args {
     network: Network,
     #[command(flatten)]
     follow: follow::Follow,
+    #[command(flatten)]
+    under: under::Under,
     /// Go on with a deal that was interrupted
     #[arg(long)]
     resume: bool,
@@ -101,6 +105,8 @@ struct Shown {
     /// Where the halves are; null when they were delivered.
     folders: Option<[PathBuf; 2]>,
     seconds: f64,
+    /// The trained weights that the keys are for; null where weights are provisioned.
+    trained: Option<String>,
     /// What computed.
     device: String,
     /// Most anonymous memory this process held.
@@ -130,7 +136,8 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     if seeds.insecure() {
         out.warn("--insecure-test-seed is on: these keys protect nothing");
     }
-    let order = Order { plan, cut, seeds, device };
+    let trained = args.under.masks(&plan, args.follow.runs(), out)?;
+    let order = Order { plan, cut, seeds, trained, device };
     let work = || match &args.network.p0 {
         Some(_) => to_network(&args, &order, &place, (&memory, out)),
         None => to_folder(&args, &order, &place, (&memory, out)),
@@ -166,17 +173,21 @@ fn to_folder(
     if dealt.old > 0 {
         out.note(format_args!("{} segments were there already, {} are new", dealt.old, dealt.new));
     }
+    if let Some(masks) = &order.trained {
+        out.note(format_args!("the keys are for the weights of {}: nobody provisions them", masks.of));
+    }
     let (plan, test) = (shell(&args.plan), if order.seeds.insecure() { " --insecure-test-seed" } else { "" });
+    let owner = if order.trained.is_some() { "" } else { " --owner OWNER_FINGERPRINT" };
     out.note("move each folder to its party (one machine must never hold both), then run there:");
     out.note(format_args!("  {} on the machine of P0:", shell(p0)));
     out.note(format_args!(
         "    twoply party {plan} --role 0 --keys p0 --listen 0.0.0.0:7700 --peer-key P1_FINGERPRINT \
-         --client CLIENT_FINGERPRINT --owner OWNER_FINGERPRINT{test}"
+         --client CLIENT_FINGERPRINT{owner}{test}"
     ));
     out.note(format_args!("  {} on the machine of P1:", shell(p1)));
     out.note(format_args!(
         "    twoply party {plan} --role 1 --keys p1 --listen 0.0.0.0:7700 --peer P0_HOST:7700 \
-         --peer-key P0_FINGERPRINT --client CLIENT_FINGERPRINT --owner OWNER_FINGERPRINT{test}"
+         --peer-key P0_FINGERPRINT --client CLIENT_FINGERPRINT{owner}{test}"
     ));
     let shown = shown(order, (Some(dealt.key_set.to_string()), dealt.new, dealt.bytes), seconds);
     let peak_anonymous_bytes = memory.bytes();
@@ -224,6 +235,7 @@ fn shown(order: &Order, (key_set, dealt, bytes): (Option<String>, u32, [u64; 2])
         bytes,
         folders: None,
         seconds,
+        trained: order.trained.as_ref().map(|masks| masks.of.to_string()),
         device: order.device.describe(),
         peak_anonymous_bytes: None,
         insecure_test_seed: match order.seeds {

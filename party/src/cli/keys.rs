@@ -83,6 +83,8 @@ struct Listed {
     key_set: String,
     plan: String,
     insecure_test_seed: bool,
+    /// The trained weights that it is for; null where weights are provisioned.
+    trained: Option<String>,
     /// Images of the whole key set.
     images: u64,
     /// Images spent, used or not.
@@ -128,6 +130,7 @@ impl From<Summary> for Listed {
             key_set: summary.key_set.to_string(),
             plan: summary.plan.to_string(),
             insecure_test_seed: summary.insecure,
+            trained: summary.trained.map(|trained| trained.to_string()),
             images: summary.images,
             spent: summary.spent,
             burnt: summary.burnt,
@@ -171,6 +174,9 @@ fn list(place: &Place, out: &Output) -> Result<(), Failure> {
     match sets.len() {
         0 => out.line(format_args!("no key sets in {}", place.keys.display()))?,
         _ => out.line(table(&rows))?,
+    }
+    for (set, trained) in sets.iter().filter_map(|set| Some((set, set.trained.as_ref()?))) {
+        out.line(format_args!("key set {} is for the weights of {trained}", set.key_set))?;
     }
     for set in sets.iter().filter(|set| set.insecure_test_seed) {
         out.warn(format_args!(

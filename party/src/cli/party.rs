@@ -43,6 +43,9 @@ pub struct Args {
     /// Folder of this party's key sets
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
+    /// Folder that this party trained in, for key sets dealt with --trained [default: train in the home folder]
+    #[arg(long, value_name = "DIR")]
+    runs: Option<PathBuf>,
     /// This machine's key [default: identity.key in the home folder]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -98,6 +101,7 @@ impl Args {
             role: self.role,
             plan: self.plan.clone(),
             keys: self.keys.clone(),
+            runs: self.runs.clone(),
             key: self.key.clone(),
             listen: self.listen.clone(),
             peer: self.peer.clone(),
@@ -214,6 +218,8 @@ fn setup(s: &Settings, record_coins: Option<PathBuf>, out: &Output) -> Result<Se
     if me == PartyId::P1 {
         needed(config.peer_address.as_ref(), "peer")?;
     }
+    // a party that never trained needs no home for it
+    let runs = s.runs.clone().or_else(|| Some(out.home().ok()?.join("train"))).unwrap_or_default();
     let identity = Arc::new(Identity::load(&out.key_file(s.key.as_ref())?)?);
     if identity.fingerprint() == config.peer {
         let text = "the peer's key is this machine's own";
@@ -225,6 +231,7 @@ fn setup(s: &Settings, record_coins: Option<PathBuf>, out: &Output) -> Result<Se
         me,
         plan: read_plan(&needed(s.plan.clone(), "plan")?)?,
         keys: needed(s.keys.clone(), "keys")?,
+        runs: runs.join("runs"),
         identity,
         insecure_test_seed: s.insecure_test_seed.unwrap_or(false),
         config,

@@ -34,11 +34,15 @@ use weights::Precision;
 )]
 pub struct Args {
     /// The graph, from `twoply import`
-    #[arg(value_name = "GRAPH.json", required_unless_present = "zoo")]
+    #[arg(value_name = "GRAPH.json", required_unless_present_any = ["zoo", "trained"])]
     graph: Option<PathBuf>,
     /// A network of the zoo instead, with made-up weights; writes no plan unless --out names one
     #[arg(long, value_name = "NETWORK", conflicts_with_all = ["graph", "weights", "samples", "unchecked_ranges"])]
     zoo: Option<String>,
+    /// For the weights that a run of this training plan ends with, under the mask that they have: its network, ring and fractions.
+    /// Nothing is known of their ranges
+    #[arg(long, value_name = "PLAN.train.json", conflicts_with_all = ["graph", "zoo", "weights", "samples", "unchecked_ranges", "ring", "fraction", "weight_fraction"])]
+    trained: Option<PathBuf>,
     /// Count comparisons as another work's tables do, beside the plan's own count
     #[arg(long, value_enum, value_name = "WHO")]
     count_as: Option<Counting>,
@@ -93,7 +97,7 @@ enum Counting {
 /// 10 when values or weights may leave the ring, naming the layers; 12 when the plan is beyond a budget; 15 when graph, weights or
 /// samples are unusable; 16 when the plan exists or cannot be written.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
-    let path = args.out.clone().or_else(|| args.graph.as_deref().map(plan_path));
+    let path = args.out.clone().or_else(|| args.graph.as_deref().or(args.trained.as_deref()).map(plan_path));
     let existing = if args.force { Existing::Replace } else { Existing::Keep };
     if let Some(path) = &path {
         files::vacant(path, existing)?;
@@ -102,7 +106,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     if let Some(path) = &path {
         files::write_public(path, made.plan.to_json()?.as_bytes(), existing)?;
     }
-    show(&made, path.as_deref(), out)
+    show(&made, path.as_deref(), args.trained.as_deref(), out)
 }
 
 /// A plan and what is known of it.
@@ -116,10 +120,16 @@ struct Made {
 }
 
 fn decide(args: &Args, out: &Output) -> Result<Made, Failure> {
-    let (mut plan, precision) = match (&args.zoo, &args.graph) {
-        (Some(name), _) => (from_zoo(args, name)?, Precision::default()),
-        (None, Some(graph)) => make(args, files::read_graph(graph)?, out)?,
-        (None, None) => return Err(Failure::new(ExitCode::Usage, "neither a graph nor --zoo is given")),
+    let (mut plan, precision) = match (&args.trained, &args.zoo, &args.graph) {
+        (Some(training), ..) => {
+            let training = files::read_training_plan(training)?;
+            (training.inference(args.choices.options(args.samples.margin()?)?)?, Precision::default())
+        }
+        (None, Some(name), _) => (from_zoo(args, name)?, Precision::default()),
+        (None, None, Some(graph)) => make(args, files::read_graph(graph)?, out)?,
+        (None, None, None) => {
+            return Err(Failure::new(ExitCode::Usage, "no graph, --zoo or --trained is given"));
+        }
     };
     let mut why = vec![];
     let mut bill = Bill::new(&plan, args.images, args.batch)?;
@@ -159,10 +169,13 @@ fn from_zoo(args: &Args, name: &str) -> Result<Plan, Failure> {
     Ok(Plan::new(graph, args.choices.options(margin)?, Some(ranges))?)
 }
 
-/// `x.graph.json` becomes `x.plan.json`; any other name gets the ending too.
+/// `x.graph.json` and `x.train.json` become `x.plan.json`; any other name gets the ending too.
 fn plan_path(graph: &Path) -> PathBuf {
     let name = graph.file_name().unwrap_or_default().to_string_lossy();
-    let stem = name.strip_suffix(".graph.json").or(name.strip_suffix(".json")).unwrap_or(&name);
+    let stem = [".graph.json", ".train.json", ".json"]
+        .iter()
+        .find_map(|end| name.strip_suffix(end))
+        .unwrap_or(&name);
     graph.with_file_name(format!("{stem}.plan.json"))
 }
 
@@ -190,7 +203,7 @@ fn make(args: &Args, graph: Graph, out: &Output) -> Result<(Plan, Precision), Fa
         ),
         _ => failure,
     })?;
-    for warning in precision.warnings(plan.options.fixed.f) {
+    for warning in precision.warnings(plan.options.scale().weights()) {
         out.warn(warning);
     }
     Ok((plan, precision))
@@ -216,10 +229,11 @@ fn expected(plan: &Plan) -> Result<String, Failure> {
     Ok(format!("{images}\noutput: {}", Meaning::of(&plan.graph)?))
 }
 
-fn show(made: &Made, path: Option<&Path>, out: &Output) -> Result<(), Failure> {
+fn show(made: &Made, path: Option<&Path>, trained: Option<&Path>, out: &Output) -> Result<(), Failure> {
     let Made { plan, bill, .. } = made;
     let report = &bill.report;
-    let Options { fixed, compare, rounding, .. } = &plan.options;
+    let Options { fixed, compare, rounding, weight_fraction, .. } = &plan.options;
+    let own = weight_fraction.map(|w| format!(" ({w} of weights)")).unwrap_or_default();
     let (images, batch) = (report.images, bill.batch);
     out.line(format_args!("{}, {images} images in runs of {batch}, predicted:", plan.graph.name))?;
     out.line(table(&rows(bill)))?;
@@ -236,7 +250,10 @@ fn show(made: &Made, path: Option<&Path>, out: &Output) -> Result<(), Failure> {
         bytes(p0),
         bytes(p1)
     ))?;
-    out.line(format_args!("ring {} bits, fraction {} bits, {compare:?}, {rounding:?}", fixed.n, fixed.f))?;
+    out.line(format_args!(
+        "ring {} bits, fraction {} bits{own}, {compare:?}, {rounding:?}",
+        fixed.n, fixed.f
+    ))?;
     out.line(expected(plan)?)?;
     out.line(report.opened_lines().trim_end())?;
     out.line(format_args!("a party needs about {} of memory at batch {batch}", bytes(bill.memory_bytes)))?;
@@ -265,7 +282,8 @@ fn show(made: &Made, path: Option<&Path>, out: &Output) -> Result<(), Failure> {
     }
     out.result_json(&bill.at(path, made.alternatives.as_deref(), (&made.why, &made.precision)))?;
     if let Some(path) = path.map(shell) {
-        out.note(format_args!("next: twoply deal {path} --images {images} --out keys"));
+        let trained = trained.map(|file| format!(" --trained {}", shell(file))).unwrap_or_default();
+        out.note(format_args!("next: twoply deal {path} --images {images} --out keys{trained}"));
     }
     Ok(())
 }
@@ -336,9 +354,12 @@ mod tests {
 
     #[test]
     fn the_plan_stands_beside_its_graph() {
-        for (graph, plan) in
-            [("a/x.graph.json", "a/x.plan.json"), ("x.json", "x.plan.json"), ("x", "x.plan.json")]
-        {
+        for (graph, plan) in [
+            ("a/x.graph.json", "a/x.plan.json"),
+            ("x.train.json", "x.plan.json"),
+            ("x.json", "x.plan.json"),
+            ("x", "x.plan.json"),
+        ] {
             assert_eq!(plan_path(Path::new(graph)), Path::new(plan));
         }
     }

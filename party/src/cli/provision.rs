@@ -57,7 +57,7 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let plan = read_plan(&args.plan)?;
     let weights = read_weights(&args.weights, &plan.graph)?;
     // Before anyone is called: weights that do not fit would bind nothing.
-    fit::parameters(&plan.graph, &weights, plan.options.fixed)
+    fit::parameters(&plan.graph, &weights, plan.options.scale())
         .map_err(|e| Failure::from(e).during(Phase::Provision))?;
     let identity = Arc::new(Identity::load(&out.key_file(args.key.as_ref())?)?);
     let record = match &args.bound {

@@ -8,7 +8,8 @@ use std::io::pipe;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use twoply_nn::Plan;
-use twoply_preprocessing::{Cut, KeyDir, KeySet, Segment, SegmentState, Wanted};
+use twoply_nn::roles::masked_weights_len;
+use twoply_preprocessing::{Cut, KeyDir, KeySet, Segment, SegmentState, Trained, Wanted};
 use twoply_primitives::{Channel, KeySetId};
 use zeroize::Zeroizing;
 
@@ -74,8 +75,8 @@ impl Store<'_> {
             let what = format!("{} called where a dealer is expected", link.name());
             return Err(Failure::new(ExitCode::Identity, what).with_peer(link.name()));
         }
-        let offer = greet(link)?;
-        let set = self.begin(link, &offer)?;
+        let (offer, trained) = greet(link)?;
+        let set = self.begin(link, &offer, trained)?;
         let mut received = Received { key_set: offer.key_set, images: offer.images, segments: 0, bytes: 0 };
         loop {
             match link.recv_message().map_err(|e| Failure::on_link(e, link))? {
@@ -103,7 +104,7 @@ impl Store<'_> {
     }
 
     /// Answers the offer, takes `set.key` if it is not there, and opens the key set.
-    fn begin(&self, link: &mut Link, offer: &Offer) -> Result<KeySet, Failure> {
+    fn begin(&self, link: &mut Link, offer: &Offer, trained: Option<Trained>) -> Result<KeySet, Failure> {
         if let Some((answer, failure)) = self.refuse(offer)? {
             link.send_message(&answer).map_err(|e| Failure::on_link(e, link))?;
             return Err(failure.with_peer(link.name()));
@@ -116,8 +117,14 @@ impl Store<'_> {
         self.enough(offer.key_set, cut)?;
         link.send_message(&Answer::Agreed { begun }).map_err(|e| Failure::on_link(e, link))?;
         if !begun {
-            let page = Zeroizing::new(link.recv(SET_KEY).map_err(|e| Failure::on_link(e, link))?);
-            let arrived = keys.receive_set(&mut &page[..])?;
+            let weights = masked_weights_len(&self.plan.program()?) as u64;
+            if trained.is_some_and(|trained| trained.bytes != weights) {
+                return Err(other_set("the dealer's trained weights are not those of this plan's network"));
+            }
+            let len = trained.map_or(SET_KEY, |trained| trained.file_bytes() as usize);
+            link.admit(len);
+            let bytes = Zeroizing::new(link.recv(len).map_err(|e| Failure::on_link(e, link))?);
+            let arrived = keys.receive_set(&mut &bytes[..], weights)?;
             if arrived != offer.key_set {
                 return Err(other_set("the key set that arrived is not the one announced"));
             }
@@ -126,6 +133,9 @@ impl Store<'_> {
         let set = keys.key_set(offer.key_set, self.plan.digest()?, self.plan.layout(), self.insecure)?;
         if set.cut() != cut {
             return Err(other_set("the key set here has other images or segments than the dealer's"));
+        }
+        if set.trained() != trained {
+            return Err(other_set("the key set here is for other weights than the dealer's"));
         }
         Ok(set)
     }
@@ -199,9 +209,11 @@ fn stored(link: &mut Link) -> Result<(), Failure> {
     link.send_message(&ToDealer::Stored).map_err(|e| Failure::on_link(e, link))
 }
 
-fn greet(link: &mut Link) -> Result<Offer, Failure> {
+/// What the dealer brings, and the trained weights that it is for, if it is for such.
+fn greet(link: &mut Link) -> Result<(Offer, Option<Trained>), Failure> {
     match link.recv_message() {
-        Ok(Greeting::V1(offer)) => Ok(offer),
+        Ok(Greeting::V1(offer)) => Ok((offer, None)),
+        Ok(Greeting::V2(offer, weights)) => Ok((offer, Some(weights.into()))),
         // Before anything is agreed, a greeting that does not decode is another version's.
         Err(Error::Malformed { peer, .. }) => Err(Error::Version { peer, theirs: None }.into()),
         Err(error) => Err(Failure::on_link(error, link)),

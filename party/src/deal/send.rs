@@ -222,15 +222,20 @@ impl Line {
             segment_images: order.cut.segment_images(),
             insecure: order.seeds.insecure(),
         };
-        self.send(&Greeting::V1(offer))?;
+        let trained = order.trained.as_ref().map(|masks| masks.of);
+        self.send(&match trained {
+            Some(trained) => Greeting::V2(offer, trained.into()),
+            None => Greeting::V1(offer),
+        })?;
         match self.hear()? {
             Answer::Agreed { begun: true } => Ok(()),
             Answer::Agreed { begun: false } => {
                 let path = folder.join("set.key");
-                let mut page = Zeroizing::new(vec![0; SET_KEY]);
-                let read = File::open(&path).and_then(|mut file| file.read_exact(&mut page));
+                let len = trained.map_or(SET_KEY, |trained| trained.file_bytes() as usize);
+                let mut bytes = Zeroizing::new(vec![0; len]);
+                let read = File::open(&path).and_then(|mut file| file.read_exact(&mut bytes));
                 read.map_err(|e| Failure::io("read", path.display(), &e))?;
-                self.link.send(&page).map_err(|e| Failure::on_link(e, &self.link))?;
+                self.link.send(&bytes).map_err(|e| Failure::on_link(e, &self.link))?;
                 self.stored()
             }
             Answer::OtherPlan(theirs) => {

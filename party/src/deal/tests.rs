@@ -40,7 +40,7 @@ fn plan(name: &str) -> Plan {
 
 /// 23 images in segments of 4.
 fn order(seeds: SeedSource) -> Order {
-    Order { plan: plan("a"), cut: Cut::new(23, 4).unwrap(), seeds, device: Device::Cpu }
+    Order { plan: plan("a"), cut: Cut::new(23, 4).unwrap(), seeds, trained: None, device: Device::Cpu }
 }
 
 fn quiet() -> impl FnMut(u64) {

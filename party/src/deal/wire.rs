@@ -4,7 +4,7 @@
 //! dealer                          party
 //! Offer                     ->          which plan, which key set
 //!                           <-    Answer: agreed (and whether set.key is there), or why not
-//! 4,096 bytes of set.key    ->          only if it is not there
+//! set.key                   ->          only if it is not there: 4,096 bytes, and a share of trained weights' mask behind them
 //!                           <-    Stored
 //! Ask(from, count)          ->
 //!                           <-    Holds(one entry a segment)
@@ -18,18 +18,21 @@
 //! crash of either side; what the ledger has spent stays spent.
 
 use serde::{Deserialize, Serialize};
-use twoply_preprocessing::{PlanDigest, SegmentId};
+use twoply_preprocessing::run::{CheckpointId, RunId};
+use twoply_preprocessing::{PlanDigest, SegmentId, Trained};
 use twoply_primitives::{KeySetId, PartyId};
 
 /// Most segments in one [`ToParty::Ask`]: their answer must fit a control message.
 pub(super) const ASK: u32 = 2048;
-/// Length of `set.key` in bytes.
+/// Length of a `set.key` without a share of a mask, in bytes.
 pub(crate) const SET_KEY: usize = 4096;
 
 /// The dealer's first message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Greeting {
     V1(Offer),
+    /// Keys for trained weights, which an older party does not know.
+    V2(Offer, Weights),
 }
 
 /// What the dealer brings.
@@ -41,6 +44,26 @@ pub(super) struct Offer {
     pub images: u64,
     pub segment_images: u32,
     pub insecure: bool,
+}
+
+/// The trained weights that keys are for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct Weights {
+    pub run: RunId,
+    pub at: CheckpointId,
+    pub bytes: u64,
+}
+
+impl From<Trained> for Weights {
+    fn from(Trained { run, at, bytes }: Trained) -> Self {
+        Weights { run, at, bytes }
+    }
+}
+
+impl From<Weights> for Trained {
+    fn from(Weights { run, at, bytes }: Weights) -> Self {
+        Trained { run, at, bytes }
+    }
 }
 
 /// What the party makes of an offer.
@@ -108,6 +131,15 @@ mod tests {
             segment_images: 4,
             insecure: false,
         };
+        let weights = Weights { run: RunId([3; 16]), at: CheckpointId { attempt: 1, step: 9 }, bytes: 40 };
+        let longer = postcard::to_stdvec(&Greeting::V2(offer.clone(), weights)).unwrap();
+        for at in 0..longer.len() {
+            assert!(postcard::from_bytes::<Greeting>(&longer[..at]).is_err(), "{at}");
+            let mut wrong = longer.clone();
+            wrong[at] ^= 1;
+            let Ok(Greeting::V2(read, of)) = postcard::from_bytes(&wrong) else { continue };
+            assert_ne!((read, of), (offer.clone(), weights), "byte {at}");
+        }
         let good = postcard::to_stdvec(&Greeting::V1(offer.clone())).unwrap();
         for length in 0..good.len() {
             assert!(postcard::from_bytes::<Greeting>(&good[..length]).is_err(), "{length}");

@@ -27,7 +27,7 @@ pub fn take<B: Backend>(party: &Party<B>, link: &mut Link, over: &AtomicBool) ->
 
 fn exchange<B: Backend>(party: &Party<B>, link: &mut Link, over: &AtomicBool) -> Result<usize, Failure> {
     party.stocks.look(party.say())?; // what was dealt a moment ago
-    let mut key_sets = party.stocks.ids();
+    let mut key_sets = party.stocks.provisionable();
     key_sets.truncate(MOST_SETS);
     party.tell_owner(link, &WeightSets { key_sets })?;
     let mut sets = 0;
@@ -53,6 +53,10 @@ fn one<B: Backend>(
 ) -> Result<(), Failure> {
     let gone = || Failure::new(ExitCode::KeysMissing, format!("key set {id} is not here"));
     let stock = party.stocks.get(id).ok_or_else(gone)?;
+    if let Some(trained) = stock.set.trained() {
+        let text = format!("key set {id} is for the weights of {trained}: nobody provisions them");
+        return Err(Failure::new(ExitCode::KeysSpent, text).remedy("provision other key sets"));
+    }
     party.dev.health()?; // weights are taken by a party that can compute with them
     let keys = roles::weight_keys(&party.program, id, stock.set.weight_seed());
     link.send(keys.as_flattened())?;

@@ -65,6 +65,8 @@ pub struct Setup {
     pub plan: Plan,
     /// Folder of key sets.
     pub keys: std::path::PathBuf,
+    /// Folder of its training runs, where key sets for trained weights find them.
+    pub runs: std::path::PathBuf,
     /// This machine's key.
     pub identity: Arc<Identity>,
     /// Whether keys from a test seed are taken.
@@ -128,7 +130,8 @@ impl<'a, B: Backend> Party<'a, B> {
         let program = setup.plan.program().map_err(|e| start(e.into()))?;
         let digest = setup.plan.digest().map_err(|e| start(e.into()))?;
         let with = (&setup.plan, setup.insecure_test_seed);
-        let stocks = Stocks::open(setup.keys, setup.me, with, say).map_err(start)?;
+        let folders = (setup.keys, setup.runs);
+        let stocks = Stocks::open(folders, setup.me, with, say).map_err(start)?;
         Ok(Party {
             me: setup.me,
             dev,

@@ -4,13 +4,15 @@ use crate::exit::{ExitCode, Failure};
 use crate::jobs::{Grant, SetState};
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use twoply_nn::Program;
 use twoply_nn::roles::{self, Provisioned};
+use twoply_preprocessing::run::Ended;
 use twoply_preprocessing::{
     Claim, Error, FileLog, KeyDir, KeySet, Layout, Ledger, Pending, PlanDigest, Reservation,
 };
-use twoply_preprocessing::{Leased, Tally};
+use twoply_preprocessing::{Leased, Tally, Trained};
 use twoply_primitives::{Backend, KeySetId};
 
 /// One party's half of a key set.
@@ -35,6 +37,8 @@ struct Bound<B: Backend> {
     /// Digest of the file that is there and is the one bound.
     digest: Option<[u8; 32]>,
     loaded: Option<Arc<Provisioned<B>>>,
+    /// Where trained weights lie, in a set for such.
+    trained: Option<Arc<Ended>>,
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -54,15 +58,18 @@ impl<B: Backend> Stock<B> {
         let ledger = set.ledger()?;
         set.gc(&ledger)?;
         let book = Mutex::new(Book { ledger, reserved: VecDeque::new(), pending: 0 });
-        let bound = Mutex::new(Bound { digest: None, loaded: None });
+        let bound = Mutex::new(Bound { digest: None, loaded: None, trained: None });
         let stock = Stock { set, book, bound, fault: Mutex::default() };
         Ok(stock)
     }
-    /// Looks whether the weights that the mask is bound to are on disk.
+    /// Looks whether the weights that the mask is bound to are on disk; trained ones in the folder of runs, `runs`.
     ///
     /// # Errors
-    /// 9 when the file is another one; 16 when it cannot be read.
-    pub fn find_weights(&self) -> Result<(), Failure> {
+    /// 9 when they are others; 8 when trained ones are not there; 16 when they cannot be read.
+    pub fn find_weights(&self, runs: &Path) -> Result<(), Failure> {
+        if let Some(trained) = self.set.trained() {
+            return self.find_trained(runs, trained);
+        }
         let Some(wanted) = self.tally().weights else { return Ok(()) };
         let found = self.read_weights()?.map(|packed| *blake3::hash(&packed).as_bytes());
         let path = self.set.weights_path();
@@ -73,6 +80,24 @@ impl<B: Backend> Stock<B> {
             );
         }
         lock(&self.bound).digest = found;
+        Ok(())
+    }
+    /// Trained weights are bound to what the run's ledger says that they are; the run notes that they are used.
+    fn find_trained(&self, runs: &Path, trained: Trained) -> Result<(), Failure> {
+        let ended = Ended::find(runs, self.set.party(), trained)?;
+        if *ended.weights()?.share != *self.set.mask_share()? {
+            let text = format!(
+                "key set {} was dealt against another mask than that of the weights of {trained}",
+                self.id()
+            );
+            return Err(Failure::new(ExitCode::KeysSpent, text)
+                .remedy("deal a new key set from the dealer's folder of that run"));
+        }
+        ended.note(&format!("inference with key set {}", self.id()))?;
+        let digest = ended.mark().digest;
+        self.bind(digest)?;
+        let mut bound = lock(&self.bound);
+        (bound.digest, bound.trained) = (Some(digest), Some(Arc::new(ended)));
         Ok(())
     }
     fn read_weights(&self) -> Result<Option<Vec<u8>>, Failure> {
@@ -127,6 +152,11 @@ impl<B: Backend> Stock<B> {
         if let Some(weights) = &bound.loaded {
             return Ok(weights.clone());
         }
+        if let Some(ended) = bound.trained.clone() {
+            let (of, share) = (ended.weights()?, self.set.mask_share()?);
+            let wires = roles::trained_weights(dev, program, (&of.values, &share))?;
+            return Ok(bound.loaded.insert(Arc::new(Provisioned::new(dev.clone(), wires))).clone());
+        }
         let packed = match bound.digest {
             Some(digest) => self.read_weights()?.filter(|p| *blake3::hash(p).as_bytes() == digest),
             None => None,
@@ -147,7 +177,7 @@ impl<B: Backend> Stock<B> {
     }
     /// The masked weights of this digest are on disk now.
     pub fn provisioned(&self, digest: [u8; 32]) {
-        *lock(&self.bound) = Bound { digest: Some(digest), loaded: None };
+        *lock(&self.bound) = Bound { digest: Some(digest), loaded: None, trained: None };
     }
     /// Ties the weight mask to masked weights, durably.
     pub fn bind(&self, digest: [u8; 32]) -> Result<(), Failure> {

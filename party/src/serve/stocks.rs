@@ -45,6 +45,8 @@ impl<B: Backend> Clone for Common<B> {
 /// The key sets of a party.
 pub struct Stocks<B: Backend> {
     dir: KeyDir,
+    /// Folder of training runs, for sets of trained weights.
+    runs: PathBuf,
     plan: PlanDigest,
     layout: Layout,
     insecure: bool,
@@ -106,7 +108,7 @@ impl<B: Backend> Stocks<B> {
     /// # Errors
     /// What the first unusable one fails with, if none is usable; 8 if there is none at all.
     pub fn open(
-        keys: PathBuf,
+        (keys, runs): (PathBuf, PathBuf),
         me: PartyId,
         (plan, insecure): (&Plan, bool),
         say: Say<'_>,
@@ -127,7 +129,7 @@ impl<B: Backend> Stocks<B> {
         let (plan, layout, inner) = (plan.digest()?, plan.layout(), Mutex::new(inner));
         let (looking, agreed, bell) = (Mutex::default(), Mutex::new(Instant::now()), Condvar::new());
         let wanted = AtomicBool::new(false);
-        let stocks = Stocks { dir, plan, layout, insecure, inner, looking, agreed, bell, wanted };
+        let stocks = Stocks { dir, runs, plan, layout, insecure, inner, looking, agreed, bell, wanted };
         let first = stocks.look(say)?;
         if stocks.inner().open.is_empty() {
             // says that none is there
@@ -199,9 +201,9 @@ impl<B: Backend> Stocks<B> {
             return Ok(None);
         }
         let stock = opened?;
-        match stock.find_weights() {
+        match stock.find_weights(&self.runs) {
             // as good as none: they are taken again
-            Err(failure) if failure.code() == ExitCode::KeysSpent => {
+            Err(failure) if failure.code() == ExitCode::KeysSpent && summary.trained.is_none() => {
                 say(&format!("{}; {}", failure.content().what, failure.content().remedy));
             }
             other => other?,
@@ -278,6 +280,18 @@ impl<B: Backend> Stocks<B> {
                 }
             }
             let weights = mine.weights().filter(|_| mine.weights == theirs.weights);
+            let others = theirs.weights().is_some_and(|theirs| mine.weights() != Some(theirs));
+            if let Some(trained) = stock.set.trained().filter(|_| others) {
+                let why = format!("the other party does not hold the same weights of {trained}");
+                say(&format!(
+                    "key set {} is not used any more: {why}; see `twoply train status` at both, and deal keys for a run that ended at \
+                     both",
+                    stock.id()
+                ));
+                inner.concern = Concern::Damaged;
+                stock.condemn(why);
+                continue;
+            }
             common.push(Common { stock: stock.clone(), dealt: mine.dealt.min(theirs.dealt), weights });
         }
         // what was begun is used up first
@@ -323,6 +337,11 @@ impl<B: Backend> Stocks<B> {
     /// One key set.
     pub fn get(&self, id: KeySetId) -> Option<Arc<Stock<B>>> {
         self.inner().open.get(&id).filter(|s| s.fault().is_none()).cloned()
+    }
+    /// Those whose weights are provisioned, by name.
+    pub fn provisionable(&self) -> Vec<KeySetId> {
+        let open = |s: &Arc<Stock<B>>| s.fault().is_none() && s.set.trained().is_none();
+        self.inner().open.iter().filter(|(_, s)| open(s)).map(|(id, _)| *id).collect()
     }
     /// All that are open here, by name.
     pub fn ids(&self) -> Vec<KeySetId> {

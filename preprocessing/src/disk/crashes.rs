@@ -21,7 +21,7 @@ fn layout() -> Layout {
 
 fn spec() -> DealSpec {
     let cut = Cut::new(SEGMENTS.into(), 1).unwrap();
-    DealSpec { plan: PLAN, layout: layout(), cut, seeds: SeedSource::InsecureTest(1) }
+    DealSpec { plan: PLAN, layout: layout(), cut, seeds: SeedSource::InsecureTest(1), trained: None }
 }
 
 /// What a caller was told: it must outlive any crash from then on.
@@ -69,7 +69,7 @@ fn live(root: &Path, promise: &mut dyn FnMut(Promise)) {
     promise(Promise::Begun);
     let there = KeyDir::open(&roots[2], PartyId::P1).unwrap();
     let dealt = |name: &str| fs::read(roots[1].join(ID.to_string()).join(name)).unwrap();
-    there.receive_set(&mut &dealt("set.key")[..]).unwrap();
+    there.receive_set(&mut &dealt("set.key")[..], 0).unwrap();
     promise(Promise::Received);
     for segment in 0..SEGMENTS {
         let mut writer = set.segment(segment).unwrap().unwrap();

@@ -24,10 +24,14 @@ impl Error {
     pub fn blame(&self) -> Blame {
         use twoply_primitives::Error as Gate;
         match self {
-            Error::Missing { .. } | Error::Short { .. } | Error::NotHeld { .. } => Blame::Short,
-            Error::OtherTerms { .. } | Error::OtherPlan { .. } | Error::Gate(Gate::PlanMismatch { .. }) => {
-                Blame::Plan
-            }
+            Error::Missing { .. }
+            | Error::Short { .. }
+            | Error::NotHeld { .. }
+            | Error::NotTrained { .. } => Blame::Short,
+            Error::OtherTerms { .. }
+            | Error::OtherPlan { .. }
+            | Error::OtherWeights { .. }
+            | Error::Gate(Gate::PlanMismatch { .. }) => Blame::Plan,
             Error::Version { .. } => Blame::Version,
             Error::Io { .. }
             | Error::DiskFull { .. }

@@ -88,6 +88,7 @@ fn header(party: PartyId, spec: &DataSpec, insecure: bool) -> Header {
         id: SegmentId([0; 16]),
         first: 0,
         images: spec.cut.images(),
+        trained: None,
     }
 }
 

@@ -139,7 +139,7 @@ impl Header {
 }
 
 /// Lengths of the body's parts: public ones, then shares.
-fn body(holder: Holder, lengths: Lengths) -> Vec<u64> {
+fn parts(holder: Holder, lengths: Lengths) -> Vec<u64> {
     match holder {
         Holder::Dealer => vec![lengths.total(); 2],
         _ => lengths.words().into_iter().chain([lengths.total()]).collect(),
@@ -152,7 +152,7 @@ fn bad(path: &Path, why: impl Into<String>) -> Error {
 
 /// The digest of the public part (zeros at the dealer). A part of another length than the plan's is an error.
 pub(super) fn digest_of(header: &Header, parts: &[&[u8]]) -> Result<[u8; 32]> {
-    if !parts.iter().map(|part| part.len() as u64).eq(body(header.holder, header.lengths)) {
+    if !parts.iter().map(|part| part.len() as u64).eq(self::parts(header.holder, header.lengths)) {
         return Err(Error::Sequence { wanted: "a state of the plan's lengths" });
     }
     let mut hash = public(header);
@@ -189,27 +189,43 @@ pub(super) fn save<F: Folder>(folder: &mut F, header: &Header, parts: &[&[u8]]) 
 pub(super) fn read<F: Folder>(
     folder: &F,
     wanted: &Wanted,
-    mut take: impl FnMut(usize, &[u8]),
+    take: impl FnMut(usize, &[u8]),
 ) -> Result<(Header, [u8; 32])> {
     let file = name(wanted.id);
     let path = folder.path(&file);
     let (len, mut reader) = folder.open(&file)?;
-    let failed = |e: io::Error| Error::io(&path, "read", e);
+    let header = header(&path, (len, &mut reader))?;
+    let digest = body(&path, (len, &mut reader), (&header, wanted), take)?;
+    Ok((header, digest))
+}
+
+/// Reads the header of a file of `len` bytes, which nobody has compared with anything yet.
+pub(super) fn header(path: &Path, (len, reader): (u64, &mut impl Read)) -> Result<Header> {
     if len < HEADER as u64 {
-        return Err(bad(&path, format!("has {len} bytes, which is not even a header")));
+        return Err(bad(path, format!("has {len} bytes, which is not even a header")));
     }
     let mut bytes = [0; HEADER];
-    reader.read_exact(&mut bytes).map_err(failed)?;
-    let header = Header::decode(&path, &bytes)?;
-    wanted.check(path.clone(), &header)?;
-    let parts = body(header.holder, header.lengths);
+    reader.read_exact(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
+    Header::decode(path, &bytes)
+}
+
+/// Reads what follows the header of a file of `len` bytes, as [`read`] does; the digest of the public part.
+pub(super) fn body(
+    path: &Path,
+    (len, reader): (u64, &mut impl Read),
+    (header, wanted): (&Header, &Wanted),
+    mut take: impl FnMut(usize, &[u8]),
+) -> Result<[u8; 32]> {
+    let failed = |e: io::Error| Error::io(path, "read", e);
+    wanted.check(path.into(), header)?;
+    let parts = parts(header.holder, header.lengths);
     let need = parts.iter().sum::<u64>() + (HEADER + TRAILER) as u64;
     if len != need {
-        return Err(bad(&path, format!("has {len} bytes, the plan says {need}")));
+        return Err(bad(path, format!("has {len} bytes, the plan says {need}")));
     }
     let mut whole = blake3::Hasher::new_derive_key("twoply checkpoint v1 file");
-    whole.update(&bytes);
-    let mut ours = public(&header);
+    whole.update(&header.encode());
+    let mut ours = public(header);
     let mut piece = Zeroizing::new([0; 1 << 14]);
     for (number, part) in parts.iter().enumerate() {
         let mut left = *part;
@@ -229,9 +245,9 @@ pub(super) fn read<F: Folder>(
     reader.read_exact(&mut trailer).map_err(failed)?;
     whole.update(&trailer[..32]);
     if trailer[..32] != ours || trailer[32..] != *whole.finalize().as_bytes() {
-        return Err(bad(&path, "does not match its digest"));
+        return Err(bad(path, "does not match its digest"));
     }
-    Ok((header, ours))
+    Ok(ours)
 }
 
 /// What a reader expects of a checkpoint.
@@ -270,7 +286,7 @@ pub(super) struct Body {
 
 /// Reads and verifies a checkpoint.
 pub(super) fn load<F: Folder>(folder: &F, wanted: &Wanted) -> Result<Body> {
-    let lengths = body(wanted.holder, wanted.lengths);
+    let lengths = parts(wanted.holder, wanted.lengths);
     let mut parts: Vec<_> =
         lengths.iter().map(|len| Zeroizing::new(Vec::with_capacity(*len as usize))).collect();
     let (_, digest) = read(folder, wanted, |number, bytes| parts[number].extend_from_slice(bytes))?;

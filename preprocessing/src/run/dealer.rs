@@ -6,6 +6,7 @@ use super::record::Entry;
 use super::segments::{Released, Segment, SegmentKind, Segments};
 use super::{Ask, CheckpointId, FirstCredit, Held, Holder, Mark, Offer, RunSpec};
 use crate::folder::{FileFolder, Folder};
+use crate::trained::{Trained, TrainedMasks};
 use crate::{Error, Result};
 use std::path::Path;
 use twoply_primitives::KeySetId;
@@ -103,10 +104,37 @@ impl<F: Folder> DealerRun<F> {
         Ok(Offered { journal, offer: Offer { run, attempt, from, set } })
     }
 
+    /// The result, once the run has ended.
+    pub fn ended(&self) -> Option<CheckpointId> {
+        self.journal.history.end()
+    }
+
     /// Records that the weights of a checkpoint are used otherwise, under this name.
     pub fn provisioned(&mut self, id: CheckpointId, what: &str) -> Result<()> {
         self.journal.mark(id)?;
         self.journal.append(Entry::Provisioned { id, what: super::what(what) })
+    }
+
+    /// The mask of the weights that the run ended with, for keys of inference, which are recorded as `what` first.
+    ///
+    /// # Errors
+    /// [`Error::NotTrained`] where the run has not ended, [`Error::NotHeld`] without the masks.
+    pub fn trained(&mut self, what: &str) -> Result<TrainedMasks> {
+        let journal = &self.journal;
+        let (run, bytes) = (journal.spec.run, journal.spec.lengths.weights);
+        let Some(at) = self.ended() else {
+            let (path, why) = (journal.folder().path(""), "the run has not ended".into());
+            let at = journal.held.last().map_or(CheckpointId::START, |mark| mark.id);
+            return Err(Error::NotTrained { path, trained: Trained { run, at, bytes }, why });
+        };
+        let mut masks = self.masks(at)?;
+        // weights come first; what is cut off is overwritten with the rest
+        masks.shares.iter_mut().for_each(|share| share.truncate(bytes as usize));
+        let entry = Entry::Provisioned { id: at, what: super::what(what) };
+        if !self.journal.history.has(&entry) {
+            self.journal.append(entry)?;
+        }
+        Ok(TrainedMasks { of: Trained { run, at, bytes }, shares: masks.shares })
     }
 
     /// Ends the run with a checkpoint that both parties named. Does nothing if it has ended.

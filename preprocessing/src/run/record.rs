@@ -224,6 +224,10 @@ impl History {
             delivered: self.entries.iter().filter(|e| matches!(e, Entry::Delivered { .. })).count() as u64,
         })
     }
+    /// Whether it says this already.
+    pub fn has(&self, entry: &Entry) -> bool {
+        self.entries.contains(entry)
+    }
     /// How often a reveal was delivered, in all attempts.
     pub fn delivered(&self, name: &[u8; 32]) -> u64 {
         let is = |e: &&Entry| matches!(e, Entry::Delivered { what, .. } if what == name);

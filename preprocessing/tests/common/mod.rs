@@ -22,7 +22,8 @@ pub fn layout() -> Layout {
 }
 
 pub fn spec() -> DealSpec {
-    DealSpec { plan: PLAN, layout: layout(), cut: Cut::new(10, 4).unwrap(), seeds: SeedSource::Os }
+    let (cut, seeds) = (Cut::new(10, 4).unwrap(), SeedSource::Os);
+    DealSpec { plan: PLAN, layout: layout(), cut, seeds, trained: None }
 }
 
 /// Every tile of a segment of `images` images: gate, place, number, length per party.

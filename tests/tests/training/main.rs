@@ -3,6 +3,7 @@
 mod control;
 mod reveal;
 mod run;
+mod under;
 
 use std::path::Path;
 use std::time::Duration;

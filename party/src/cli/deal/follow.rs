@@ -10,7 +10,7 @@ use crate::files::read_training_plan;
 use crate::memory::Peak;
 use crate::train::{Dealing, Dealt, Progress, deal};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use twoply_nn::with_ring;
 use twoply_primitives::with_device;
@@ -22,8 +22,8 @@ pub struct Follow {
     /// that has not ended
     #[arg(long, requires = "p0", conflicts_with_all = ["images", "out", "segment", "work", "insecure_test_seed"])]
     follow: bool,
-    /// Folder of runs and of the masks of data [default: train in the home folder]
-    #[arg(long, value_name = "DIR", requires = "follow")]
+    /// With --follow or --trained: folder of runs and of the masks of data [default: train in the home folder]
+    #[arg(long, value_name = "DIR")]
     runs: Option<PathBuf>,
     /// Mask the rows of this owner anew, who lost what it had masked, or brings other rows; may be given again
     #[arg(long = "new-data", value_name = "NAME", requires = "follow")]
@@ -37,6 +37,10 @@ pub struct Follow {
 }
 
 impl Follow {
+    /// The folder of runs, if one is named.
+    pub(super) fn runs(&self) -> Option<&Path> {
+        self.runs.as_deref()
+    }
     /// Whether it does.
     pub(super) fn wanted(&self) -> bool {
         self.follow

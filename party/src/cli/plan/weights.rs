@@ -3,7 +3,8 @@
 use crate::exit::Failure;
 use serde::Serialize;
 use twoply_nn::fit::{self, Faint, TOLERANCE};
-use twoply_nn::{Error, Graph, Options, Plan, Ranges, Weights};
+use twoply_nn::{Error, Graph, Options, Plan, Ranges, Scale, Weights};
+use twoply_primitives::Fixed;
 
 /// Layers whose weights lose precision, and what would help.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -32,10 +33,10 @@ pub(super) fn plan(
     options: Options,
     ranges: Ranges,
 ) -> Result<(Plan, Precision), Failure> {
-    let margin = options.margin;
+    let free = (options.margin, options.weight_fraction);
     match fit::plan(graph, weights, options, ranges.clone()) {
         Ok(plan) => {
-            let faint = fit::faint(graph, weights, plan.options.fixed.f);
+            let faint = fit::faint(graph, weights, plan.options.scale());
             let better = match faint.is_empty() {
                 true => vec![],
                 false => better((graph, weights), &ranges, &plan.options),
@@ -44,7 +45,7 @@ pub(super) fn plan(
         }
         Err(e @ Error::Ranges { .. }) => {
             let failure = Failure::from(e);
-            let rings = fit::rings((graph, weights), &ranges, margin).0;
+            let rings = fit::rings((graph, weights), &ranges, free).0;
             let remedy = &failure.content().remedy;
             Err(match fit::recommended(&rings) {
                 Some(best) => {
@@ -61,9 +62,11 @@ pub(super) fn plan(
 
 /// What calibration recommends, and the fewest bits at which no layer's weights lose precision.
 fn better((graph, weights): (&Graph, &Weights), ranges: &Ranges, options: &Options) -> Vec<Better> {
-    let worst =
-        |f: u32| (0..graph.nodes.len()).map(|i| fit::rounding(graph, weights, i, f).0).fold(0.0, f64::max);
-    let rings = fit::rings((graph, weights), ranges, options.margin).0;
+    let worst = |f: u32| {
+        let scale = Scale { fixed: Fixed { f, ..options.fixed }, weights: options.weight_fraction };
+        (0..graph.nodes.len()).map(|i| fit::rounding(graph, weights, i, scale).0).fold(0.0, f64::max)
+    };
+    let rings = fit::rings((graph, weights), ranges, (options.margin, options.weight_fraction)).0;
     let recommended = fit::recommended(&rings).map(|fit| (fit.ring, fit.fraction));
     let keeps = rings.iter().find_map(|fit| {
         (options.fixed.f..=fit.fraction).find(|f| worst(*f) <= TOLERANCE).map(|f| (fit.ring, f))
