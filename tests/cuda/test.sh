@@ -8,8 +8,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export TWOPLY_NEED_CUDA=device
+release=(--release)
 if [[ " $* " != *" --device "* ]]; then
     export TWOPLY_NEED_CUDA=stand-in
+    release=()
     library=$(tests/cuda/build.sh)
     export LD_LIBRARY_PATH=$library${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
     # what this stand-in "compiled" is no device's
@@ -23,4 +25,4 @@ if [[ " $* " == *" --full "* ]]; then
     cargo test --locked -p twoply-bench --features cuda --test gpu
     TWOPLY_TEST_DEVICE=cuda:0 cargo test --locked -p twoply-nn --features cuda --test parties -- two_parties:: networks::
 fi
-cargo run --release --locked --features cuda -- demo --quiet --device cuda:0 --limit 40
+cargo run "${release[@]}" --locked --features cuda -- demo --quiet --device cuda:0 --limit 40
