@@ -135,7 +135,9 @@ impl Reader {
         let all = steps.iter().try_for_each(|(of, layout)| self.step(of, &layout));
         if let Err(why) = all.and_then(|()| self.rest()) {
             self.shared.fail(why.clone());
-            return Err(why);
+            // the first reason stays: this may be the same with more words
+            let first = self.shared.lock().fault.clone();
+            return Err(first.unwrap_or(why));
         }
         Ok(self.channel)
     }
