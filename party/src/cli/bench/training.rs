@@ -23,8 +23,8 @@ const ARIANN: [(&str, u32); 3] = [("network-1", 2_808), ("network-2", 10_080), (
 /// Options of this table.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Training {
-    /// Steps of training
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Steps of training, on at most 10,000 rows of noise
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=77))]
     steps: u32,
 }
 
