@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests of the Python package against the release binary: no torch needed. Where numpy is missing it is installed into
+# The tests of the Python package against the release binary, or the one that TWOPLY names: no torch needed. Where numpy is missing it is installed into
 # a virtual environment under target/.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -42,7 +42,7 @@ fn sources() -> SystemTime {
 }
 
 fn build(profile: &Path) {
-    // with this crate, so that what both depend on has the same features and is not built again
+    // with this crate: fewer of the crates that both depend on have other features, and are built again, than without it
     let command = match cfg!(feature = "cuda") {
         true => "cargo build -p twoply-party -p twoply-tests --bin twoply --features cuda",
         false => "cargo build -p twoply-party -p twoply-tests --bin twoply",
