@@ -67,6 +67,9 @@ pub struct Dealt {
 
 /// Deals until the run has ended, or `stop` is set.
 ///
+/// Parties and dealer of one run need thread pools of their own, as processes have: a party's workers wait for keys that
+/// the dealer's make.
+///
 /// # Errors
 /// What does not pass by itself, or when a party stayed away too long.
 pub fn deal<B: Backend>(

@@ -79,6 +79,9 @@ pub struct Outcome {
 
 /// Runs a party until the run has ended and its model is delivered, or `stop` is set.
 ///
+/// Parties and dealer of one run need thread pools of their own, as processes have: a party's workers wait for keys that
+/// the dealer's make.
+///
 /// # Errors
 /// What does not pass by itself, or when the others stayed away too long.
 pub fn serve<B: Backend>(

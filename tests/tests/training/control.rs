@@ -5,10 +5,11 @@
 //! neither says a digest of rows or of weights. Free are the names that the dealer draws: run, data key sets, keys of attempts.
 
 use postcard::{from_bytes, to_stdvec};
+use rayon::ThreadPoolBuilder;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::thread::spawn;
+use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 use twoply_party::client::{Call, Place};
 use twoply_party::identity::Identity;
@@ -44,6 +45,11 @@ fn identity(school: &School, role: &str) -> Arc<Identity> {
     Arc::new(Identity::load(&school.path(role).join("identity.key")).unwrap())
 }
 
+/// A role as a process of its own would be: a party's workers wait for keys, which the dealer's must be free to make.
+fn role<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    spawn(|| ThreadPoolBuilder::new().num_threads(2).build().unwrap().install(work))
+}
+
 /// A whole run: both parties and the dealer in this process, owners as processes.
 fn session() -> (Facts, Transcript) {
     let every = 3;
@@ -74,7 +80,7 @@ fn session() -> (Facts, Transcript) {
         };
         addresses.push(setup.listen.to_string());
         let (tell, said) = channel();
-        threads.push(spawn(move || {
+        threads.push(role(move || {
             let (mut quiet, stop) = (|_: &_| (), Arc::new(AtomicBool::new(false)));
             let mut progress = Progress::new([8, 4], None, &mut quiet).unwrap();
             let tell = std::sync::Mutex::new(tell);
@@ -99,7 +105,7 @@ fn session() -> (Facts, Transcript) {
         patience: LONG,
         record: Some(records[2].clone()),
     };
-    threads.push(spawn(move || {
+    threads.push(role(move || {
         let (mut quiet, stop) = (|_: &_| (), Arc::new(AtomicBool::new(false)));
         let mut progress = Progress::new([8, 4], None, &mut quiet).unwrap();
         let dealt = deal(&dealing, Cpu::<u32>::new(), &stop, &mut progress, &|_| ());
