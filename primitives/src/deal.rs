@@ -1,11 +1,11 @@
 //! What a gate sees while it is dealt: the device, both seeds, and a sink for tiles.
 
 use crate::backend::{Digit, Fields, Merge, Packet, Slots, Trees};
+use crate::pool;
 use crate::prg::{Origin, Roots, Stream, Streams, owner_key};
 use crate::record::packed_len;
 use crate::session::groups;
 use crate::{Backend, Form, KeySink, Mask, Part, PartyId, Result, Seed, Site};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Field number of a gate's fresh result mask.
@@ -75,7 +75,7 @@ impl<'a, B: Backend> Deal<'a, B> {
         let mut all = vec![];
         for wave in groups::<B>(&(0..layout.elements)).chunks(B::GRAIN.wave) {
             let dealt: Vec<(Slots, Vec<Dealt<B>>, T)> = match B::GRAIN.threads {
-                true => wave.par_iter().cloned().map(deal).collect(),
+                true => pool::each(wave.to_vec(), |range| Ok(deal(range)))?,
                 false => wave.iter().cloned().map(deal).collect(),
             };
             for (slots, fields, kept) in dealt {

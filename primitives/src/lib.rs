@@ -15,6 +15,7 @@ pub mod gate;
 mod kept;
 pub mod local;
 pub mod owner;
+mod pool;
 pub mod prg;
 pub mod record;
 pub mod ring;

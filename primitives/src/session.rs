@@ -19,9 +19,9 @@ pub use tile::TileKey;
 pub(crate) use tile::groups;
 
 use crate::backend::{Grain, Packet};
+use crate::pool;
 use crate::prg::Origin;
 use crate::{Backend, Channel, Clock, Error, Form, KeySource, Masked, PartyId, Result, Ring, Seed, Share};
-use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,7 +60,7 @@ pub(crate) fn in_waves<'a, I: Send, M: Send, T: Send>(
         // one group alone stays on this thread: a pool would cost more than it gives
         let done: Result<Vec<T>> = match grain.threads && wave.len() > 1 {
             false => wave.into_iter().map(|(i, m)| work(i, m)).collect(),
-            true => wave.into_par_iter().map(|(i, m)| work(i, m)).collect(),
+            true => pool::each(wave, |(i, m)| work(i, m)),
         };
         done?.into_iter().try_for_each(|t| after(talk, t))?;
     }

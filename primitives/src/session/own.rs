@@ -2,9 +2,9 @@
 
 use super::tile::{Source, groups};
 use crate::deal::FRESH;
+use crate::pool;
 use crate::prg::{Origin, Streams, owner_key};
 use crate::{Backend, Form, KeySource, Local, Masked, PartyId, Result, Seed, Site};
-use rayon::prelude::*;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl<B: Backend> Own<'_, B> {
         let word = |slots: Range<usize>| source.key(name, slots, self.keys)?.word(field, bits);
         let groups = groups::<B>(&run);
         let words: Result<Vec<B::Buf>> = match B::GRAIN.threads {
-            true => groups.into_par_iter().map(word).collect(),
+            true => pool::each(groups, word),
             false => groups.into_iter().map(word).collect(),
         };
         Ok(self.dev.concat(words?))
