@@ -7,9 +7,10 @@
 #   --device   on the driver and the device that are there, instead of the stand-in
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-export TWOPLY_NEED_CUDA=device
-release=(--release)
-if [[ " $* " != *" --device "* ]]; then
+if [[ " $* " == *" --device "* ]]; then
+    export TWOPLY_NEED_CUDA=device
+    release=(--release)
+else
     export TWOPLY_NEED_CUDA=stand-in
     release=()
     library=$(tests/cuda/build.sh)
@@ -20,9 +21,22 @@ if [[ " $* " != *" --device "* ]]; then
     export XDG_CACHE_HOME=$cache
     tests/cuda/compile.sh
 fi
-cargo test --locked -p twoply-primitives --features cuda --lib
+
+# The same build as that of the README's tests, of which some are run here: what is built once serves both.
+build=(cargo test --locked --workspace --all-features "${release[@]}" --no-run)
+binary() {
+    "${build[@]}" --message-format=json 2> /dev/null | sed -n "s/.*\"executable\":\"\([^\"]*\/$1\)\".*/\1/p" | tail -1
+}
+tests() {
+    local program
+    program=$(binary "deps\/$2-[0-9a-f]*")
+    (cd "$1" && "${program:?}" "${@:3}")
+}
+"${build[@]}"
+tests primitives twoply_primitives
 if [[ " $* " == *" --full "* ]]; then
-    cargo test --locked -p twoply-bench --features cuda --test gpu
-    TWOPLY_TEST_DEVICE=cuda:0 cargo test --locked -p twoply-nn --features cuda --test parties -- two_parties:: networks::
+    tests bench gpu
+    TWOPLY_TEST_DEVICE=cuda:0 tests nn parties two_parties:: networks::
 fi
-cargo run "${release[@]}" --locked --features cuda -- demo --quiet --device cuda:0 --limit 40
+twoply=$(binary twoply)
+"${twoply:?}" demo --quiet --device cuda:0 --limit 40
