@@ -1,7 +1,7 @@
 //! Keys through a stream within one process: from the dealer's tiles to a party that lets go of them at once. Bytes are
 //! copied into frames, hashed twice, and wiped twice.
 
-#[path = "../tests/common/released.rs"]
+#[path = "../tests/stream/released.rs"]
 mod released;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

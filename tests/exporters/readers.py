@@ -171,7 +171,7 @@ def build(folder: Path) -> None:
 
 
 def keep(folder: Path, number: int, title: str, may: str, proto: onnx.ModelProto, x: np.ndarray, answers: dict) -> None:
-    """Writes a row for nn/tests/readers.rs: the model, and beside it what an import may give."""
+    """Writes a row for nn/tests/models/readers.rs: the model, and beside it what an import may give."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{number:02}.onnx").write_bytes(proto.SerializeToString())
     allowed = [answers[may].reshape(-1).tolist()] if may in answers else []
@@ -187,7 +187,7 @@ def main() -> int:
     parser.add_argument("--binary", default="")
     parser.add_argument("--tract", type=Path)
     parser.add_argument("--only", default="")
-    parser.add_argument("--keep", type=Path, help="write the rows that concern networks here, for nn/tests/readers.rs")
+    parser.add_argument("--keep", type=Path, help="write the rows that concern networks here, for nn/tests/models/readers.rs")
     args = parser.parse_args()
     readers = {"runtime": by_runtime, "reference": by_reference}
     names = {"runtime": f"ONNX Runtime {onnxruntime.__version__}", "reference": f"onnx.reference {onnx.__version__}"}
