@@ -35,7 +35,7 @@ mod tests {
         let items: Vec<String> = (0..1000).map(|n: u32| n.to_string()).collect();
         let wanted: Vec<usize> = items.iter().map(String::len).collect();
         assert_eq!(each(items, |item| Ok(item.len())).unwrap(), wanted);
-        assert!(each(Vec::<u8>::new(), |item| Ok(item)).unwrap().is_empty());
+        assert!(each(Vec::<u8>::new(), Ok).unwrap().is_empty());
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! The backend of any CPU. Hot loops are in the files below; this one holds the element-wise maps.
+//! The backend of any CPU. Hot loops are in the files below; this one joins them.
 
 mod digits;
 mod dpf;
 mod fields;
 mod isa;
 mod kernels;
+mod local;
 mod lookup;
 mod matmul;
 mod packing;
@@ -92,52 +93,15 @@ impl<R: Ring> Backend for Cpu<R> {
     }
 
     fn expand_each(&self, keys: &[[u8; 16]], row: usize, bits: u32) -> Vec<R> {
-        keys.iter().flat_map(|k| R::expand(Streams::from_key(k).field(0), 0, row, bits)).collect()
+        let mut z = Vec::with_capacity(keys.len() * row);
+        for key in keys {
+            z.extend_from_slice(&R::expand(Streams::from_key(key).field(0), 0, row, bits));
+        }
+        z
     }
     fn local(&self, f: &Local, out: &Form, forms: &[&Form], x: &[&Vec<R>]) -> Vec<R> {
-        let mask = R::ones(out.bits);
-        let map = |f: &dyn Fn(R) -> R| x[0].iter().map(|&a| f(a).and(mask)).collect();
-        let zip = |f: &dyn Fn(R, R) -> R| x[0].iter().zip(x[1]).map(|(&a, &b)| f(a, b).and(mask)).collect();
-        match f {
-            Local::Add => zip(&R::add),
-            Local::Sub => zip(&R::sub),
-            Local::AddRow => {
-                let images = x[0].chunks_exact(x[1].len());
-                images.flat_map(|image| image.iter().zip(x[1]).map(|(&a, &b)| a.add(b).and(mask))).collect()
-            }
-            Local::Scale(c) => map(&|a| a.mul(R::from_i64(*c))),
-            Local::AddPublic(c) => map(&|a| a.add(R::from_i64(*c))),
-            Local::Reshape(_) | Local::Reduce(_) => map(&|a| a),
-            Local::Gather(index) => gather(index, forms, x, mask),
-            Local::SumPool(w) => {
-                let &[_, _, h, wd] = &forms[0].shape.0[..] else { return vec![] };
-                let &[.., oh, ow] = &out.shape.0[..] else { return vec![] };
-                let mut z = Vec::with_capacity(out.len());
-                for plane in x[0].chunks_exact(h * wd) {
-                    for (y, xx) in (0..oh).flat_map(|y| (0..ow).map(move |x| (y, x))) {
-                        z.push(w.taps(h, wd, y, xx).fold(R::ZERO, |a, i| a.add(plane[i])).and(mask));
-                    }
-                }
-                z
-            }
-            Local::ScaleEach(c) => {
-                x[0].iter().zip(c.iter().cycle()).map(|(a, &c)| a.mul(R::from_i64(c)).and(mask)).collect()
-            }
-            Local::Sums(sums) => {
-                let all = gather(&sums.places, forms, x, R::ones(R::BITS));
-                let image = |b: usize| &all[b * sums.places.len()..(b + 1) * sums.places.len()];
-                let sum = |x: &[R]| x.iter().fold(R::ZERO, |a, &b| a.add(b)).and(mask);
-                let images = (0..forms[0].shape.batch()).map(image);
-                images.flat_map(|x| sums.starts.windows(2).map(move |s| sum(&x[s[0]..s[1]]))).collect()
-            }
-            Local::SumBatch => {
-                let mut z = vec![R::ZERO; out.len()];
-                for image in x[0].chunks_exact(out.len().max(1)) {
-                    z.iter_mut().zip(image).for_each(|(z, &v)| *z = z.add(v));
-                }
-                z.into_iter().map(|z| z.and(mask)).collect()
-            }
-        }
+        let x: Vec<&[R]> = x.iter().map(|x| &x[..]).collect();
+        local::local(f, out, forms, &x)
     }
 
     fn sum(&self, len: usize, terms: &[Term<Self>], bits: u32) -> Vec<R> {
@@ -162,8 +126,10 @@ impl<R: Ring> Backend for Cpu<R> {
     }
 
     fn add_row(&self, x: &Vec<R>, row: &Vec<R>, span: usize) -> Vec<R> {
-        let wide = row.iter().flat_map(|r| std::iter::repeat_n(*r, span));
-        x.iter().zip(wide.cycle()).map(|(x, r)| x.add(r)).collect()
+        local::each_row(x.len(), span, |i, z| {
+            let (from, add) = (i * span, row[i % row.len()]);
+            z.iter_mut().zip(&x[from..]).for_each(|(z, x)| *z = x.add(add));
+        })
     }
 
     fn shift(&self, x: &Vec<R>, add: u64, by: u32, bits: u32) -> Vec<R> {
@@ -295,30 +261,4 @@ impl<R: Ring> Backend for Cpu<R> {
     fn digit_merge(&self, merge: &Merge, from: usize, p: Merging<Self>) -> Bits {
         fields::merge(merge, from, &p)
     }
-}
-
-fn gather<R: Ring>(index: &[usize], forms: &[&Form], x: &[&Vec<R>], mask: R) -> Vec<R> {
-    if let ([form], [x]) = (forms, x) {
-        let images = x.chunks_exact(form.shape.row().max(1));
-        return images.flat_map(|image| index.iter().map(|&at| image[at].and(mask))).collect();
-    }
-    let rows: Vec<usize> = forms.iter().map(|f| f.shape.row()).collect();
-    // (operand, element) for every place, once for all images
-    let places: Vec<(usize, usize)> = index
-        .iter()
-        .map(|&i| {
-            let (mut op, mut at) = (0, i);
-            while at >= rows[op] {
-                at -= rows[op];
-                op += 1;
-            }
-            (op, at)
-        })
-        .collect();
-    let batch = forms[0].shape.batch();
-    let mut z = Vec::with_capacity(batch * index.len());
-    for b in 0..batch {
-        z.extend(places.iter().map(|&(op, at)| x[op][b * rows[op] + at].and(mask)));
-    }
-    z
 }
