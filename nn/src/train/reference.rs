@@ -1,6 +1,7 @@
 //! The same step in floating point: what a private run is compared with. Not private.
 
 mod norm;
+mod products;
 
 use super::dropout::Kept;
 use super::{Loss, Moment, Step};
@@ -234,22 +235,23 @@ impl<'s> Reference<'s> {
         };
         match &node.op {
             Op::Linear { weight, bias } => {
-                let features = x[0].len();
-                let mut dx = vec![0.0; features];
-                let w = &self.exact[*weight];
-                for (o, g) in g.iter().enumerate() {
-                    for (j, x) in x[0].iter().enumerate() {
-                        dx[j] += g * w[o * features + j];
-                        gradients[*weight][o * features + j] += g * f64::from(*x);
-                    }
-                    if let Some(b) = bias {
-                        gradients[*b][o] += g;
-                    }
+                if let Some(b) = bias {
+                    add(&mut gradients[*b], g);
                 }
-                vec![dx]
+                vec![products::linear(&self.exact[*weight], x[0], g, &mut gradients[*weight])]
             }
             Op::Conv2d { weight, bias, window, groups } => {
-                vec![self.conv((*weight, *bias), (window, *groups), (&real(x[0]), shape), g, gradients)]
+                let &[c, h, w] = &shape[..] else { return vec![] };
+                let (exact, oc) = (&self.exact[*weight], step.graph.params[*weight].shape[0]);
+                if let Some(b) = bias {
+                    let planes = g.chunks_exact(g.len() / oc);
+                    gradients[*b]
+                        .iter_mut()
+                        .zip(planes)
+                        .for_each(|(b, plane)| *b += plane.iter().sum::<f64>());
+                }
+                let conv = products::Conv { w: exact, window, groups: *groups, oc };
+                vec![conv.back((&real(x[0]), [c, h, w]), g, &mut gradients[*weight])]
             }
             Op::Relu => vec![gated(&|x| f64::from(x >= 0.0))],
             Op::LeakyRelu { slope } => vec![gated(&|x| if x >= 0.0 { 1.0 } else { *slope })],
@@ -298,47 +300,6 @@ impl<'s> Reference<'s> {
             },
         }
     }
-
-    fn conv(
-        &self,
-        (weight, bias): (usize, Option<usize>),
-        (window, groups): (&Window, usize),
-        (x, shape): (&[f64], &[usize]),
-        g: &[f64],
-        gradients: &mut Gradients,
-    ) -> Vec<f64> {
-        let w = &self.exact[weight];
-        let (&[c, h, wd], kernel) = (shape, window.kernel) else { return vec![] };
-        let oc = self.step.graph.params[weight].shape[0];
-        let (per, taps, positions) = (c / groups, kernel[0] * kernel[1], g.len() / oc);
-        let ow = window.output(h, wd).map_or(1, |o| o[1]);
-        let mut dx = vec![0.0; x.len()];
-        for o in 0..oc {
-            let first = o / (oc / groups) * per;
-            for p in 0..positions {
-                let (g, y, xx) = (g[o * positions + p], p / ow, p % ow);
-                if let Some(b) = bias {
-                    gradients[b][o] += g;
-                }
-                for (t, at) in (0..taps).filter_map(|t| Some((t, tap(window, (h, wd), (y, xx), t)?))) {
-                    for ch in 0..per {
-                        let (xi, wi) = ((first + ch) * h * wd + at, (o * per + ch) * taps + t);
-                        dx[xi] += g * w[wi];
-                        gradients[weight][wi] += g * x[xi];
-                    }
-                }
-            }
-        }
-        dx
-    }
-}
-
-/// Where tap `t` of a window at a position reads, if that is no padding.
-fn tap(window: &Window, (h, w): (usize, usize), (y, x): (usize, usize), t: usize) -> Option<usize> {
-    let (i, j) = (t / window.kernel[1], t % window.kernel[1]);
-    let r = (y * window.stride[0] + i * window.dilation[0]).checked_sub(window.pad[0])?;
-    let c = (x * window.stride[1] + j * window.dilation[1]).checked_sub(window.pad[1])?;
-    (r < h && c < w).then_some(r * w + c)
 }
 
 /// Every position's gradient goes to some of its taps, by a factor.
