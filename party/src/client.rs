@@ -77,21 +77,35 @@ impl Parties {
         }
         <[T; 2]>::try_from(out).map_err(|_| missing())
     }
-    /// Waits for this client's turn at both parties. If one of them goes away, the other one waits for it, and this
-    /// client need not.
-    fn turn(&mut self) -> Result<(), Failure> {
-        let until = Instant::now() + TURN;
+    /// Hears a word of both parties once it is this client's turn there. If one of them goes away, the other one waits for
+    /// it, and this client need not; what it said before counts.
+    fn in_turn<T>(
+        &mut self,
+        mut hear: impl FnMut(&mut Link) -> Result<T, Failure>,
+    ) -> Result<[T; 2], Failure> {
+        let (until, mut heard) = (Instant::now() + TURN, [None, None]);
         for at in 0..2 {
             let [here, there] = self.links.get_disjoint_mut([at, 1 - at]).map_err(|_| missing())?;
-            while here.waiting(TICK).is_ok_and(|said| !said) && Instant::now() < until {
-                if !there.is_alive()
-                    && let Err(e) = there.hear::<Grant>()
-                {
-                    return Err(self.explain(1 - at, e.into()));
+            while heard[at].is_none() && here.waiting(TICK).is_ok_and(|said| !said) && Instant::now() < until
+            {
+                if heard[1 - at].is_none() && !there.is_alive() {
+                    match hear(there) {
+                        Ok(word) => heard[1 - at] = Some(word),
+                        Err(e) => return Err(self.explain(1 - at, e)),
+                    }
+                }
+            }
+            if heard[at].is_none() {
+                match hear(here) {
+                    Ok(word) => heard[at] = Some(word),
+                    Err(e) => return Err(self.explain(at, e)),
                 }
             }
         }
-        Ok(())
+        match heard {
+            [Some(a), Some(b)] => Ok([a, b]),
+            _ => Err(missing()),
+        }
     }
     /// The other party may know better why this one failed.
     fn explain(&mut self, at: usize, failure: Failure) -> Failure {
@@ -275,7 +289,7 @@ impl<R: Ring> Client<R> {
     /// One granted range: keys from both, masked values to both, shares from both.
     fn piece(&mut self, x: &[R]) -> Result<(Answer, RangeAudit), Failure> {
         let row = self.plan.graph.input.row();
-        let grants = self.parties.turn().and_then(|()| self.parties.both(|l| Ok(l.hear::<Grant>()?)));
+        let grants = self.parties.in_turn(|l| Ok(l.hear::<Grant>()?));
         let grants = grants.map_err(|f| self.parties.refusal(f).during(Phase::Reserve))?;
         let grant = self.check(grants, x.len() / row)?;
         let batch = grant.images as usize;
@@ -289,7 +303,7 @@ impl<R: Ring> Client<R> {
         })?;
         let len = self.program.reply(batch)?.bytes();
         // the inputs of others may be run before it
-        let answers = self.parties.turn().and_then(|()| self.parties.both(|l| Ok(l.recv(len)?)));
+        let answers = self.parties.in_turn(|l| Ok(l.recv(len)?));
         let answers = answers.map_err(|f| self.parties.refusal(f).during(Phase::Output))?;
         if let Some(seconds) = self.answered.last_mut() {
             *seconds += masked.elapsed().as_secs_f64();

@@ -3,7 +3,10 @@
 
 use std::net::TcpListener;
 use std::time::Duration;
-use twoply_party::transport::{Accept, Detail, Dial, Endpoint, Error, Reason, Role};
+use twoply_party::exit::ExitCode;
+use twoply_party::jobs::{Grant, Request};
+use twoply_party::transport::{Accept, Detail, Dial, Endpoint, Error, Label, Link, Reason, Role};
+use twoply_primitives::{Channel, KeySetId};
 use twoply_tests::model::PLAIN;
 use twoply_tests::{Ended, Odd, Pair, Proc, SOON, World};
 
@@ -116,6 +119,42 @@ fn a_party_that_is_suspended() {
     pair.procs[0].hear("connected to P1", SOON).unwrap();
     world.infer_right(&pair, 0..1);
     pair.stopped().iter().for_each(|ended| _ = plain(ended));
+}
+
+/// One party grants, sends its keys and leaves, the other one fails before it has said anything: what is told is the failure, and
+/// not that a grant was in the way of it.
+#[test]
+fn a_grant_of_a_party_that_leaves_hides_nothing() {
+    let world = World::new(PLAIN);
+    let party = |home: &str, role, then: fn(Link)| {
+        let accept = Accept::these([world.identity("client").fingerprint()]);
+        let endpoint =
+            Endpoint::bind(world.identity(home), role, Some(([127, 0, 0, 1], 0).into()), accept).unwrap();
+        let address = endpoint.address().to_string();
+        let serve = move || {
+            let mut link = endpoint.accept(SOON).unwrap();
+            link.recv_message::<Request>().unwrap();
+            then(link);
+            // whoever called reads it before the endpoint is gone
+            std::thread::sleep(Duration::from_secs(3));
+        };
+        (std::thread::spawn(serve), address)
+    };
+    let (p0, first) = party("p0", Role::P0, |mut link| {
+        let grant = Grant { key_set: KeySetId([1; 16]), first: 0, images: 1, cursor: 64, meeting: [2; 32] };
+        link.send_message(&grant).unwrap();
+        link.send(&[0; 16]).unwrap();
+        link.abort(Reason::Failed(ExitCode::Unreachable), Detail::Item(Label::new("P1")));
+    });
+    let (p1, second) = party("p1", Role::P1, |link| {
+        std::thread::sleep(Duration::from_secs(1));
+        link.abort(Reason::Failed(ExitCode::Device), Detail::None);
+    });
+    let pair = Pair { procs: vec![], addresses: vec![first, second] };
+    let ended = world.asking("client", &pair, 0..1, &[]).wait(SOON);
+    plain(&ended).is(14).says(&["P1", "device (exit 13)"]);
+    p0.join().unwrap();
+    p1.join().unwrap();
 }
 
 /// A port that is closed, and one behind which nobody says anything, for every verb that calls.
