@@ -205,11 +205,13 @@ impl<'s> Reference<'s> {
             none
         };
         let some = |(chunk, g): (usize, &[Vec<f64>])| {
+            let first = chunk * TOGETHER;
+            let x: Vec<_> = (first..first + g.len()).map(|b| f.operands(node, b)).collect();
             let mut own = none();
-            let sample = |(b, g): (usize, &Vec<f64>)| {
-                self.back(i, &f.operands(node, chunk * TOGETHER + b), g, &mut own)
+            let back = match &node.op {
+                Op::Linear { weight, bias } => self.linear_back((*weight, *bias), &x, g, &mut own),
+                _ => x.iter().zip(g).map(|(x, g)| self.back(i, x, g, &mut own)).collect(),
             };
-            let back: Vec<Vec<Vec<f64>>> = g.iter().enumerate().map(sample).collect();
             (own, back)
         };
         let found: Vec<_> = g.par_chunks(TOGETHER).enumerate().map(some).collect();
@@ -221,7 +223,23 @@ impl<'s> Reference<'s> {
         all
     }
 
-    /// Gradients of a node's operands; those of its parameters are added.
+    /// A linear layer's, for some samples at once.
+    fn linear_back(
+        &self,
+        (weight, bias): (usize, Option<usize>),
+        x: &[Vec<&[f32]>],
+        g: &[Vec<f64>],
+        gradients: &mut Gradients,
+    ) -> Vec<Vec<Vec<f64>>> {
+        if let Some(b) = bias {
+            g.iter().for_each(|g| add(&mut gradients[b], g));
+        }
+        let x: Vec<&[f32]> = x.iter().map(|x| x[0]).collect();
+        let dx = products::linear(&self.exact[weight], &x, g, &mut gradients[weight]);
+        dx.into_iter().map(|dx| vec![dx]).collect()
+    }
+
+    /// Gradients of the operands of any other node; those of its parameters are added.
     fn back(&self, i: usize, x: &[&[f32]], g: &[f64], gradients: &mut Gradients) -> Vec<Vec<f64>> {
         let step = self.step;
         let node = &step.graph.nodes[i];
@@ -234,12 +252,6 @@ impl<'s> Reference<'s> {
             x[0].iter().zip(g).map(|(x, g)| g * passes(f64::from(*x))).collect()
         };
         match &node.op {
-            Op::Linear { weight, bias } => {
-                if let Some(b) = bias {
-                    add(&mut gradients[*b], g);
-                }
-                vec![products::linear(&self.exact[*weight], x[0], g, &mut gradients[*weight])]
-            }
             Op::Conv2d { weight, bias, window, groups } => {
                 let &[c, h, w] = &shape[..] else { return vec![] };
                 let (exact, oc) = (&self.exact[*weight], step.graph.params[*weight].shape[0]);

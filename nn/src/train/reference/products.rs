@@ -5,13 +5,16 @@ use twoply_primitives::Window;
 /// Partial sums of a dot product; fixed, so that results do not depend on the machine.
 const LANES: usize = 8;
 
-/// Adds `g x` to `dw` and gives `g w` back, for an output's gradient after the other.
-pub fn linear(w: &[f64], x: &[f32], g: &[f64], dw: &mut [f64]) -> Vec<f64> {
-    let mut dx = vec![0.0; x.len()];
-    let rows = w.chunks_exact(x.len().max(1)).zip(dw.chunks_exact_mut(x.len().max(1)));
-    for (g, (w, dw)) in g.iter().zip(rows) {
-        dx.iter_mut().zip(w).for_each(|(dx, w)| *dx += g * w);
-        dw.iter_mut().zip(x).for_each(|(dw, x)| *dw += g * f64::from(*x));
+/// Adds `g x` to `dw` and gives `g w` back, for some samples: a row of the weights stays in the cache for all of them.
+pub fn linear(w: &[f64], x: &[&[f32]], g: &[Vec<f64>], dw: &mut [f64]) -> Vec<Vec<f64>> {
+    let features = x.first().map_or(1, |x| x.len().max(1));
+    let mut dx: Vec<Vec<f64>> = x.iter().map(|x| vec![0.0; x.len()]).collect();
+    for (o, (w, dw)) in w.chunks_exact(features).zip(dw.chunks_exact_mut(features)).enumerate() {
+        for ((x, g), dx) in x.iter().zip(g).zip(&mut dx) {
+            let g = g[o];
+            dx.iter_mut().zip(w).for_each(|(dx, w)| *dx += g * w);
+            dw.iter_mut().zip(*x).for_each(|(dw, x)| *dw += g * f64::from(*x));
+        }
     }
     dx
 }
@@ -113,6 +116,24 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn linear_layers_go_back_as_defined() {
+        let (inputs, outputs) = (5, 3);
+        let w: Vec<f64> = (0..inputs * outputs).map(|at| at as f64 - 6.0).collect();
+        let x = [[1.0, -2.0, 3.0, 0.0, 7.0], [4.0, 4.0, -1.0, 2.0, 0.0]];
+        let g = [vec![2.0, -1.0, 0.0], vec![1.0, 5.0, -3.0]];
+        let mut dw = vec![1.0; w.len()];
+        let dx = linear(&w, &x.each_ref().map(|x: &[f32; 5]| &x[..]), &g, &mut dw);
+        for (b, j) in (0..x.len()).flat_map(|b| (0..inputs).map(move |j| (b, j))) {
+            let sum: f64 = (0..outputs).map(|o| g[b][o] * w[o * inputs + j]).sum();
+            assert_eq!(dx[b][j], sum, "sample {b}, input {j}");
+        }
+        for (o, j) in (0..outputs).flat_map(|o| (0..inputs).map(move |j| (o, j))) {
+            let sum: f64 = (0..x.len()).map(|b| g[b][o] * f64::from(x[b][j])).sum();
+            assert_eq!(dw[o * inputs + j], 1.0 + sum, "output {o}, input {j}");
+        }
+    }
 
     /// Place by place, as the sum is defined.
     fn plainly(conv: &Conv, (x, [c, h, wd]): (&[f64], [usize; 3]), g: &[f64], dw: &mut [f64]) -> Vec<f64> {
