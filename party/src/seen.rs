@@ -7,16 +7,14 @@
 
 #[cfg(test)]
 mod model;
-mod record;
 #[cfg(test)]
 mod tests;
 
 use crate::exit::{ExitCode, Failure};
 use crate::jobs::Grant;
-use record::{Record, corrupt};
 use std::collections::HashMap;
 use std::path::Path;
-use twoply_preprocessing::parse_key_set;
+use twoply_preprocessing::{News, Record, parse_key_set};
 use twoply_primitives::KeySetId;
 
 /// Images granted to this data owner: one line each, `key-set first end cursor meeting`. Up to protocol 2 it was the
@@ -120,9 +118,9 @@ impl Seen {
 }
 
 /// Takes over what was appended to the record since it was read.
-fn absorb(marks: &mut HashMap<KeySetId, Mark>, path: &Path, news: &[(usize, &str)]) -> Result<(), Failure> {
+fn absorb(marks: &mut HashMap<KeySetId, Mark>, path: &Path, news: News<'_>) -> Result<(), Failure> {
     for (number, text) in news {
-        let line = Line::parse(text).ok_or_else(|| corrupt(path, *number))?;
+        let line = Line::parse(text).ok_or_else(|| Record::corrupt(path, *number))?;
         marks.entry(line.set).or_default().rise(line.end, line.cursor, line.meeting);
     }
     Ok(())
@@ -156,7 +154,7 @@ pub fn bind_weights(path: &Path, set: KeySetId, digest: &[u8; 32]) -> Result<(),
         };
         let mut bound = false;
         for (number, line) in lines {
-            let (of, to) = parse(line).ok_or_else(|| corrupt(path, *number))?;
+            let (of, to) = parse(line).ok_or_else(|| Record::corrupt(path, *number))?;
             if of == set && to != digest {
                 let text = format!("the weight mask of key set {set} was used for other weights");
                 return Err(

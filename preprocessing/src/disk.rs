@@ -84,7 +84,7 @@ impl PartFile {
         let file = calls::create(&temporary).map_err(|e| Error::io(&temporary, "create", e))?;
         lock(&temporary, &file)?;
         refuse_exposed(&temporary, &file)?;
-        calls::empty(&file).map_err(|e| Error::io(&temporary, "shorten", e))?;
+        calls::shorten(&file, 0).map_err(|e| Error::io(&temporary, "shorten", e))?;
         Ok(PartFile { file: Some(file), temporary, path, need })
     }
 

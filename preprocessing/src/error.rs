@@ -207,6 +207,16 @@ pub enum Error {
         /// The ledger.
         path: PathBuf,
     },
+    /// An owner's record that cannot be trusted.
+    #[error(
+        "{path}: {why}; restore the file: without it something might be masked twice. With a new deal it may be moved away"
+    )]
+    Record {
+        /// The record.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// The mask already covers other weights.
     #[error("{path}: the weight mask is already bound to other weights; deal a new key set")]
     WeightsBound {

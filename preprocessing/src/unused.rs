@@ -1,7 +1,10 @@
 //! Halves of key sets that nobody can have used: what may be written anew, or erased without being spent.
 
+#[cfg(test)]
+mod crashes;
+
 use crate::book::FileLog;
-use crate::disk::{erase, sync_parent};
+use crate::disk::{calls, erase, sync_parent};
 use crate::ledger::{Account, Ledger};
 use crate::set::Cut;
 use crate::store::{KeyDir, LEDGER, SET, WEIGHTS};
@@ -68,14 +71,15 @@ impl KeyDir {
     }
 }
 
-/// Erases every file of a half, its ledger (held until then) last, and removes the folder.
+/// Erases every file of a half, removes its ledger (held until then) last, and then the folder. No secret is in a ledger, and one that
+/// is half overwritten could not be read by whoever goes on after a crash.
 fn remove(dir: &Path, held: Option<Ledger<FileLog>>) -> Result<()> {
     let ledger = dir.join(LEDGER);
     files(dir)?.iter().filter(|path| **path != ledger).try_for_each(|path| erase(path))?;
     if ledger.exists() {
-        erase(&ledger)?;
+        calls::remove(&ledger).map_err(|e| Error::io(&ledger, "remove", e))?;
     }
     drop(held);
-    std::fs::remove_dir(dir).map_err(|e| Error::io(dir, "remove", e))?;
+    calls::remove_dir(dir).map_err(|e| Error::io(dir, "remove", e))?;
     sync_parent(dir)
 }

@@ -21,10 +21,10 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Removes all content.
-pub(crate) fn empty(file: &File) -> io::Result<()> {
-    file.set_len(0)?;
-    note(|| Call::emptied(file));
+/// Removes what is beyond the first `length` bytes.
+pub(crate) fn shorten(file: &File, length: u64) -> io::Result<()> {
+    file.set_len(length)?;
+    note(|| Call::shortened(file, length));
     Ok(())
 }
 
@@ -59,6 +59,13 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// Removes the name of a file.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     fs::remove_file(path)?;
+    note(|| Call::Removed(path.into()));
+    Ok(())
+}
+
+/// Removes a folder, which is empty.
+pub(crate) fn remove_dir(path: &Path) -> io::Result<()> {
+    fs::remove_dir(path)?;
     note(|| Call::Removed(path.into()));
     Ok(())
 }

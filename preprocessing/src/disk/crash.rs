@@ -38,15 +38,23 @@ impl Change {
     }
 }
 
-/// A change of content: bytes at a position, or (`None`) nothing left.
-type Edit = Option<(usize, Vec<u8>)>;
+/// A change of content.
+#[derive(Clone)]
+enum Edit {
+    /// Bytes at a position.
+    Write(usize, Vec<u8>),
+    /// Nothing beyond so many bytes.
+    Shorten(usize),
+}
 
-fn edit(content: &mut Vec<u8>, edit: &Edit) {
-    match edit {
-        None => content.clear(),
-        Some((at, bytes)) => {
-            content.resize(content.len().max(at + bytes.len()), 0);
-            content[*at..at + bytes.len()].copy_from_slice(bytes);
+impl Edit {
+    fn apply(&self, content: &mut Vec<u8>) {
+        match self {
+            Edit::Shorten(length) => content.truncate(*length),
+            Edit::Write(at, bytes) => {
+                content.resize(content.len().max(at + bytes.len()), 0);
+                content[*at..at + bytes.len()].copy_from_slice(bytes);
+            }
         }
     }
 }
@@ -62,7 +70,7 @@ impl Content {
     fn possible(&self) -> BTreeSet<Vec<u8>> {
         let with = |edits: &[Edit]| {
             let mut content = self.durable.clone();
-            edits.iter().for_each(|e| edit(&mut content, e));
+            edits.iter().for_each(|edit| edit.apply(&mut content));
             content
         };
         let all = &self.pending[..];
@@ -71,8 +79,9 @@ impl Content {
             states.insert(with(before));
             // only what came last, and half of it
             states.insert(with(std::slice::from_ref(last)));
-            if let Some((at, bytes)) = last {
-                states.insert(with(&[before, &[Some((*at, bytes[..bytes.len() / 2].to_vec()))]].concat()));
+            if let Edit::Write(at, bytes) = last {
+                let half = Edit::Write(*at, bytes[..bytes.len() / 2].to_vec());
+                states.insert(with(&[before, &[half]].concat()));
             }
         }
         states
@@ -150,12 +159,14 @@ impl Disk {
                     self.contents.push(Content::default());
                 }
             }
-            Call::Emptied(inode) => self.edit(*inode, None),
-            Call::Written(inode, at, bytes) => self.edit(*inode, Some((*at as usize, bytes.clone()))),
+            Call::Shortened(inode, length) => self.edit(*inode, Edit::Shorten(*length as usize)),
+            Call::Written(inode, at, bytes) => {
+                self.edit(*inode, Edit::Write(*at as usize, bytes.clone()));
+            }
             Call::Synced(inode) => {
                 let content = &mut self.contents[self.inodes[inode]];
                 for pending in std::mem::take(&mut content.pending) {
-                    edit(&mut content.durable, &pending);
+                    pending.apply(&mut content.durable);
                 }
             }
             Call::Renamed(from, to) => {

@@ -99,8 +99,13 @@ impl<P: Promise> Life<P> {
         look(root, told)
     }
 
-    /// Crashes between any two calls: `look` says what is wrong with what is found. Then each sync (there are more than
-    /// `syncs`) is left out in turn, and missed.
+    /// Crashes between any two calls (there are more than `calls`): `look` says what is wrong with what is found.
+    pub fn survives(&self, calls: usize, look: impl Fn(&Path, &[P]) -> Found) {
+        assert!(self.calls.len() > calls, "{}", self.calls.len());
+        self.check(&self.calls, &self.promises, &RefCell::default(), &look).unwrap();
+    }
+
+    /// The same. Then each sync (there are more than `syncs`) is left out in turn, and missed.
     pub fn crash(&self, syncs: usize, look: impl Fn(&Path, &[P]) -> Found) {
         let cache = RefCell::default();
         let is_sync = |call: &Call| matches!(call, Call::Synced(_) | Call::SyncedFolder(_));

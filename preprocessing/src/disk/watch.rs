@@ -13,15 +13,15 @@ pub(crate) enum Call {
     Folder(PathBuf),
     /// A file was created or opened for writing under this name.
     File(PathBuf, u64),
-    /// A file lost its content.
-    Emptied(u64),
+    /// A file lost what was beyond these bytes.
+    Shortened(u64, u64),
     /// Bytes were written from this position on.
     Written(u64, u64, Vec<u8>),
     /// A file's content was made durable.
     Synced(u64),
     /// A file got another name in its folder.
     Renamed(PathBuf, PathBuf),
-    /// A file lost its name.
+    /// A file or a folder lost its name.
     Removed(PathBuf),
     /// The names in a folder were made durable.
     SyncedFolder(PathBuf),
@@ -35,8 +35,8 @@ impl Call {
     pub fn file(path: &Path, file: &File) -> Call {
         Call::File(path.into(), inode(file))
     }
-    pub fn emptied(file: &File) -> Call {
-        Call::Emptied(inode(file))
+    pub fn shortened(file: &File, length: u64) -> Call {
+        Call::Shortened(inode(file), length)
     }
     /// Bytes that end at the file's own position.
     pub fn written(mut file: &File, bytes: &[u8]) -> Call {
