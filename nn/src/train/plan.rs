@@ -230,7 +230,11 @@ mod tests {
     use crate::zoo::{self, Seeded};
 
     fn plan(rows: u64) -> Result<TrainingPlan> {
-        let graph = zoo::named("network-1")?.build(&mut Seeded::default())?.graph;
+        plan_of("network-1", rows)
+    }
+
+    fn plan_of(network: &str, rows: u64) -> Result<TrainingPlan> {
+        let graph = zoo::named(network)?.build(&mut Seeded::default())?.graph;
         let recipe = Recipe::usual(32, 128, Loss::CrossEntropy);
         let graph = crate::train::trunk(&graph, recipe.loss)?.0;
         TrainingPlan::new(graph, recipe, (rows, 15), 1)
@@ -282,13 +286,22 @@ mod tests {
         assert!(later([(15, at(8))].into()).unwrap_err().to_string().contains("the last of 15 is 14"));
     }
 
-    /// The design's bill of Network-1 (training, section 13): 2.39 MB of corrections at P1, .2 MB that both store, 1.17 MB one
-    /// way.
+    /// The design's bill (training, section 13): corrections at P1, bytes one way, messages in sequence; and what both parties
+    /// store.
     #[test]
-    fn keys_of_a_step_are_those_of_the_bill() {
-        let step = plan(60_000).unwrap().step;
+    fn a_step_costs_what_the_bill_of_its_design_says() {
         let near = |found: u64, wanted: f64| (found as f64 / wanted - 1.0).abs() < 0.05;
-        let [common, all] = step.key_bytes;
-        assert!(near(all - common, 2.39e6) && near(common, 0.2e6) && near(step.bytes, 1.17e6), "{step:?}");
+        let bill = [
+            ("network-1", 2.39e6, 1.17e6, 31),
+            ("network-2", 36.8e6, 13.5e6, 53),
+            ("lenet", 57.7e6, 22.3e6, 53),
+        ];
+        for (network, keys, bytes, rounds) in bill {
+            let step = plan_of(network, 60_000).unwrap().step;
+            let [common, all] = step.key_bytes;
+            assert!(near(all - common, keys) && near(common, 0.2e6), "{network}: {step:?}");
+            // gates without dependence open in one message, or there would be more
+            assert!(near(step.bytes, bytes) && step.rounds == rounds, "{network}: {step:?}");
+        }
     }
 }

@@ -75,7 +75,7 @@ fn seen((model, step): (&Model, &Step), entropy: u64, fault: Fault) -> [(Vec<u64
 }
 
 /// Bits of many runs, as planes.
-fn planes(rows: &[Vec<u64>]) -> Vec<Plane> {
+pub fn planes(rows: &[Vec<u64>]) -> Vec<Plane> {
     let plane = |bit: usize| {
         rows.chunks_exact(64).map(|s| s.iter().enumerate().fold(0, |z, (i, r)| z | r[bit] << i)).collect()
     };

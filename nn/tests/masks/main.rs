@@ -10,6 +10,7 @@
 mod common;
 mod figures;
 mod hollow;
+mod memory;
 mod networks;
 mod notes;
 mod once;
@@ -21,6 +22,7 @@ mod relations;
 #[path = "../../../primitives/tests/views/stats.rs"]
 #[allow(dead_code)] // the views of single gates use more of it
 mod stats;
+mod steps;
 mod training;
 mod watched;
 mod whole;

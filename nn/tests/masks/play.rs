@@ -11,7 +11,7 @@ use twoply_nn::engine::{Clear, Planner};
 use twoply_nn::rehearsal::Memory;
 use twoply_nn::{Program, Weights, roles};
 use twoply_primitives::channel::pair;
-use twoply_primitives::session::{Own, Setup};
+use twoply_primitives::session::{Own, Prepared, Setup};
 use twoply_primitives::{
     Backend, Channel, Cpu, Deal, KeySetId, KeySink, Mask, Masked, NoClock, Origin, PartyId, Result, Ring,
     Seed, Session, Site,
@@ -158,10 +158,33 @@ impl<'p, R: Ring> Play<'p, R> {
     /// What a party expands while it prepares these images.
     pub fn prepared(&self, me: PartyId, images: Range<usize>) -> Notes {
         let dev = Watched::new(Cpu::<R>::new(), self.redirect.clone());
+        self.prepare_on(&dev, me, images, |_, _| true);
+        dev.notes
+    }
+
+    /// What a party prepares for these images.
+    pub fn prepare(&self, me: PartyId, images: Range<usize>) -> Prepared<Watched<Cpu<R>>> {
+        let dev = &self.parties[me.index()];
+        let mut prepared = Prepared::new(dev.clone(), self.secrets.origin(0));
+        prepared.begin(images.clone());
+        self.prepare_on(dev, me, images, |gate, result| {
+            prepared.put(gate, result);
+            true
+        });
+        prepared
+    }
+
+    fn prepare_on(
+        &self,
+        dev: &Watched<Cpu<R>>,
+        me: PartyId,
+        images: Range<usize>,
+        put: impl FnMut(u32, Vec<R>) -> bool,
+    ) {
         let weights = &self.weights[me.index()];
         let keys = self.keys.half(me);
         let own = Own {
-            dev: &dev,
+            dev,
             me,
             seed: &self.secrets.seeds[me.index()],
             origin: self.secrets.origin(0),
@@ -169,7 +192,11 @@ impl<'p, R: Ring> Play<'p, R> {
             keys: keys.as_ref(),
             gate: 0,
         };
-        assert!(roles::prepare(self.program, weights, own, |_, _| true).unwrap());
-        dev.notes
+        assert!(roles::prepare(self.program, weights, own, put).unwrap());
+    }
+
+    /// Both parties' weights under their masks.
+    pub fn release(self) -> [Vec<Masked<Watched<Cpu<R>>>>; 2] {
+        self.weights
     }
 }

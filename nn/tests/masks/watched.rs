@@ -5,6 +5,7 @@
 
 use super::notes::Notes;
 use super::redirect::Redirect;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use twoply_primitives::backend::{
     Digit, Field, Fields, Grain, Hot, Lookup, Merge, Merging, Packed, Product, Slots, Stored, Term, Trees,
@@ -30,6 +31,8 @@ pub struct Wire {
 pub struct Watched<D> {
     pub inner: D,
     pub notes: Notes,
+    /// Elements that were overwritten.
+    pub wiped: Arc<AtomicUsize>,
     redirect: Arc<Redirect>,
     seen: Option<Arc<Mutex<Vec<Wire>>>>,
 }
@@ -37,7 +40,7 @@ pub struct Watched<D> {
 impl<D: Backend> Watched<D> {
     /// Notes what is expanded.
     pub fn new(inner: D, redirect: Arc<Redirect>) -> Self {
-        Watched { inner, notes: Notes::default(), redirect, seen: None }
+        Watched { inner, notes: Notes::default(), wiped: Arc::default(), redirect, seen: None }
     }
     /// Keeps what it is shown, too.
     pub fn seeing(self) -> Self {
@@ -108,6 +111,7 @@ impl<D: Backend> Backend for Watched<D> {
         self.inner.download(b)
     }
     fn wipe(&self, b: &mut D::Buf) {
+        self.wiped.fetch_add(self.inner.len(b), Ordering::Relaxed);
         self.inner.wipe(b);
     }
     fn len(&self, b: &D::Buf) -> usize {

@@ -10,10 +10,15 @@ use twoply_nn::{Evaluator, Graph, Options, Plan, Weights};
 
 /// Normalisations behind convolutions, over places whose number is no power of two, in a residual block, and behind a linear layer.
 fn normalised() -> Model {
-    blocks(Builder::relu)
+    normalised_of(16)
 }
 
-fn blocks(activation: fn(&mut Builder, Source) -> Source) -> Model {
+/// The same, with so many inputs.
+pub(super) fn normalised_of(rows: usize) -> Model {
+    blocks(Builder::relu, rows)
+}
+
+fn blocks(activation: fn(&mut Builder, Source) -> Source, rows: usize) -> Model {
     let mut b = Builder::new("normalised", &[2, 5, 5], 17);
     let x = b.conv(Source::Input, 4, Window::square(3, 1), 1);
     let x = b.batch_norm(x);
@@ -25,7 +30,7 @@ fn blocks(activation: fn(&mut Builder, Source) -> Source) -> Model {
     let x = b.batch_norm(x);
     let x = activation(&mut b, x);
     b.linear(x, 4);
-    b.finish(16)
+    b.finish(rows)
 }
 
 #[test]
@@ -74,7 +79,7 @@ fn gradients_within(bound: f64, model: &Model, loss: Loss) {
 #[test]
 fn gradients_through_normalisations() {
     for loss in [Loss::SquaredError, Loss::CrossEntropy] {
-        gradients_within(6.0 * 0.0055, &blocks(|_, x| x), loss);
+        gradients_within(6.0 * 0.0055, &blocks(|_, x| x, 16), loss);
     }
 }
 

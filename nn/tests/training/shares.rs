@@ -1,6 +1,7 @@
 //! A run on the shares of several owners, with a restart from what dealer and parties keep: bit for bit the oracle's.
 
 use super::common::build::{Builder, Model, Rng};
+use super::norm::normalised_of;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
@@ -8,11 +9,13 @@ use twoply_nn::engine::Clear;
 use twoply_nn::graph::Source;
 use twoply_nn::rehearsal::Memory;
 use twoply_nn::train::roles::{
-    Dealer, Learner, Learnt, data_key_count, data_keys, data_origin, join, mask_rows, mask_start, model_bytes,
+    Dealer, Delivered, Learner, Learnt, data_key_count, data_keys, data_origin, join, mask_rows, mask_start,
+    model_bytes,
 };
 use twoply_nn::train::{
     Brings, Held, Loss, Moment, Rate, Recipe, Share, State, Step, Stored, TrainingPlan, initial, miscounted,
 };
+use twoply_nn::zoo::{self, Seeded};
 use twoply_nn::{Weights, with_ring};
 use twoply_primitives::channel::pair;
 use twoply_primitives::compare::Scheme;
@@ -21,7 +24,8 @@ use twoply_primitives::{Cpu, Form, KeySetId, Origin, PartyId, Ring, Seed, Sessio
 
 const ROWS: usize = 24;
 
-fn model() -> Model {
+/// A convolution, a pool, a linear layer.
+fn small() -> Model {
     let mut b = Builder::new("shared", &[1, 6, 6], 5);
     let x = b.conv(Source::Input, 3, Window::square(3, 1), 1);
     let x = b.max_pool(x, Window::square(2, 2));
@@ -31,11 +35,24 @@ fn model() -> Model {
     b.finish(ROWS)
 }
 
+/// LeNet on noise.
+fn lenet() -> Model {
+    let graph = zoo::named("lenet").unwrap().build(&mut Seeded(1)).unwrap().graph;
+    let mut rng = Rng(6);
+    let inputs = (0..ROWS * graph.input.row()).map(|_| rng.unit()).collect();
+    Model { weights: initial(&graph, 2), graph, inputs }
+}
+
+/// Whether to try everything, which takes minutes.
+fn full() -> bool {
+    std::env::var("TWOPLY_FULL").is_ok_and(|v| v == "1")
+}
+
 fn share(owner: &str, brings: Brings) -> Share {
     Share { owner: owner.into(), brings }
 }
 
-fn plan(n: u32, compare: Scheme, shares: Vec<Share>) -> TrainingPlan {
+fn plan(model: &Model, n: u32, compare: Scheme, shares: Vec<Share>) -> TrainingPlan {
     // the rate changes in the fourth epoch
     let later = [(3, Rate { factor: 1, shift: 6 })].into();
     let recipe = Recipe {
@@ -44,7 +61,7 @@ fn plan(n: u32, compare: Scheme, shares: Vec<Share>) -> TrainingPlan {
         rate: Rate { factor: 1, shift: 5 },
         ..Recipe::usual(n, 4, Loss::CrossEntropy)
     };
-    TrainingPlan::new(model().graph, recipe, (ROWS as u64, 9), 3).unwrap().shared(shares, 5).unwrap()
+    TrainingPlan::new(model.graph.clone(), recipe, (ROWS as u64, 9), 3).unwrap().shared(shares, 5).unwrap()
 }
 
 fn seeds(at: u8) -> [Seed; 2] {
@@ -154,17 +171,24 @@ impl<R: Ring> Cast<R> {
         let parties = [both.next().unwrap(), both.next().unwrap()];
         Cast { dealer: Dealer::at(dev, step, dealt, &masks).unwrap(), parties }
     }
-    fn weights(&self, step: &Step) -> Vec<Vec<R>> {
+    /// Sums of statistics begin anew.
+    fn forget(&mut self, step: &Step) {
+        self.dealer.forget(step);
+        self.parties.iter_mut().for_each(|party| party.forget(step));
+    }
+    /// What the model's owner gets.
+    fn delivered(&self, step: &Step) -> Delivered<R> {
         let [a, b] = &self.parties;
         let shares = [a.for_owner(PartyId::P0).unwrap(), b.for_owner(PartyId::P1).unwrap()];
         assert_eq!(shares[0].len() as u64, model_bytes(step));
         assert!(join::<R>(step, [&shares[0][1..], &shares[1]]).is_err());
-        join(step, [&shares[0], &shares[1]]).unwrap().weights
+        join(step, [&shares[0], &shares[1]]).unwrap()
     }
 }
 
-fn trained<R: Ring>(plan: &TrainingPlan, steps: usize, restart_at: usize) {
-    let (model, step) = (model(), plan.program().unwrap());
+/// So many steps, as the processes make them; everybody dies and goes on before some of them.
+fn trained<R: Ring>(model: &Model, plan: &TrainingPlan, steps: usize, restarts: &[usize]) {
+    let step = plan.program().unwrap();
     let outputs = step.targets().shape.row();
     let mut rng = Rng(4);
     let y: Vec<f32> = (0..ROWS)
@@ -181,8 +205,14 @@ fn trained<R: Ring>(plan: &TrainingPlan, steps: usize, restart_at: usize) {
     let schedule = plan.schedule().unwrap();
     let order: Vec<Vec<usize>> = (0..plan.epochs).flat_map(|epoch| plan.order(epoch)).collect();
     for (at, rows) in order[..steps].iter().enumerate() {
-        if at == restart_at {
+        if restarts.contains(&at) {
             cast = cast.restarted(plan, &step, data);
+        }
+        if at as u64 + plan.gathered() == plan.steps() {
+            cast.forget(&step);
+            for (form, sums) in &mut clear.accumulators {
+                *sums = vec![R::ZERO; form.len()];
+            }
         }
         let (step, moment) = schedule.at(at as u64);
         let learnt = cast.step((step, moment), rows, Origin { set: KeySetId([77; 16]), segment: at as u32 });
@@ -192,8 +222,10 @@ fn trained<R: Ring>(plan: &TrainingPlan, steps: usize, restart_at: usize) {
         let batch = (pick(data.0, step.input().shape.row()), pick(data.1, outputs));
         let mut oracle = Clear::with_coins(vec![], learnt.coins);
         clear = step.on_clear(&mut oracle, moment, &clear, (&batch.0, &batch.1)).unwrap();
-        let wanted: Vec<Vec<R>> = clear.weights.iter().map(|w| w.1.clone()).collect();
-        assert!(cast.weights(step) == wanted, "step {at}");
+        let delivered = cast.delivered(step);
+        let values = |wires: &[(Form, Vec<R>)]| wires.iter().map(|w| w.1.clone()).collect::<Vec<_>>();
+        assert!(delivered.weights == values(&clear.weights), "step {at}");
+        assert!(delivered.sums == values(&clear.accumulators), "sums of step {at}");
     }
 }
 
@@ -212,15 +244,39 @@ fn by_columns() -> Vec<Share> {
 
 #[test]
 fn fifty_steps_with_a_restart_are_the_oracles() {
-    let plan = plan(32, Scheme::Digits, by_rows());
-    trained::<u32>(&plan, 50, 20);
+    let model = small();
+    trained::<u32>(&model, &plan(&model, 32, Scheme::Digits, by_rows()), 50, &[20]);
+}
+
+/// Statistics of batch normalisations are gathered over the last steps, whoever died before or since.
+#[test]
+fn a_whole_run_with_normalisations_and_restarts_is_the_oracles() {
+    let model = normalised_of(ROWS);
+    let plan = plan(&model, 32, Scheme::Digits, by_rows());
+    let (steps, forgotten) = (plan.steps() as usize, (plan.steps() - plan.gathered()) as usize);
+    assert!(plan.program().unwrap().accumulators().len() > 3 && forgotten > 10);
+    trained::<u32>(&model, &plan, steps, &[10, forgotten, forgotten + 7]);
+}
+
+/// With `TWOPLY_FULL=1` fifty steps of each; else two, with the restart between them.
+#[test]
+fn three_networks_train_in_both_rings_and_comparisons_across_a_restart() {
+    let (steps, restart) = if full() { (50, 20) } else { (2, 1) };
+    for model in [small(), normalised_of(ROWS), lenet()] {
+        for (n, compare) in [(32, Scheme::Digits), (32, Scheme::Dpf), (64, Scheme::Digits), (64, Scheme::Dpf)]
+        {
+            let plan = plan(&model, n, compare, by_rows());
+            with_ring!(n, R => trained::<R>(&model, &plan, steps, &[restart]));
+        }
+    }
 }
 
 #[test]
 fn shares_of_all_kinds_train_in_both_rings_and_comparisons() {
+    let model = small();
     for (n, compare) in [(32, Scheme::Dpf), (64, Scheme::Digits), (64, Scheme::Dpf)] {
         for shares in [by_rows(), by_columns()] {
-            with_ring!(n, R => trained::<R>(&plan(n, compare, shares), 3, 2));
+            with_ring!(n, R => trained::<R>(&model, &plan(&model, n, compare, shares), 3, &[2]));
         }
     }
 }
@@ -228,7 +284,7 @@ fn shares_of_all_kinds_train_in_both_rings_and_comparisons() {
 /// Of what owners send, nothing depends on who holds the other columns: masks of a row's columns are different streams.
 #[test]
 fn masks_of_shares_do_not_meet() {
-    let plan = plan(32, Scheme::Digits, by_columns());
+    let plan = plan(&small(), 32, Scheme::Digits, by_columns());
     let step = plan.program().unwrap();
     let zeros = (vec![0.0; ROWS * 36], vec![0.0; ROWS * 5]);
     let (_, [rows, _]) = brought::<u32>(&plan, &step, (&zeros.0, &zeros.1));

@@ -84,8 +84,8 @@ impl<R: Ring> Backend for Cpu<R> {
     fn slice(&self, b: &Vec<R>, from: usize, len: usize) -> Vec<R> {
         b[from..from + len].to_vec()
     }
-    fn concat(&self, parts: Vec<Vec<R>>) -> Vec<R> {
-        parts.concat()
+    fn concat(&self, mut parts: Vec<Vec<R>>) -> Vec<R> {
+        if parts.len() == 1 { parts.swap_remove(0) } else { parts.concat() }
     }
 
     fn expand(&self, stream: Stream, from: usize, len: usize, bits: u32) -> Vec<R> {
