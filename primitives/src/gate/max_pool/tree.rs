@@ -128,7 +128,21 @@ fn build(window: Window, [c, h, w]: [usize; 3], [oh, ow]: [usize; 2]) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use super::super::MaxPool;
     use super::*;
+    use crate::compare::Scheme;
+    use crate::{Form, Gate};
+
+    /// A plan asks for costs of pools that nobody may ever run.
+    #[test]
+    fn costs_need_no_tree() {
+        let window = Window { kernel: [37, 3], stride: [5, 2], pad: [0; 4], dilation: [1, 1] };
+        let form = Form::new([2, 3, 200, 211], 20);
+        let gate = MaxPool { scheme: Scheme::Digits, window };
+        assert!(gate.cost(32, &[&form]).unwrap().comparisons > 0);
+        gate.output(32, &[&form]).unwrap();
+        assert!(!TREES.lock().unwrap().iter().any(|kept| kept.0 == window), "it was built");
+    }
 
     #[test]
     fn sizes_are_those_of_the_tree() {
