@@ -3,6 +3,7 @@
 mod control;
 mod reveal;
 mod run;
+mod share;
 mod under;
 
 use std::path::Path;
