@@ -1,5 +1,6 @@
 //! `twoply train` as its users call it, the wrong ways too.
 
+mod bill;
 mod control;
 mod reveal;
 mod run;
