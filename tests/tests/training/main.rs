@@ -2,6 +2,7 @@
 
 mod bill;
 mod control;
+mod ranges;
 mod reveal;
 mod run;
 mod share;
