@@ -2,6 +2,7 @@
 
 mod bill;
 mod control;
+mod fetch;
 mod ranges;
 mod reveal;
 mod run;
