@@ -115,15 +115,21 @@ impl Step {
         if !wanted[last] {
             faults.push("every layer that could learn is frozen".into());
         }
+        faults.extend(recipe.loss.faults(shapes[last].iter().product(), &recipe.fractions));
+        let (mut pools, mut norms) = (vec![], vec![]);
+        match check::sizes(graph, recipe.n) {
+            Err(e) if faults.is_empty() => return Err(e),
+            Err(e) => faults.push(check::why(e)),
+            // windows are gone through tap by tap, which takes a size that a plan could have
+            Ok(()) => {
+                pools = check::each(graph, &mut faults, |n| pool::of(n, graph, &shapes, recipe.n));
+                norms = check::each(graph, &mut faults, |n| norm::of(n, graph, &shapes, recipe));
+            }
+        }
         if !faults.is_empty() {
             return Err(Error::data("training", faults.join("; ")));
         }
-        check::sizes(graph, recipe.n)?;
-        recipe.loss.check(shapes[last].iter().product(), &recipe.fractions)?;
         let moves = forward::moves(graph, &shapes);
-        let pools =
-            graph.nodes.iter().map(|n| pool::of(n, graph, &shapes, recipe.n)).collect::<Result<_>>()?;
-        let norms = graph.nodes.iter().map(|n| norm::of(n, graph, &shapes, recipe)).collect::<Result<_>>()?;
         let mut places = 0..;
         let place = |p: &crate::Param| if p.role.is_learnt() { places.next() } else { None };
         let places = graph.params.iter().map(place).collect();

@@ -30,6 +30,7 @@ mod under;
 mod watch;
 pub mod wire;
 
+pub use attempt::MOST_AHEAD;
 pub use bring::{Brought, Offering, bring};
 pub use dealer::{Dealing, Dealt, deal};
 pub use fetch::fetch;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import struct
@@ -28,6 +29,46 @@ BINARY = built()
 needs_binary = unittest.skipUnless(
     BINARY and DIGITS.is_dir(), "no twoply binary: run `cargo build --release`, or set TWOPLY"
 )
+
+
+def initializers(path: Path) -> dict[str, list[int]]:
+    """Names and shapes of an ONNX file's initializers, whose dimensions are not packed."""
+    (graph,) = [value for number, value in fields(path.read_bytes()) if number == 7]
+    tensors = [fields(value) for number, value in fields(graph) if number == 5]
+    name = {id(t): next(value.decode() for number, value in t if number == 8) for t in tensors}
+    return {name[id(t)]: [value for number, value in t if number == 1] for t in tensors}
+
+
+def fields(data: bytes) -> list[tuple[int, int | bytes]]:
+    """Numbers and values of a protobuf message's fields; messages and texts are bytes."""
+    found, at = [], 0
+
+    def number() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            value, shift, at = value | (byte & 127) << shift, shift + 7, at + 1
+            if byte < 128:
+                return value
+
+    while at < len(data):
+        key = number()
+        if key & 7 == 0:
+            found.append((key >> 3, number()))
+            continue
+        length = number() if key & 7 == 2 else {1: 8, 5: 4}[key & 7]
+        found.append((key >> 3, data[at : at + length]))
+        at += length
+    return found
+
+
+def tensors(path: Path) -> dict[str, list[int]]:
+    """Names and shapes of a safetensors file, by its header."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
 
 
 def idx(name: str) -> np.ndarray:

@@ -26,7 +26,7 @@ class TrainingPlan:
         keep: PrivateFolder | None = None,
     ):
         self.path = Path(absolute(path))
-        #: What ``twoply train plan`` printed: steps, keys and bytes of a step, how far values reached; or None.
+        #: What ``twoply train plan`` printed: steps, keys and bytes of a step, disk, memory, how far values reached; or None.
         self.bill = bill
         self.binary = Binary(binary)
         self._keep = keep
@@ -75,7 +75,8 @@ class TrainingPlan:
 
         Each has ``figure``, ``step``, ``epoch``, ``attempt``, ``rows``, and ``right``, ``loss`` or ``large``. After a restart there may
         be several of one step; the last attempt's counts. ``options`` are further flags of ``twoply train watch``: log (a line of
-        JSON for each as it comes), wait.
+        JSON for each as it comes), wait, allow_out_of_range. Without the last a TwoplyError of code 10 says that range counts found
+        values near the end of their range or beyond it; its ``result`` has the figures.
         """
         given = {"as": name, **servers(p0, p1), **options}
         done = self.binary.run("train", "watch", str(self.path), *flags(given), home=home)
@@ -115,7 +116,7 @@ def plan_training(
 
     Public ``samples`` with ``labels`` of the same kind show whether values fit, by a simulation; without them,
     ``unchecked_ranges=True``. ``options`` are the flags of ``twoply train plan``: epochs, batch, rate, momentum, decay, loss,
-    ring, fractions, compare, seed, checkpoint, held, simulate, force. The plan stands in ``out``, by default beside the graph.
+    ring, fractions, compare, seed, checkpoint, held, simulate, time, link, share, reveal, force. The plan stands in ``out``, by default beside the graph.
     """
     name = model.graph.name.removesuffix(".json").removesuffix(".graph")
     path = Path(absolute(out)) if out is not None else model.graph.with_name(f"{name}.train.json")

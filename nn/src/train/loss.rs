@@ -52,34 +52,31 @@ impl Loss {
             Some(t) => Err(Error::data("training", format!("a target of {t}; this loss takes 0 and 1"))),
         }
     }
-    /// Whether it can be computed for so many outputs.
-    pub(super) fn check(self, outputs: usize, f: &Fractions) -> Result<()> {
+    /// Why it cannot be computed for so many outputs.
+    pub(super) fn faults(self, outputs: usize, f: &Fractions) -> Vec<String> {
+        let mut faults = vec![];
         if self == Loss::SquaredError {
-            return Ok(());
+            return faults;
         }
         if f.gradients >= 2 * FINE {
-            let why =
-                format!("{} fraction bits of gradients; tables serve up to {}", f.gradients, 2 * FINE - 1);
-            return Err(Error::data("training", why));
+            let most = 2 * FINE - 1;
+            faults.push(format!("{} fraction bits of gradients; tables serve up to {most}", f.gradients));
         }
         if reach(f) > WIDEST {
-            let why = format!("{} fraction bits of logits; tables serve up to {}", f.logits, WIDEST - RANGE);
-            return Err(Error::data("training", why));
-        }
-        if self == Loss::BinaryCrossEntropy {
-            return Ok(());
-        }
-        if outputs < 2 {
-            let why = "cross-entropy of one output; choose binary cross-entropy for a score, or two classes";
-            return Err(Error::data("training", why));
+            let most = WIDEST - RANGE;
+            faults.push(format!("{} fraction bits of logits; tables serve up to {most}", f.logits));
         }
         let most = 1usize << (WIDEST - RECIPROCAL);
-        if outputs > most {
-            let why =
-                format!("cross-entropy of {outputs} classes; its table of reciprocals serves up to {most}");
-            return Err(Error::data("training", why));
+        if self == Loss::CrossEntropy && outputs < 2 {
+            let why = "cross-entropy of one output; choose binary cross-entropy for a score, or two classes";
+            faults.push(why.into());
         }
-        Ok(())
+        if self == Loss::CrossEntropy && outputs > most {
+            faults.push(format!(
+                "cross-entropy of {outputs} classes; its table of reciprocals serves up to {most}"
+            ));
+        }
+        faults
     }
 }
 

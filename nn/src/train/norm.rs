@@ -63,6 +63,9 @@ pub(super) struct Norm {
 }
 
 /// The numbers of a node, if it is a batch normalisation.
+///
+/// # Errors
+/// Why it cannot be run, without its name.
 pub(super) fn of(node: &Node, graph: &Graph, shapes: &[Vec<usize>], recipe: &Recipe) -> Result<Option<Norm>> {
     let Op::BatchNorm { epsilon, .. } = node.op else { return Ok(None) };
     let shape = match node.inputs.first() {
@@ -70,7 +73,7 @@ pub(super) fn of(node: &Node, graph: &Graph, shapes: &[Vec<usize>], recipe: &Rec
         _ => &graph.input.shape,
     };
     let made = Norm::new([shape[0], shape[1..].iter().product()], epsilon, recipe);
-    made.map(Some).map_err(|why| Error::data("training", format!("`{}`: {why}", node.name)))
+    made.map(Some).map_err(|why| Error::data("training", why))
 }
 
 impl Norm {

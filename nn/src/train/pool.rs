@@ -27,6 +27,9 @@ pub(super) enum Pool {
 }
 
 /// The pool of a node, if it is one.
+///
+/// # Errors
+/// Why it cannot be run, without its name.
 pub(super) fn of(node: &Node, graph: &Graph, shapes: &[Vec<usize>], n: u32) -> Result<Option<Pool>> {
     let shape = match node.inputs.first() {
         Some(Source::Node(j)) => &shapes[*j],
@@ -53,8 +56,7 @@ pub(super) fn of(node: &Node, graph: &Graph, shapes: &[Vec<usize>], n: u32) -> R
     let factors = counted.map(|all| {
         let count = |taps: &Vec<usize>| if all { window.kernel.iter().product() } else { taps.len().max(1) };
         factors(&taps.iter().map(count).collect::<Vec<_>>(), n).ok_or_else(|| {
-            let why = format!("`{}`: a mean over so many elements is too coarse in {n} bits", node.name);
-            Error::data("training", why)
+            Error::data("training", format!("a mean over so many elements is too coarse in {n} bits"))
         })
     });
     let factors = factors.transpose()?;

@@ -109,8 +109,8 @@ impl Reveal {
     fn due(&self, steps: u32, all: u32) -> bool {
         steps > 0 && (steps == all || steps.checked_rem(self.every) == Some(0))
     }
-    /// How many there are in a run of so many steps.
-    fn count(&self, steps: u64) -> u64 {
+    /// How many there are in a run of so many steps, without restarts.
+    pub fn count(&self, steps: u64) -> u64 {
         steps.div_ceil(u64::from(self.every.max(1)))
     }
 }

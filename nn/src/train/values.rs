@@ -15,18 +15,21 @@ impl Recipe {
         let f = self.fractions;
         (f64::from(self.n) - 2.0 - f64::from(f.activations + f.weights)).exp2()
     }
+    /// Whether a value is one, and below [`Recipe::limit`].
+    pub fn fits(&self, value: f32) -> bool {
+        value.is_finite() && f64::from(value.abs()) < self.limit()
+    }
     /// Values with `frac` fraction bits.
     ///
     /// # Errors
     /// [`Error::Data`] for one beyond [`Recipe::limit`], or none at all.
     pub fn encode<R: Ring>(&self, at: &str, values: &[f32], frac: u32) -> Result<Vec<R>> {
         let value = |v: &f32| {
-            let v = f64::from(*v);
-            if !v.is_finite() || v.abs() >= self.limit() {
+            if !self.fits(*v) {
                 let why = format!("`{at}`: {v} is not below {}, the limit of these fractions", self.limit());
                 return Err(Error::data("training", why));
             }
-            Ok(R::from_i64((v * f64::from(frac).exp2()).round_ties_even() as i64))
+            Ok(R::from_i64((f64::from(*v) * f64::from(frac).exp2()).round_ties_even() as i64))
         };
         values.iter().map(value).collect()
     }
@@ -41,6 +44,22 @@ impl Step {
         weights.check(&self.graph)?;
         let values = self.graph.params.iter().zip(&weights.0).filter(|(p, _)| p.role.is_learnt());
         values.map(|(p, v)| self.recipe.encode(&p.name, v, self.recipe.fractions.weights)).collect()
+    }
+    /// Whether these targets of a row can be masked.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for one that the loss does not take, or beyond [`Recipe::limit`].
+    pub fn check_targets(&self, targets: &[f32]) -> Result<()> {
+        let recipe = &self.recipe;
+        recipe.loss.check_targets(targets)?;
+        match targets.iter().find(|t| !recipe.fits(**t)) {
+            None => Ok(()),
+            Some(t) => {
+                let why =
+                    format!("a target of {t} is not below {}, the limit of these fractions", recipe.limit());
+                Err(Error::data("training", why))
+            }
+        }
     }
     /// What a state in the ring says of the parameters; those that are not learnt are those of `start`.
     pub fn decode<R: Ring>(&self, weights: &[Vec<R>], start: &Weights) -> Weights {

@@ -4,7 +4,7 @@ mod alternatives;
 mod bill;
 mod budget;
 mod cheapest;
-mod forecast;
+pub(super) mod forecast;
 mod weights;
 
 use super::choices::Choices;

@@ -90,7 +90,8 @@ fn unfit(what: impl Into<String>) -> Failure {
 /// Brings a share.
 ///
 /// # Errors
-/// 2 and 15 for what cannot be read or does not fit; 9 where the parties have other rows; 4, 5, 6, 14 for the parties.
+/// 2 and 15 for what cannot be read or does not fit, 10 for inputs that are too large: then nobody was called; 9 where the parties have
+/// other rows; 4, 5, 6, 14 for the parties.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     let plan = read_training_plan(&args.plan)?;
     let share = plan.shares.iter().position(|s| s.owner == args.name).ok_or_else(|| {
@@ -138,7 +139,12 @@ fn offering(args: &Args, plan: &TrainingPlan, share: usize) -> Result<Offering, 
             let what = format!("`{}` are the weights to begin with", args.name);
             return Err(Failure::new(ExitCode::Usage, what).remedy("name them with --weights FILE"));
         };
-        return Ok(Offering::Start(read_weights(path, &plan.graph)?));
+        let weights = read_weights(path, &plan.graph)?;
+        with_ring!(plan.recipe.n, R => step.encode::<R>(&weights).map(drop)).map_err(|e| {
+            let path = path.display();
+            unfit(format!("{path}: {e}")).remedy("bring smaller weights, or plan other --fractions")
+        })?;
+        return Ok(Offering::Start(weights));
     };
     let Some(samples) = &args.samples else {
         let what = format!("`{}` are rows of inputs", args.name);
@@ -166,22 +172,34 @@ fn offering(args: &Args, plan: &TrainingPlan, share: usize) -> Result<Offering, 
         picked.iter().flat_map(|row| values[row * width..(row + 1) * width].iter().copied()).collect()
     };
     let (inputs, targets) = (order(inputs.values, columns[0]), order(targets, columns[1]));
-    fits(&step, &inputs)?;
+    fits(&step, &picked, (&inputs, &targets), columns)?;
     Ok(Offering::Rows { inputs, targets })
 }
 
-/// Values that do not fit are named before anything is masked.
-fn fits(step: &Step, inputs: &[f32]) -> Result<(), Failure> {
-    let limit = step.recipe().limit();
-    match inputs.iter().find(|v| !v.is_finite() || f64::from(v.abs()) >= limit) {
-        None => Ok(()),
-        Some(v) => {
-            let what = format!("an input of {v} is not below {limit}, the limit of these fractions");
-            Err(Failure::new(ExitCode::Range, what)
+/// Rows that do not fit are named before anybody is called: once some are masked, the data key set is theirs, and the others would need
+/// a new one. `picked` says which of the owner's rows each is.
+fn fits(
+    step: &Step,
+    picked: &[usize],
+    (inputs, targets): (&[f32], &[f32]),
+    [input, target]: [usize; 2],
+) -> Result<(), Failure> {
+    let recipe = step.recipe();
+    for (at, row) in picked.iter().enumerate() {
+        if let Some(v) = inputs[at * input..][..input].iter().find(|v| !recipe.fits(**v)) {
+            let limit = recipe.limit();
+            let what = format!(
+                "row {row} (the first is 0): an input of {v} is not below {limit}, the limit of these fractions"
+            );
+            return Err(Failure::new(ExitCode::Range, what)
                 .during(Phase::Import)
-                .remedy("scale the inputs, or plan other --fractions"))
+                .remedy("scale the inputs, or plan other --fractions"));
         }
+        step.check_targets(&targets[at * target..][..target]).map_err(|e| {
+            unfit(format!("row {row} (the first is 0): {e}")).remedy("correct the targets of this row")
+        })?;
     }
+    Ok(())
 }
 
 /// What the inputs of a share look like: those of the network, or a table of some of its columns.

@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 const KEYS: Duration = Duration::from_secs(60);
 
 /// The most bytes of keys that a party lets a dealer send ahead, unless one frame is longer.
-const MOST_AHEAD: u64 = 256 << 20;
+pub const MOST_AHEAD: u64 = 256 << 20;
 
 /// A party's links in one meeting.
 pub struct Links {

@@ -8,6 +8,7 @@ mod inputs;
 mod keys;
 mod lab;
 mod models;
+mod training;
 
 use lab::Lab;
 use std::fs::OpenOptions;

@@ -1,8 +1,12 @@
 //! `twoply train` as its users call it, the wrong ways too.
 
+mod bill;
 mod control;
+mod fetch;
+mod ranges;
 mod reveal;
 mod run;
+mod share;
 mod under;
 
 use std::path::Path;

@@ -23,9 +23,9 @@ const BYTE: f64 = 1e-9;
 /// What a request costs beside: its messages through both parties, ledgers, encoding.
 const REQUEST: Duration = Duration::from_micros(800);
 /// Two processes on one machine's cores compute so much longer than two threads of a rehearsal.
-const PROCESSES: f64 = 1.4;
+pub(in crate::cli) const PROCESSES: f64 = 1.4;
 /// Key bytes that a rehearsal may hold in memory.
-const KEYS: u64 = 1 << 30;
+pub(in crate::cli) const KEYS: u64 = 1 << 30;
 /// Rehearsals stop when they took this long together.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Most of them.
@@ -92,6 +92,12 @@ pub(super) fn forecast(plan: &Plan, batch: u64, link: &Shape) -> Result<Forecast
     })
 }
 
+/// Seconds that a link adds to so many messages in sequence, of so many bytes together.
+pub(in crate::cli) fn in_flight(rounds: u64, bytes: u64, link: &Shape) -> f64 {
+    let message = link.rtt.as_secs_f64() / 2.0 + MESSAGE.as_secs_f64();
+    rounds as f64 * message + sending(bytes, link)
+}
+
 /// Seconds in which bytes leave.
 fn sending(bytes: u64, link: &Shape) -> f64 {
     bytes as f64 * BYTE + link.bits_per_second.map_or(0.0, |rate| bytes as f64 * 8.0 / rate as f64)
@@ -99,10 +105,7 @@ fn sending(bytes: u64, link: &Shape) -> f64 {
 
 fn on_link(gates: &[PlannedGate], name: String, compute: f64, link: &Shape) -> LayerTime {
     let mine = || gates.iter().filter(|g| g.layer == name);
-    let wait = mine().map(|g| {
-        let message = link.rtt.as_secs_f64() / 2.0 + MESSAGE.as_secs_f64();
-        g.cost.rounds as f64 * message + sending(g.cost.bytes, link)
-    });
+    let wait = mine().map(|g| in_flight(g.cost.rounds, g.cost.bytes, link));
     let compare = mine().filter(|g| g.cost.comparisons > 0).find_map(|g| scheme(&g.with));
     LayerTime { compare, compute, wait: wait.sum(), name }
 }
@@ -142,7 +145,7 @@ fn rehearse<R: Ring>(plan: &Plan, batch: usize) -> Result<(Vec<(String, f64)>, f
     Ok((layers.collect(), median(all.iter().map(|run| run.dealing.as_secs_f64()).collect())))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(in crate::cli) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
 }

@@ -76,7 +76,13 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         || {
             let mut parties = Parties::connect(identity.clone(), Role::ModelOwner, &places, call)?;
             let save = |weights: &Weights| model.write(&plan.graph, weights);
-            let id = with_ring!(plan.recipe.n, R => fetch::<R>(&plan, &mut parties, wait, save)?);
+            let waits = |since: Duration, name: &str| {
+                let seconds = since.as_secs();
+                out.note(format_args!(
+                    "still waits for {name} to end the run, for {seconds} s now; parties and dealer say how far it is"
+                ));
+            };
+            let id = with_ring!(plan.recipe.n, R => fetch::<R>(&plan, &mut parties, wait, waits, save)?);
             parties.close();
             Ok(id)
         },

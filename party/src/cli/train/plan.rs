@@ -1,13 +1,22 @@
 //! `twoply train plan`: a run's bill before it, and whether its values fit, by simulation on public data.
 
+mod disk;
+mod memory;
+mod time;
+
 use super::data::Data;
 use super::recipe::Choices;
+use super::run::AHEAD;
 use super::shares::{reveal, share};
 use crate::cli::output::{Output, bytes, shell, table};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{self, Existing};
+use crate::transport::Shape;
+use disk::Disks;
+use memory::Memory;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use time::Forecast;
 use twoply_nn::engine::Reach;
 use twoply_nn::plan::Totals;
 use twoply_nn::train::{
@@ -22,8 +31,8 @@ pub(super) const GUARD: f64 = CONTRACT / 2.0;
 
 /// Plan a training run and show what it will cost
 ///
-/// The bill is exact but for times: what runs is the same for every input. Whether values stay in their ranges depends on
-/// the data: public data of the same kind is trained on in fixed point, and a run whose values come within a bit of their limits
+/// What runs is the same for every input, so keys, bytes, messages and disk are exact; memory is an estimate, and times are
+/// rehearsed on this machine where --time asks for them. Whether values stay in their ranges depends on the data: public data of the same kind is trained on in fixed point, and a run whose values come within a bit of their limits
 /// is refused.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
@@ -72,6 +81,12 @@ pub struct Args {
     /// Plan without a simulation: a run whose values do not fit fails silently, by learning nothing
     #[arg(long, conflicts_with = "samples")]
     unchecked_ranges: bool,
+    /// Rehearse some steps in this process, dealer and both parties on this machine, and predict times
+    #[arg(long)]
+    time: bool,
+    /// Link of the predicted times: loopback, dc, lan, wan, slow, or rtt=40ms,rate=400mbit
+    #[arg(long, value_name = "LINK", default_value = "loopback", requires = "time")]
+    link: Shape,
     /// The plan file [default: NAME.train.json beside NAME.graph.json]
     #[arg(long, value_name = "PLAN.json")]
     out: Option<PathBuf>,
@@ -94,6 +109,12 @@ struct Planned<'a> {
     step: Totals,
     /// What the run costs.
     total: Totals,
+    /// Files that parties and dealer keep, to the byte: what a run without restarts leaves, and the most at once. Keys are none of them.
+    disk: Disks,
+    /// Peaks of anonymous memory, by estimate, with the parties' default of --ahead.
+    memory_estimate: Memory,
+    /// Seconds, if they were asked for.
+    time: Option<Forecast>,
     /// What is revealed, to whom, how often, and what one figure costs.
     reveals: &'a [Reveal],
     /// Layers behind the logits that were left out.
@@ -132,8 +153,55 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         plan.index = Some(index_digest(&bytes));
     }
     let reach = simulated(&args, &plan, out).map_err(|failure| failure.during(Phase::Plan))?;
+    let needs = needs(&args, &plan, out).map_err(|failure| failure.during(Phase::Plan))?;
     files::write_public(&path, plan.to_json()?.as_bytes(), existing)?;
-    show(&plan, reach.as_deref(), (&path, &left), out)
+    show((&plan, needs), reach.as_deref(), (&path, &left), out)
+}
+
+/// What a run takes of its machines.
+struct Needs {
+    disk: Disks,
+    memory: Memory,
+    time: Option<Forecast>,
+}
+
+impl Needs {
+    fn text(&self) -> String {
+        let Needs { disk: Disks { party, dealer }, memory, time } = self;
+        let [p0, p1] = memory.parties.map(bytes);
+        let mut text = format!(
+            "disk of each party: {} of rows, {} a checkpoint, at most {}; of the dealer at most {}; keys are streamed and take none\n\
+             memory, by estimate, with keys of {AHEAD} steps ahead: dealer {}, P0 {p0}, P1 {p1}",
+            bytes(party.rows),
+            bytes(party.checkpoint),
+            bytes(party.most),
+            bytes(dealer.most),
+            bytes(memory.dealer)
+        );
+        if let Some(f) = time {
+            let ms = |seconds: f64| format!("{:.1} ms", seconds * 1e3);
+            text += &format!(
+                "\nrehearsed with dealer and both parties on this machine, link {}: a step takes {} ({} dealing, {} computing, {} on \
+                 the link), the run {:.0} s",
+                f.link,
+                ms(f.step),
+                ms(f.dealing),
+                ms(f.computing),
+                ms(f.waiting),
+                f.run
+            );
+        }
+        text
+    }
+}
+
+fn needs(args: &Args, plan: &TrainingPlan, out: &Output) -> Result<Needs, Failure> {
+    let (disk, memory) = (disk::disks(plan)?, memory::memory(plan)?);
+    if args.time {
+        out.note("rehearsing on this machine ..");
+    }
+    let time = args.time.then(|| time::forecast(plan, &args.link)).transpose()?;
+    Ok(Needs { disk, memory, time })
 }
 
 /// `x.graph.json` becomes `x.train.json`.
@@ -194,7 +262,7 @@ pub(super) fn beyond(far: &Reach, limit: f64) -> Option<Failure> {
 }
 
 fn show(
-    plan: &TrainingPlan,
+    (plan, needs): (&TrainingPlan, Needs),
     reach: Option<&[Reach]>,
     (path, left): (&Path, &[String]),
     out: &Output,
@@ -228,6 +296,7 @@ fn show(
         out.line(format_args!("rate {} from epoch {epoch} on", rate.real()))?;
     }
     out.line(table(&rows))?;
+    out.line(needs.text())?;
     for Reveal { figure, to, every, most, cost } in &plan.reveals {
         out.line(format_args!(
             "revealed to {}: {figure} of {} rows every {every} steps, {most} times at most; each takes {} messages, {} of keys \
@@ -259,6 +328,9 @@ fn show(
         rate: plan.recipe.rate.real(),
         step: *step,
         total,
+        disk: needs.disk,
+        memory_estimate: needs.memory,
+        time: needs.time,
         reveals: &plan.reveals,
         left_out: left,
         reach,

@@ -19,6 +19,9 @@ use twoply_nn::train::TrainingPlan;
 use twoply_nn::with_ring;
 use twoply_primitives::{PartyId, with_device};
 
+/// Steps of keys that a dealer may be ahead, unless a party says otherwise.
+pub(super) const AHEAD: u32 = 3;
+
 /// Run one of the two parties of a training run
 ///
 /// Waits for the dealer (`twoply deal --follow`) and the other party, takes the owners' masked rows (`twoply share`), trains, and
@@ -81,7 +84,7 @@ struct Party {
     #[arg(long = "model-owner", value_name = "FINGERPRINT")]
     model_owners: Vec<String>,
     /// Steps of keys that the dealer may be ahead
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = AHEAD, value_parser = clap::value_parser!(u32).range(1..=1000))]
     ahead: u32,
     /// How long the others may stay away
     #[arg(long, value_name = "SECONDS", default_value = "3600")]
