@@ -2,12 +2,13 @@
 //! bytes ahead of the parties. It needs plan, order and masks, and never hears a value.
 
 use super::attempt::kind;
-use super::choose::{Set, choose, halves, runs};
+use super::choose::{Chosen, Set, choose, halves, runs};
+use super::point::{Passing, Point, reached};
 use super::progress::Progress;
 use super::wire::{DealerErrand, Invitation, ToDealer, ToParty};
 use super::{
-    GOODBYE, Order, PATIENCE, PAUSE, TICK, leave, on, out_of_step, passing, patiently, present, run_spec,
-    told,
+    CALL, GOODBYE, Order, PATIENCE, PAUSE, TICK, leave, on, out_of_step, passing, patiently, present,
+    run_spec, told,
 };
 use crate::client::{Call, Place};
 use crate::deal::SET_KEY;
@@ -89,8 +90,12 @@ pub fn deal<B: Backend>(
     let layouts = layouts.collect::<Result<Vec<_>, Failure>>()?;
     let figures = dealing.plan.reveals.iter().map(|r| Ok(StepLayout::new(&step.figure_layout(r.figure)?)?));
     let figures = figures.collect::<Result<Vec<_>, Failure>>()?;
-    let (run, sets) = choose(dealing, &step, &dev)?;
-    say(&format!("run {run}: keys for {} steps", dealing.plan.checkpoints().steps));
+    let Chosen { run, sets, ended } = choose(dealing, &step, &dev)?;
+    reached(Point::RunBegun);
+    match ended {
+        None => say(&format!("run {run}: keys for {} steps", dealing.plan.checkpoints().steps)),
+        Some(end) => say(&format!("run {run} has ended after step {}", end.step)),
+    }
     let mut desk = Desk {
         dealing,
         dev,
@@ -102,6 +107,7 @@ pub fn deal<B: Backend>(
         stop,
         run,
         sets,
+        ended,
         met: false,
         steps: 0,
         bytes: [0; 2],
@@ -115,6 +121,8 @@ pub fn deal<B: Backend>(
         desk.met = false;
         match desk.meeting(progress) {
             Ok(end) => break Some(end),
+            // it had ended before; the parties were told once more, if they are there
+            Err(failure) if passing(&failure) && ended.is_some() => break ended,
             Err(failure) if passing(&failure) => {
                 if desk.met {
                     since = Instant::now();
@@ -145,6 +153,8 @@ struct Desk<'a, B: Backend> {
     stop: &'a Arc<AtomicBool>,
     run: RunId,
     sets: Vec<Set>,
+    /// The run's end, if it is in this dealer's ledger: parties that wait for its word are told.
+    ended: Option<CheckpointId>,
     /// Whether both parties were there in the last meeting.
     met: bool,
     /// Steps dealt, and their bytes.
@@ -156,8 +166,9 @@ struct Desk<'a, B: Backend> {
 impl<B: Backend> Desk<'_, B> {
     fn call(&self, party: PartyId, errand: &DealerErrand) -> Result<Link, Failure> {
         let place = &self.dealing.places[party.index()];
-        let dial = Dial::new(place.address.clone(), place.key);
-        let mut link = self.endpoint.connect(&dial.within(self.dealing.call.within).over(place.transport))?;
+        let dial = Dial::new(place.address.clone(), place.key).over(place.transport);
+        let within = self.dealing.call.within.min(if self.ended.is_some() { CALL } else { Duration::MAX });
+        let mut link = self.endpoint.connect(&dial.within(within))?;
         let wanted = [Role::P0, Role::P1][party.index()];
         if link.role() != wanted {
             let what = format!("{} is {}, not {wanted}", place.address, link.role());
@@ -209,6 +220,7 @@ impl<B: Backend> Desk<'_, B> {
             [ToDealer::Ask(a), ToDealer::Ask(b)] => self.attempt([a, b], links, progress),
             [ToDealer::Ended(a), ToDealer::Ended(b)] if a == b => {
                 self.open()?.end(a)?;
+                reached(Point::EndRecorded);
                 Ok(a)
             }
             _ => Err(out_of_step(&links[0])),
@@ -268,9 +280,11 @@ impl<B: Backend> Desk<'_, B> {
         let set = SeedSource::Os.key_set()?;
         let offered = run.offer([&asks[0], &asks[1]], set)?;
         let offer = offered.offer();
+        reached(Point::AttemptRecorded);
         for link in links.iter_mut() {
             link.say(&ToParty::Offer(offer)).map_err(on(link))?;
         }
+        reached(Point::OfferSaid);
         let credits = words(links)?;
         let [ToDealer::Credit(a), ToDealer::Credit(b)] = credits else { return Err(out_of_step(&links[0])) };
         let attempt = match a == b {
@@ -281,7 +295,7 @@ impl<B: Backend> Desk<'_, B> {
         let mut lines: Vec<Box<dyn Channel>> = vec![];
         for (party, link) in PartyId::BOTH.into_iter().zip(links.iter_mut()) {
             link.send(seeds[party.index()].expose()).map_err(|e| Failure::on_link(e, link))?;
-            lines.push(Box::new(self.call(party, &DealerErrand::Keys(set))?));
+            lines.push(Box::new(Passing(self.call(party, &DealerErrand::Keys(set))?)));
         }
         let lines = <[Box<dyn Channel>; 2]>::try_from(lines).map_err(|_| out_of_step(&links[0]))?;
         (self.say)(&format!("attempt {} goes on after step {}", offer.attempt, offer.from.step));
@@ -309,6 +323,7 @@ impl<B: Backend> Desk<'_, B> {
         match words {
             [a, b] if a == b => {
                 run.end(a)?;
+                reached(Point::EndRecorded);
                 Ok(a)
             }
             _ => Err(out_of_step(&links[0])),
@@ -355,6 +370,7 @@ impl<B: Backend> Work<'_, '_, B> {
             self.dealer.forget(&desk.step);
         }
         let segment = self.attempt.begin(kind(piece))?;
+        reached(Point::SegmentTaken);
         let frame = segment.frame();
         let (to, layout) =
             ((Origin { set: frame.set, segment: frame.segment }, &self.seeds), desk.layout(piece));
@@ -372,6 +388,7 @@ impl<B: Backend> Work<'_, '_, B> {
             let mut late = LateKeys::new();
             deal(&mut late)?;
             let released = self.attempt.release(segment, Some(&self.dealer.masks()?))?;
+            reached(Point::MasksSaved);
             let mut feeder = self.writer.step(released, layout)?;
             late.leave(&mut feeder)?;
             feeder.finish()?;
@@ -396,6 +413,7 @@ impl<B: Backend> Work<'_, '_, B> {
                     ToDealer::Held(held) => self.attempt.held(&held)?,
                     _ => return Err(out_of_step(link)),
                 }
+                reached(Point::HeldHeard);
             }
         }
         Ok(())
@@ -410,8 +428,14 @@ fn last_word(
 ) -> Result<CheckpointId, Failure> {
     loop {
         match patiently(&mut links[of])? {
-            ToDealer::Held(held) => attempt.held(&held)?,
-            ToDealer::Ended(id) => return Ok(id),
+            ToDealer::Held(held) => {
+                attempt.held(&held)?;
+                reached(Point::HeldHeard);
+            }
+            ToDealer::Ended(id) => {
+                reached(Point::EndHeard);
+                return Ok(id);
+            }
             _ => return Err(out_of_step(&links[of])),
         }
     }

@@ -1,6 +1,7 @@
 //! The model's owner: takes both parties' shares of the trained weights, and joins them.
 
 use super::out_of_step;
+use super::point::{Point, reached};
 use super::wire::{ToOwner, ToService};
 use crate::client::Parties;
 use crate::exit::{ExitCode, Failure, Phase};
@@ -49,11 +50,16 @@ fn take<R: Ring>(
     }
     let bytes = model_bytes(&step) as usize;
     let shares = parties.both(|l| Ok(Zeroizing::new(l.recv(bytes)?)))?;
+    reached(Point::SharesTaken);
     let Delivered { weights: learnt, sums } = join::<R>(&step, [&shares[0], &shares[1]])?;
     let mut weights = step.decode(&learnt, &initial(&plan.graph, plan.seed));
     step.set_statistics(&mut weights, &sums, plan.gathered() as usize);
     save(&weights)?;
-    // it is here, whether they hear it or not
-    let _ = parties.both(|l| Ok(l.say(&ToService::Done)?));
+    reached(Point::ModelWritten);
+    // it is here, whether they hear it or not; each of them, whether the other one is there or not
+    let _ = parties.both(|l| {
+        let _ = l.say(&ToService::Done);
+        Ok(())
+    });
     Ok(mark.id)
 }

@@ -1,6 +1,8 @@
 //! `twoply train` as its users call it, the wrong ways too.
 
 mod control;
+mod deaths;
+mod points;
 mod reveal;
 mod run;
 mod under;
