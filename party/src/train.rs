@@ -10,7 +10,7 @@
 //! bring.rs     a data owner, or the owner of the first weights           lobby.rs    who called
 //! fetch.rs     the model's owner                                         owners.rs   a party's side of an owner's call
 //! watch.rs     an owner of figures that the plan reveals                 figures.rs  a party's side of that
-//! under.rs     the mask of the result, for keys of inference
+//! under.rs     the mask of the result, for keys of inference             point.rs    where tests let a process end
 //! ```
 //!
 //! Whenever a process or a link dies, everybody leaves the attempt, keeps its checkpoints, and calls again.
@@ -24,6 +24,7 @@ mod figures;
 mod lobby;
 mod owners;
 mod party;
+mod point;
 mod progress;
 mod sets;
 mod under;
@@ -36,6 +37,7 @@ pub use dealer::{Dealing, Dealt, deal};
 pub use fetch::fetch;
 pub use lobby::Guests;
 pub use party::{Outcome, Setup, serve};
+pub use point::Point;
 pub use progress::{Progress, Range};
 pub use under::trained;
 pub use watch::{Shown, Watch};
@@ -49,7 +51,7 @@ use twoply_preprocessing::run::{RunId, RunSpec};
 use twoply_primitives::KeySetId;
 
 /// How long a link waits for the next message of somebody who computes.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub const COMPUTING: Duration = Duration::from_secs(600);
 /// How often a waiting process looks whether it shall stop.
 const TICK: Duration = Duration::from_millis(100);
 /// Pause before everybody calls again.

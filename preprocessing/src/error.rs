@@ -415,7 +415,8 @@ impl Error {
     /// An error of writing a file that will have `need` bytes.
     pub(crate) fn writing(path: &Path, need: u64, source: io::Error) -> Self {
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            // a file too large is one beyond a limit of this user or this file system
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Error::DiskFull { path: path.into(), need }
             }
             _ => Error::io(path, "write", source),

@@ -13,7 +13,7 @@ pub mod world;
 
 pub use model::{Kind, digits};
 pub use odd::Odd;
-pub use process::{Ended, Proc};
+pub use process::{Ended, Proc, Terms};
 pub use world::{Pair, World};
 
 use std::time::Duration;

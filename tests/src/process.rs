@@ -18,6 +18,15 @@ pub struct Proc {
     lines: Receiver<String>,
 }
 
+/// What a process is started under.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// A variable of its environment.
+    pub variable: Option<(&'static str, String)>,
+    /// The most blocks of 1,024 bytes that a file of it may have.
+    pub blocks: Option<u64>,
+}
+
 /// How a process ended.
 #[derive(Clone, Debug, Default)]
 pub struct Ended {
@@ -39,10 +48,25 @@ impl Proc {
 
     /// The same in a folder.
     pub fn start_in<S: AsRef<OsStr>>(folder: &Path, name: &str, args: &[S]) -> Proc {
-        let mut command = Command::new(twoply());
+        Proc::start_under(Terms::default(), folder, name, args)
+    }
+
+    /// The same under terms that no user would choose.
+    pub fn start_under<S: AsRef<OsStr>>(terms: Terms, folder: &Path, name: &str, args: &[S]) -> Proc {
+        let mut command = match terms.blocks {
+            None => Command::new(twoply()),
+            // a write beyond the limit fails; without `trap` it would end the process
+            Some(blocks) => {
+                let mut shell = Command::new("bash");
+                let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+                shell.arg("-c").arg(script).arg(twoply());
+                shell
+            }
+        };
         for (key, _) in std::env::vars_os().filter(|(k, _)| k.to_string_lossy().starts_with("TWOPLY_")) {
             command.env_remove(key);
         }
+        command.envs(terms.variable);
         command
             .args(args)
             .current_dir(folder)

@@ -1,7 +1,7 @@
 //! A training run in real processes: homes, a plan, and the verbs that its roles call.
 
 use crate::model::digits;
-use crate::{Ended, Proc};
+use crate::{Ended, Proc, Terms};
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,8 +68,12 @@ impl School {
     }
     /// Starts a verb; `more` stands at its end.
     pub fn start(&self, name: &str, args: &[String], more: &[&str]) -> Proc {
+        self.start_under(Terms::default(), name, args, more)
+    }
+    /// The same under terms that no user would choose.
+    pub fn start_under(&self, terms: Terms, name: &str, args: &[String], more: &[&str]) -> Proc {
         let all: Vec<&str> = args.iter().map(String::as_str).chain(more.iter().copied()).collect();
-        Proc::start_in(self.dir.path(), name, &all)
+        Proc::start_under(terms, self.dir.path(), name, &all)
     }
     fn words(&self, text: &str) -> Vec<String> {
         text.split(' ').filter(|w| !w.is_empty()).map(str::to_owned).collect()
@@ -101,37 +105,53 @@ impl School {
         party.hear("listens on", LONG).expect("it listens");
         party
     }
-    /// Starts the dealer.
-    pub fn dealer(&self, more: &[&str]) -> Proc {
+    /// What the dealer is told.
+    pub fn dealer_words(&self) -> Vec<String> {
         let words = format!(
             "deal digits.train.json --follow --home dealer {} --stay 120 --format json",
             self.places()
         );
-        self.start("dealer", &self.words(&words), more)
+        self.words(&words)
     }
-    /// Starts the owner of share `name`, whose home is `role`.
-    pub fn owner(&self, name: &str, role: &str, more: &[&str]) -> Proc {
+    /// Starts the dealer.
+    pub fn dealer(&self, more: &[&str]) -> Proc {
+        self.start("dealer", &self.dealer_words(), more)
+    }
+    /// What the owner of share `name`, whose home is `role`, is told.
+    pub fn owner_words(&self, name: &str, role: &str) -> Vec<String> {
         let words = format!(
             "share digits.train.json --as {name} --home {role} {} --wait 60 --format json",
             self.places()
         );
-        self.start(role, &self.words(&words), more)
+        self.words(&words)
     }
-    /// Starts the model's owner.
-    pub fn fetcher(&self, more: &[&str]) -> Proc {
+    /// Starts the owner of share `name`, whose home is `role`.
+    pub fn owner(&self, name: &str, role: &str, more: &[&str]) -> Proc {
+        self.start(role, &self.owner_words(name, role), more)
+    }
+    /// What the model's owner is told.
+    pub fn fetcher_words(&self) -> Vec<String> {
         let words = format!(
             "train fetch digits.train.json --out learnt --home model {} --format json",
             self.places()
         );
-        self.start("model", &self.words(&words), more)
+        self.words(&words)
     }
-    /// Starts the owner of share `name`, whose home is `role`, to take its figures.
-    pub fn watcher(&self, name: &str, role: &str, more: &[&str]) -> Proc {
+    /// Starts the model's owner.
+    pub fn fetcher(&self, more: &[&str]) -> Proc {
+        self.start("model", &self.fetcher_words(), more)
+    }
+    /// What the owner of share `name`, whose home is `role`, is told to take its figures.
+    pub fn watcher_words(&self, name: &str, role: &str) -> Vec<String> {
         let words = format!(
             "train watch digits.train.json --as {name} --home {role} {} --format json",
             self.places()
         );
-        self.start(role, &self.words(&words), more)
+        self.words(&words)
+    }
+    /// Starts the owner of share `name`, whose home is `role`, to take its figures.
+    pub fn watcher(&self, name: &str, role: &str, more: &[&str]) -> Proc {
+        self.start(role, &self.watcher_words(name, role), more)
     }
     /// Flags of all digits: inputs and labels.
     pub fn digits(&self) -> [String; 4] {

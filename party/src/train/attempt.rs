@@ -1,10 +1,11 @@
 //! One attempt at a party: from the dealer's offer to the run's last checkpoint, step after step.
 
 use super::lobby::Lobby;
+use super::point::{self, Passing, Point, reached};
 use super::progress::Progress;
 use super::sets::{Sets, stored};
 use super::wire::{Peer, ToDealer, ToParty};
-use super::{Order, PATIENCE, on, out_of_step, patiently, present};
+use super::{Order, on, out_of_step, patiently, present};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::transport::Link;
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub struct Bench<'a, B: Backend> {
     pub figures: Vec<Program>,
     /// Steps of keys that the dealer may be ahead.
     pub ahead: u32,
+    /// How long the dealer may take to the next message.
+    pub computing: Duration,
     /// Steps so far.
     pub steps: u64,
     /// Figures so far.
@@ -133,10 +136,12 @@ impl<B: Backend> Bench<'_, B> {
         let learner = Learner::at(self.dev.clone(), lobby.step, self.rows(sets)?, &state)?;
         drop(state);
         let pending = run.offered(&offer)?;
+        reached(Point::AttemptRecorded);
         let attempt = match links.exchange(&Peer::Reserved(pending.reserved()))? {
             Peer::Reserved(peer) => pending.agree(&peer)?,
             _ => return Err(out_of_step(&links.peer)),
         };
+        reached(Point::AttemptAgreed);
         links.dealer.say(&ToDealer::Credit(attempt.first_credit())).map_err(on(&links.dealer))?;
         links.dealer.set_patience(KEYS);
         let seed = Zeroizing::new(links.dealer.recv(32).map_err(|e| Failure::on_link(e, &links.dealer))?);
@@ -162,13 +167,13 @@ impl<B: Backend> Bench<'_, B> {
         })?;
         let over = Arc::new(AtomicBool::new(false));
         link.stop_with(over.clone());
-        link.set_patience(PATIENCE);
+        link.set_patience(self.computing);
         let most = |of: fn(&StepLayout, PartyId) -> u64| {
             self.programs.iter().chain(&self.figures).map(|p| of(&p.layout, self.me)).max().unwrap_or(0)
         };
         let ahead = most(StepLayout::bytes).saturating_mul(self.ahead.into()).min(MOST_AHEAD);
         let credit = ahead.max(most(StepLayout::longest));
-        Ok((StreamReader::start(Box::new(link), set, self.me, credit, PATIENCE)?, Over(over)))
+        Ok((StreamReader::start(Box::new(link), set, self.me, credit, self.computing)?, Over(over)))
     }
 }
 
@@ -208,6 +213,7 @@ impl<B: Backend> Steps<'_, '_, '_, B> {
                 self.learner.forget(self.bench.lobby.step);
             }
             let segment = attempt.begin(kind(piece))?;
+            reached(Point::SegmentTaken);
             let feed = self.feed(&segment, piece, pieces.peek().copied())?;
             let learnt = self.run_piece(feed, piece, &order.rows(plan, piece));
             let learnt = learnt.map_err(|f| f.during(Phase::Online))?;
@@ -224,7 +230,9 @@ impl<B: Backend> Steps<'_, '_, '_, B> {
             }
         }
         let _ = self.reader.finish()?;
-        Ok(attempt.end()?)
+        let end = attempt.end()?;
+        reached(Point::EndRecorded);
+        Ok(end)
     }
 
     /// The keys of a segment, which does this piece; from now on those of the next one come in too.
@@ -240,14 +248,14 @@ impl<B: Backend> Steps<'_, '_, '_, B> {
 
     fn run_piece(&mut self, feed: Arc<Feed>, piece: Piece, rows: &[usize]) -> Result<Learnt, Failure> {
         let (bench, peer) = (&*self.bench, &mut self.links.peer);
-        let origin = feed.origin();
+        let (origin, mut passing) = (feed.origin(), Passing(&mut *peer));
         let session = Session::new(Gates {
             me: bench.me,
             dev: bench.dev.clone(),
             seed: self.seed.clone(),
             origin,
             images: 0..1,
-            peer: &mut *peer,
+            peer: &mut passing,
             keys: feed.clone(),
             clock: Arc::new(WallClock::default()),
         });
@@ -308,14 +316,19 @@ impl<B: Backend> Steps<'_, '_, '_, B> {
         &mut self,
         mut attempt: Attempt<'r, FileFolder>,
     ) -> Result<Attempt<'r, FileFolder>, Failure> {
-        let ours = attempt.checkpoint(&self.learner.snapshot()?)?;
-        let theirs = match self.links.exchange(&Peer::Checkpoint(ours.mark()))? {
+        let ours = attempt.checkpoint(&point::state(self.learner.snapshot()?))?;
+        reached(Point::CheckpointSaved);
+        let Links { dealer, peer } = &mut *self.links;
+        peer.say(&Peer::Checkpoint(ours.mark())).map_err(on(peer))?;
+        reached(Point::CheckpointSaid);
+        let theirs = match patiently(peer)? {
             Peer::Checkpoint(mark) => mark,
-            _ => return Err(out_of_step(&self.links.peer)),
+            _ => return Err(out_of_step(peer)),
         };
         let (attempt, held) = attempt.hear(ours, &theirs)?;
-        let dealer = &mut self.links.dealer;
+        reached(Point::CheckpointAgreed);
         dealer.say(&ToDealer::Held(held)).map_err(on(dealer))?;
+        reached(Point::HeldSaid);
         Ok(attempt)
     }
 }

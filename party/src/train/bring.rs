@@ -1,6 +1,7 @@
 //! The owner of a share: its rows are masked once, written down, and only then leave, the same to both parties.
 
 use super::out_of_step;
+use super::point::{Point, reached};
 use super::wire::{ToOwner, ToService};
 use crate::client::Parties;
 use crate::exit::{ExitCode, Failure, Phase};
@@ -182,6 +183,7 @@ impl Owner<'_> {
                 ours.write(chunk, &masked)?
             }
         };
+        reached(Point::ChunkMasked);
         parties.both(|l| Ok(l.say(&ToService::Digest(digest))?))?;
         let answers = parties.both(|l| match l.hear()? {
             ToOwner::Bound(bound, stored) => Ok((bound, stored)),
@@ -190,6 +192,7 @@ impl Owner<'_> {
         let [(a, at_p0), (b, at_p1)] = answers.map_err(|f| self.refused(parties, f))?;
         // not one byte of rows that a party is not bound to
         let bytes = ours.cleared(chunk, [(PartyId::P0, &a), (PartyId::P1, &b)])?.bytes()?;
+        reached(Point::ChunkCleared);
         let mut missing = [!at_p0, !at_p1].into_iter();
         parties.both(|l| {
             if missing.next() == Some(true) {
@@ -198,6 +201,7 @@ impl Owner<'_> {
             }
             Ok(())
         })?;
+        reached(Point::ChunkSent);
         let (mut missing, mut had) = ([!at_p0, !at_p1].into_iter(), [a, b].into_iter());
         let stored = parties.both(|l| {
             let had = had.next().map(|bound| twoply_preprocessing::rows::Stored(bound.0));
@@ -212,6 +216,7 @@ impl Owner<'_> {
         for (party, stored) in PartyId::BOTH.into_iter().zip(&stored) {
             ours.stored(party, stored)?;
         }
+        reached(Point::ChunkKept);
         Ok(if at_p0 && at_p1 { 0 } else { bytes.len() as u64 })
     }
 

@@ -16,6 +16,16 @@ use twoply_primitives::{Backend, KeySetId, PartyId, Seed};
 /// A data key set at the dealer: name and both seeds.
 pub type Set = (KeySetId, [Seed; 2]);
 
+/// A run to deal for.
+pub struct Chosen {
+    /// Its name.
+    pub run: RunId,
+    /// Its data key sets.
+    pub sets: Vec<Set>,
+    /// Its end, if it has ended, perhaps just before this process was started again.
+    pub ended: Option<CheckpointId>,
+}
+
 /// The folder of runs.
 pub fn runs(dir: &Path) -> Result<PathBuf, Failure> {
     let dir = dir.join("runs");
@@ -23,8 +33,8 @@ pub fn runs(dir: &Path) -> Result<PathBuf, Failure> {
     Ok(dir)
 }
 
-/// The run to deal for, with its data key sets.
-pub fn choose<B: Backend>(dealing: &Dealing, step: &Step, dev: &B) -> Result<(RunId, Vec<Set>), Failure> {
+/// The run to deal for: a new one, or one that has not ended; where there is none to go on with, the last one that has.
+pub fn choose<B: Backend>(dealing: &Dealing, step: &Step, dev: &B) -> Result<Chosen, Failure> {
     let (plan, root) = (&dealing.plan, runs(&dealing.dir)?);
     let open = |info: &RunInfo| {
         let fits = info.end.is_none() && info.sets.len() == plan.shares.len();
@@ -38,16 +48,15 @@ pub fn choose<B: Backend>(dealing: &Dealing, step: &Step, dev: &B) -> Result<(Ru
     let unended = survey(&root)?.iter().filter_map(open).next().transpose()?;
     match (unended, dealing.resume) {
         (Some(info), true) => {
-            let sets = info.sets.iter().enumerate();
-            let sets = sets
-                .map(|(at, set)| Ok((*set, seeds(dealing, at, *set)?)))
-                .collect::<Result<_, Failure>>()?;
-            let sets: Vec<Set> = sets;
+            let sets = sets(dealing, &info)?;
             begin(dealing, step, dev, info.run, &sets)?;
-            Ok((info.run, sets))
+            Ok(Chosen { run: info.run, sets, ended: None })
         }
         (None, true) => {
-            let what = format!("{}: no run of this plan that has not ended", root.display());
+            if let Some(info) = ended(dealing)? {
+                return Ok(Chosen { run: info.run, sets: sets(dealing, &info)?, ended: info.end });
+            }
+            let what = format!("{}: no run of this plan", root.display());
             Err(Failure::new(ExitCode::KeysMissing, what).remedy("begin one, without --resume"))
         }
         (Some(info), false) => {
@@ -65,9 +74,38 @@ pub fn choose<B: Backend>(dealing: &Dealing, step: &Step, dev: &B) -> Result<(Ru
                 });
             }
             begin(dealing, step, dev, run, &sets)?;
-            Ok((run, sets))
+            Ok(Chosen { run, sets, ended: None })
         }
     }
+}
+
+/// The run of this plan that ended last, if there is one.
+fn ended(dealing: &Dealing) -> Result<Option<RunInfo>, Failure> {
+    let (plan, root) = (&dealing.plan, runs(&dealing.dir)?);
+    let mut found = None;
+    for info in survey(&root)? {
+        if info.end.is_none() || info.sets.len() != plan.shares.len() {
+            continue;
+        }
+        match DealerRun::open(&root, run_spec(plan, info.run, &info.sets)?) {
+            Ok(_) => {}
+            Err(Keys::OtherTerms { .. }) => continue,
+            Err(e) => return Err(e.into()),
+        }
+        let path = root.join(info.run.to_string()).join("ledger");
+        let when = path.metadata().and_then(|m| m.modified());
+        let when = when.map_err(|e| Failure::io("read", path.display(), &e))?;
+        if found.as_ref().is_none_or(|(last, _)| *last < when) {
+            found = Some((when, info));
+        }
+    }
+    Ok(found.map(|(_, info)| info))
+}
+
+/// The data key sets of a run that is here.
+fn sets(dealing: &Dealing, info: &RunInfo) -> Result<Vec<Set>, Failure> {
+    let sets = info.sets.iter().enumerate();
+    sets.map(|(at, set)| Ok((*set, seeds(dealing, at, *set)?))).collect()
 }
 
 /// Begins a run, unless it has begun: a process may have been killed between its ledger and its first masks.

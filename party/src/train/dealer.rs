@@ -2,12 +2,12 @@
 //! bytes ahead of the parties. It needs plan, order and masks, and never hears a value.
 
 use super::attempt::kind;
-use super::choose::{Set, choose, halves, runs};
+use super::choose::{Chosen, Set, choose, halves, runs};
+use super::point::{Passing, Point, reached};
 use super::progress::Progress;
 use super::wire::{DealerErrand, Invitation, ToDealer, ToParty};
 use super::{
-    GOODBYE, Order, PATIENCE, PAUSE, TICK, leave, on, out_of_step, passing, patiently, present, run_spec,
-    told,
+    CALL, GOODBYE, Order, PAUSE, TICK, leave, on, out_of_step, passing, patiently, present, run_spec, told,
 };
 use crate::client::{Call, Place};
 use crate::deal::SET_KEY;
@@ -48,6 +48,8 @@ pub struct Dealing {
     pub anew: Vec<String>,
     /// How long the parties may stay away.
     pub patience: Duration,
+    /// How long one of them that is there may take to its next message, [`COMPUTING`](super::COMPUTING) unless a test is in a hurry.
+    pub computing: Duration,
     /// For tests of what is told.
     pub record: Option<Record>,
 }
@@ -89,8 +91,12 @@ pub fn deal<B: Backend>(
     let layouts = layouts.collect::<Result<Vec<_>, Failure>>()?;
     let figures = dealing.plan.reveals.iter().map(|r| Ok(StepLayout::new(&step.figure_layout(r.figure)?)?));
     let figures = figures.collect::<Result<Vec<_>, Failure>>()?;
-    let (run, sets) = choose(dealing, &step, &dev)?;
-    say(&format!("run {run}: keys for {} steps", dealing.plan.checkpoints().steps));
+    let Chosen { run, sets, ended } = choose(dealing, &step, &dev)?;
+    reached(Point::RunBegun);
+    match ended {
+        None => say(&format!("run {run}: keys for {} steps", dealing.plan.checkpoints().steps)),
+        Some(end) => say(&format!("run {run} has ended after step {}", end.step)),
+    }
     let mut desk = Desk {
         dealing,
         dev,
@@ -102,6 +108,7 @@ pub fn deal<B: Backend>(
         stop,
         run,
         sets,
+        ended,
         met: false,
         steps: 0,
         bytes: [0; 2],
@@ -115,6 +122,8 @@ pub fn deal<B: Backend>(
         desk.met = false;
         match desk.meeting(progress) {
             Ok(end) => break Some(end),
+            // it had ended before; the parties were told once more, if they are there
+            Err(failure) if passing(&failure) && ended.is_some() => break ended,
             Err(failure) if passing(&failure) => {
                 if desk.met {
                     since = Instant::now();
@@ -145,6 +154,8 @@ struct Desk<'a, B: Backend> {
     stop: &'a Arc<AtomicBool>,
     run: RunId,
     sets: Vec<Set>,
+    /// The run's end, if it is in this dealer's ledger: parties that wait for its word are told.
+    ended: Option<CheckpointId>,
     /// Whether both parties were there in the last meeting.
     met: bool,
     /// Steps dealt, and their bytes.
@@ -156,8 +167,9 @@ struct Desk<'a, B: Backend> {
 impl<B: Backend> Desk<'_, B> {
     fn call(&self, party: PartyId, errand: &DealerErrand) -> Result<Link, Failure> {
         let place = &self.dealing.places[party.index()];
-        let dial = Dial::new(place.address.clone(), place.key);
-        let mut link = self.endpoint.connect(&dial.within(self.dealing.call.within).over(place.transport))?;
+        let dial = Dial::new(place.address.clone(), place.key).over(place.transport);
+        let within = self.dealing.call.within.min(if self.ended.is_some() { CALL } else { Duration::MAX });
+        let mut link = self.endpoint.connect(&dial.within(within))?;
         let wanted = [Role::P0, Role::P1][party.index()];
         if link.role() != wanted {
             let what = format!("{} is {}, not {wanted}", place.address, link.role());
@@ -170,7 +182,7 @@ impl<B: Backend> Desk<'_, B> {
             record.tap(&mut link, Hearer::of(wanted));
         }
         link.stop_with(self.stop.clone());
-        link.set_patience(PATIENCE);
+        link.set_patience(self.dealing.computing);
         link.say(errand).map_err(on(&link))?;
         Ok(link)
     }
@@ -198,6 +210,7 @@ impl<B: Backend> Desk<'_, B> {
     ) -> Result<CheckpointId, Failure> {
         for party in PartyId::BOTH {
             links.push(self.call(party, errand)?);
+            reached(Point::PartyCalled);
         }
         for (party, link) in PartyId::BOTH.into_iter().zip(links.iter_mut()) {
             self.bring(party, link).map_err(|f| f.during(Phase::Deal))?;
@@ -209,6 +222,7 @@ impl<B: Backend> Desk<'_, B> {
             [ToDealer::Ask(a), ToDealer::Ask(b)] => self.attempt([a, b], links, progress),
             [ToDealer::Ended(a), ToDealer::Ended(b)] if a == b => {
                 self.open()?.end(a)?;
+                reached(Point::EndRecorded);
                 Ok(a)
             }
             _ => Err(out_of_step(&links[0])),
@@ -268,9 +282,11 @@ impl<B: Backend> Desk<'_, B> {
         let set = SeedSource::Os.key_set()?;
         let offered = run.offer([&asks[0], &asks[1]], set)?;
         let offer = offered.offer();
+        reached(Point::AttemptRecorded);
         for link in links.iter_mut() {
             link.say(&ToParty::Offer(offer)).map_err(on(link))?;
         }
+        reached(Point::OfferSaid);
         let credits = words(links)?;
         let [ToDealer::Credit(a), ToDealer::Credit(b)] = credits else { return Err(out_of_step(&links[0])) };
         let attempt = match a == b {
@@ -281,7 +297,7 @@ impl<B: Backend> Desk<'_, B> {
         let mut lines: Vec<Box<dyn Channel>> = vec![];
         for (party, link) in PartyId::BOTH.into_iter().zip(links.iter_mut()) {
             link.send(seeds[party.index()].expose()).map_err(|e| Failure::on_link(e, link))?;
-            lines.push(Box::new(self.call(party, &DealerErrand::Keys(set))?));
+            lines.push(Box::new(Passing(self.call(party, &DealerErrand::Keys(set))?)));
         }
         let lines = <[Box<dyn Channel>; 2]>::try_from(lines).map_err(|_| out_of_step(&links[0]))?;
         (self.say)(&format!("attempt {} goes on after step {}", offer.attempt, offer.from.step));
@@ -309,6 +325,7 @@ impl<B: Backend> Desk<'_, B> {
         match words {
             [a, b] if a == b => {
                 run.end(a)?;
+                reached(Point::EndRecorded);
                 Ok(a)
             }
             _ => Err(out_of_step(&links[0])),
@@ -355,6 +372,7 @@ impl<B: Backend> Work<'_, '_, B> {
             self.dealer.forget(&desk.step);
         }
         let segment = self.attempt.begin(kind(piece))?;
+        reached(Point::SegmentTaken);
         let frame = segment.frame();
         let (to, layout) =
             ((Origin { set: frame.set, segment: frame.segment }, &self.seeds), desk.layout(piece));
@@ -372,6 +390,7 @@ impl<B: Backend> Work<'_, '_, B> {
             let mut late = LateKeys::new();
             deal(&mut late)?;
             let released = self.attempt.release(segment, Some(&self.dealer.masks()?))?;
+            reached(Point::MasksSaved);
             let mut feeder = self.writer.step(released, layout)?;
             late.leave(&mut feeder)?;
             feeder.finish()?;
@@ -396,6 +415,7 @@ impl<B: Backend> Work<'_, '_, B> {
                     ToDealer::Held(held) => self.attempt.held(&held)?,
                     _ => return Err(out_of_step(link)),
                 }
+                reached(Point::HeldHeard);
             }
         }
         Ok(())
@@ -410,8 +430,14 @@ fn last_word(
 ) -> Result<CheckpointId, Failure> {
     loop {
         match patiently(&mut links[of])? {
-            ToDealer::Held(held) => attempt.held(&held)?,
-            ToDealer::Ended(id) => return Ok(id),
+            ToDealer::Held(held) => {
+                attempt.held(&held)?;
+                reached(Point::HeldHeard);
+            }
+            ToDealer::Ended(id) => {
+                reached(Point::EndHeard);
+                return Ok(id);
+            }
             _ => return Err(out_of_step(&links[of])),
         }
     }

@@ -1,7 +1,8 @@
 //! The model's owner: takes both parties' shares of the trained weights, and joins them.
 
+use super::point::{Point, reached};
 use super::wire::{ToOwner, ToService};
-use super::{PATIENCE, out_of_step};
+use super::{COMPUTING, out_of_step};
 use crate::client::Parties;
 use crate::exit::{ExitCode, Failure, Phase};
 use std::time::{Duration, Instant};
@@ -48,7 +49,7 @@ fn take<R: Ring>(
             waits(since.elapsed(), l.name());
             pause *= 2;
         }
-        l.set_patience(PATIENCE);
+        l.set_patience(COMPUTING);
         match l.hear()? {
             ToOwner::Model(mark) => Ok(mark),
             _ => Err(out_of_step(l)),
@@ -63,12 +64,17 @@ fn take<R: Ring>(
     }
     let bytes = model_bytes(&step) as usize;
     let shares = parties.both(|l| Ok(Zeroizing::new(l.recv(bytes)?)))?;
+    reached(Point::SharesTaken);
     let Delivered { weights: learnt, sums } = join::<R>(&step, [&shares[0], &shares[1]])?;
     let mut weights = step.decode(&learnt, &initial(&plan.graph, plan.seed));
     step.set_statistics(&mut weights, &sums, plan.gathered() as usize);
     save(&weights)?;
-    // it is here, whether they hear it or not
-    let _ = parties.both(|l| Ok(l.say(&ToService::Done)?));
+    reached(Point::ModelWritten);
+    // it is here, whether they hear it or not; each of them, whether the other one is there or not
+    let _ = parties.both(|l| {
+        let _ = l.say(&ToService::Done);
+        Ok(())
+    });
     Ok(mark.id)
 }
 

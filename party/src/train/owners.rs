@@ -1,9 +1,10 @@
 //! A party's side of a data owner's call: keys of masks out, rows that were masked once in.
 
 use super::lobby::Lobby;
+use super::point::{Point, reached};
 use super::sets::Sets;
 use super::wire::{ToOwner, ToService};
-use super::{PATIENCE, on, out_of_step};
+use super::{COMPUTING, on, out_of_step};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::transport::Link;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ fn talk(lobby: &Lobby, link: &mut Link, share: usize) -> Result<(), Failure> {
             .remedy("start `twoply deal --follow` with this plan, and bring the share again")
     };
     let sets: Arc<Sets> = lobby.sets(SETS)?.ok_or_else(none)?;
-    link.set_patience(PATIENCE);
+    link.set_patience(COMPUTING);
     lobby.belongs(sets.ids[share], link.peer())?;
     let complete = sets.lock(share).is_some_and(|set| set.data().is_ok());
     link.say(&ToOwner::Set(sets.ids[share], complete)).map_err(on(link))?;
@@ -46,6 +47,7 @@ fn talk(lobby: &Lobby, link: &mut Link, share: usize) -> Result<(), Failure> {
                 ToService::Keys(chunk) => Word::Keys(keys(lobby, &set, share, chunk)?),
                 ToService::Digest(rows) => {
                     let bound = set.bind(&rows)?;
+                    reached(Point::ChunkBound);
                     let stored = set.stored(rows.chunk).is_some();
                     Word::Said(ToOwner::Bound(bound, stored))
                 }
@@ -60,6 +62,7 @@ fn talk(lobby: &Lobby, link: &mut Link, share: usize) -> Result<(), Failure> {
             Word::Rows(chunk, length) => {
                 let rows = link.recv(length).map_err(|e| Failure::on_link(e, link))?;
                 let stored = sets.lock(share).ok_or_else(none)?.store(chunk, &rows)?;
+                reached(Point::ChunkStored);
                 link.say(&ToOwner::Stored(stored)).map_err(on(link))?;
             }
         }

@@ -5,18 +5,19 @@ mod deliver;
 use super::attempt::{Bench, Links, Over, figures, programs};
 use super::figures::Figures;
 use super::lobby::{Guests, Lobby};
+use super::point::{Point, reached};
 use super::progress::Progress;
 use super::sets::Sets;
 use super::wire::{Invitation, Peer, ToDealer};
 use super::{
-    CALL, GOODBYE, PATIENCE, PAUSE, TICK, leave, on, out_of_step, passing, patiently, present, run_spec, told,
+    CALL, GOODBYE, PAUSE, TICK, leave, on, out_of_step, passing, patiently, present, run_spec, told,
 };
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::private_dir;
 use crate::identity::Identity;
 use crate::record::{Hearer, Record};
 use crate::transport::{Accept, Dial, Endpoint, Error, Limits, Link, Role, Shape, Transport};
-use deliver::Wait;
+use deliver::{Others, Wait};
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -59,6 +60,8 @@ pub struct Setup {
     pub ahead: u32,
     /// How long the others may stay away.
     pub patience: Duration,
+    /// How long one of them that is there may take to its next message, [`COMPUTING`](super::COMPUTING) unless a test is in a hurry.
+    pub computing: Duration,
     /// For tests of what is told.
     pub record: Option<Record>,
 }
@@ -109,17 +112,28 @@ pub fn serve<B: Backend>(
     let mut lobby = Lobby::new((&setup.plan, &step, &setup.dir), guests, stop, say)?;
     lobby.record = setup.record.clone();
     let schedule = setup.plan.schedule()?;
-    let (me, ahead, programs) = (setup.me, setup.ahead, programs(&schedule)?);
+    let (me, ahead, computing, programs) = (setup.me, setup.ahead, setup.computing, programs(&schedule)?);
     let (figures, schedule) = (figures(&setup.plan, &step)?, &schedule);
     let (steps, revealed, counted) = (0, 0, Totals::default());
-    let bench =
-        Bench { me, dev, lobby: &lobby, schedule, programs, figures, ahead, steps, revealed, counted };
+    let bench = Bench {
+        me,
+        dev,
+        lobby: &lobby,
+        schedule,
+        programs,
+        figures,
+        ahead,
+        computing,
+        steps,
+        revealed,
+        counted,
+    };
     let over = Arc::new(AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| lobby.watch(scope, &endpoint, &over));
         let _ends = (Over(over.clone()), Over(stop.clone()));
-        let (sets, met, alone, delivered) = (None, false, false, false);
-        Party { setup, bench, endpoint: &endpoint, sets, run: None, ended: None, met, alone, delivered }
+        let (sets, met, others, delivered) = (None, false, Others::Know, false);
+        Party { setup, bench, endpoint: &endpoint, sets, run: None, ended: None, met, others, delivered }
             .run(progress)
     })
 }
@@ -133,8 +147,8 @@ struct Party<'a, B: Backend> {
     ended: Option<CheckpointId>,
     /// Whether dealer and peer were there in the last meeting.
     met: bool,
-    /// Whether the peer may not know yet that the run has ended.
-    alone: bool,
+    /// Whether the others know that the run has ended.
+    others: Others,
     /// Whether the model's owner has the model.
     delivered: bool,
 }
@@ -171,6 +185,9 @@ impl<B: Backend> Party<'_, B> {
                 let away = Failure::new(ExitCode::Unreachable, what).during(Phase::Connect);
                 return Err(failed.unwrap_or(away));
             }
+            if self.ended.is_some() {
+                finished = self.finished()?;
+            }
             if let Some(failure) = failed {
                 (lobby.say)(&format!("the attempt is over: {}", failure.content().what));
                 std::thread::sleep(PAUSE);
@@ -186,19 +203,25 @@ impl<B: Backend> Party<'_, B> {
         })
     }
 
-    /// A run of this plan that has ended here, where there is none to go on with: its model may still be wanted.
+    /// A run of this plan that has ended here, where there is none to go on with, or the one that ended in this process: its model
+    /// may still be wanted.
     fn finished(&mut self) -> Result<Option<PartyRun<FileFolder>>, Failure> {
-        if self.setup.begins {
+        let known = self.ended.is_some();
+        if self.setup.begins && !known {
             return Ok(None);
         }
+        let here = |info: &RunInfo| !known || self.run == Some(info.run);
         let (lobby, me, root, mut found) = (self.bench.lobby, self.setup.me, self.run_dir()?, None);
         let shares = lobby.plan.shares.len();
-        let mut all: Vec<_> = survey(&root)?.into_iter().filter(|info| info.sets.len() == shares).collect();
+        let mut all: Vec<_> =
+            survey(&root)?.into_iter().filter(|info| info.sets.len() == shares && here(info)).collect();
         let age = |info: &RunInfo| root.join(info.run.to_string()).metadata().and_then(|m| m.modified()).ok();
         all.sort_by_key(age);
         for info in all {
             let spec = run_spec(lobby.plan, info.run, &info.sets)?;
-            let Ok(sets) = Sets::at((lobby.plan, me, &self.setup.dir), &info.sets) else { continue };
+            let open = self.sets.clone().filter(|sets| sets.ids == info.sets);
+            let at = || Sets::at((lobby.plan, me, &self.setup.dir), &info.sets).map(Arc::new);
+            let Ok(sets) = open.map_or_else(at, Ok) else { continue };
             let data = sets.lock_all();
             let roots = data.iter().map(|set| Ok(set.whole()?.root())).collect::<Result<Vec<_>, Failure>>();
             match roots.and_then(|roots| Ok(PartyRun::open(&root, me, spec, &roots)?)) {
@@ -210,10 +233,12 @@ impl<B: Backend> Party<'_, B> {
             }
         }
         let Some((run, end, name)) = found else { return Ok(None) };
-        (self.run, self.ended, self.alone) = (Some(name), Some(end), true);
+        if !known {
+            (self.run, self.ended, self.others) = (Some(name), Some(end), Others::MayKnow);
+        }
         self.show(&run)?;
         // whoever fetches the model again need not wait for the owners of figures
-        let again = !self.setup.guests.model_owners.is_empty();
+        let again = !known && !self.setup.guests.model_owners.is_empty();
         lobby.figures(|all| all.iter_mut().filter(|_| again).for_each(|all| all.waited = false));
         Ok(Some(run))
     }
@@ -227,11 +252,12 @@ impl<B: Backend> Party<'_, B> {
         let sets = match self.invited(&mut dealer, &invited) {
             Ok(sets) => sets,
             Err(failure) => {
+                let failure = told(failure, [&mut dealer]);
                 leave(dealer, &failure);
                 return Err(failure);
             }
         };
-        let peer = match self.peer(&dealer) {
+        let peer = match self.peer(&mut dealer) {
             Ok(Some(peer)) => peer,
             Ok(None) => return Ok(None),
             Err(failure) => {
@@ -288,11 +314,12 @@ impl<B: Backend> Party<'_, B> {
     }
 
     /// The peer, while the dealer is there.
-    fn peer(&self, dealer: &Link) -> Result<Option<Link>, Failure> {
+    fn peer(&self, dealer: &mut Link) -> Result<Option<Link>, Failure> {
         let (lobby, until) = (self.bench.lobby, Instant::now() + self.setup.patience);
         while Instant::now() < until && !lobby.stop.load(Ordering::SeqCst) {
             if !dealer.is_alive() || lobby.dealer_waits() {
-                return Err(Failure::new(ExitCode::Unreachable, "the dealer has left"));
+                let left = Failure::new(ExitCode::Unreachable, "the dealer has left");
+                return Err(if dealer.is_alive() { left } else { told(left, [dealer]) });
             }
             let link = match &self.setup.peer_address {
                 None => lobby.peer(CALL)?,
@@ -313,7 +340,7 @@ impl<B: Backend> Party<'_, B> {
                     record.tap(&mut link, Hearer::Peer);
                 }
                 link.stop_with(lobby.stop.clone());
-                link.set_patience(PATIENCE);
+                link.set_patience(self.setup.computing);
                 return Ok(Some(link));
             }
         }
@@ -361,9 +388,11 @@ impl<B: Backend> Party<'_, B> {
         self.show(&run)?;
         // a dealer that did not hear it calls again
         let _ = links.dealer.say(&ToDealer::Ended(end));
+        reached(Point::EndSaid);
         links.peer.set_patience(GOODBYE);
-        let theirs = links.exchange(&Peer::Hello(run.hello()?));
-        self.alone = !matches!(theirs, Ok(Peer::Hello(peer)) if peer.ended);
+        // whether the peer hears of it here does not matter: a dealer that parts has the word of both
+        let _ = links.exchange(&Peer::Hello(run.hello()?));
+        self.others = if parted(&mut links.dealer) { Others::Know } else { Others::DoNot };
         (lobby.say)(&format!("run {} has ended after step {}", invited.run, end.step));
         Ok(run)
     }
@@ -426,6 +455,7 @@ impl<B: Backend> Party<'_, B> {
                 }
             };
             PartyRun::create(&root, me, &spec, &wholes.iter().collect::<Vec<_>>(), &learner.snapshot()?)?;
+            reached(Point::RunBegun);
         }
         let run = PartyRun::open(&root, me, spec, &roots)?;
         run.damaged().iter().for_each(|e| (lobby.say)(&format!("not used: {e}")));
@@ -442,4 +472,16 @@ impl<B: Backend> Party<'_, B> {
         });
         Ok(())
     }
+}
+
+/// Whether the dealer ends its link in order, as it does when it has heard both parties and the end is in its ledger.
+fn parted(dealer: &mut Link) -> bool {
+    let until = Instant::now() + GOODBYE;
+    while Instant::now() < until && !dealer.stopping() {
+        match dealer.gone() {
+            Some(end) => return matches!(end, Error::Closed { .. }),
+            None => std::thread::sleep(TICK),
+        }
+    }
+    false
 }

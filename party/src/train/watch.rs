@@ -100,8 +100,11 @@ impl<'a> Watch<'a> {
         }
         match ends {
             [Some(a), Some(b)] if a == b => {
-                // it is here, whether they hear it or not
-                let _ = parties.both(|l| Ok(l.say(&ToService::Done)?));
+                // it is here, whether they hear it or not; each of them, whether the other one is there or not
+                let _ = parties.both(|l| {
+                    let _ = l.say(&ToService::Done);
+                    Ok(())
+                });
                 Ok(a)
             }
             _ => {

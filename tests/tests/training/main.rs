@@ -2,11 +2,17 @@
 
 mod bill;
 mod control;
+mod deaths;
+mod differ;
 mod fetch;
+mod full;
+mod plans;
+mod points;
 mod ranges;
 mod reveal;
 mod run;
 mod share;
+mod slow;
 mod under;
 
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! A training run in real processes, and what kills it.
 
+use super::deaths::tidy;
 use std::fs;
 use std::time::Duration;
 use twoply_nn::Weights;
@@ -52,7 +53,8 @@ fn a_run_is_planned_brought_trained_and_fetched() {
             (&1.into(), &18.into(), &checkpoint)
         );
     }
-    // What was masked is gone at its owner; of the run, one checkpoint is left at each.
+    // What was masked is gone at its owner; of the run, ledger and one checkpoint are left at each, and no key.
+    ["p0", "p1", "dealer"].into_iter().for_each(|role| tidy(&school, role));
     let all = fs::read_dir(school.path("owner/rows")).unwrap().map(|e| e.unwrap().path());
     let folders: Vec<_> = all.filter(|path| path.is_dir()).collect();
     assert_eq!(fs::read_dir(&folders[0]).unwrap().count(), 1, "the ledger alone");
@@ -291,16 +293,6 @@ fn roles_that_do_not_go_together_say_so() {
     spoken(with("--owner", "nobody=tp1-x"), &[]).is(3).says(&["no share `nobody`", "data"]);
     spoken(with("--owner", school.key("owner")), &[]).is(3).says(&["names no share"]);
     spoken(with("--model-owner", "tp1-x"), &[]).is(3).says(&["--model-owner"]);
-    // A party of another plan.
-    let changed = TrainingPlan { seed: 2, ..plan.clone() };
-    school.replan("other.train.json", &changed);
-    let mut other = words.clone();
-    other[2] = "other.train.json".into();
-    let p0 = school.start("p0", &other, &[]);
-    let p1 = school.party("run", 1, &[]);
-    let mut dealer = school.dealer(&[]);
-    dealer.finish_within(LONG).is(6).says(&["plan"]);
-    drop((p0, p1));
     // The dealer goes on with a run that a party does not have.
     let mut dealer = school.dealer(&[]);
     dealer.hear("keys for", LONG);

@@ -2,8 +2,9 @@
 
 use super::Party;
 use crate::exit::{ExitCode, Failure};
+use crate::train::point::{Point, reached};
 use crate::train::wire::{ToOwner, ToService};
-use crate::train::{GOODBYE, PATIENCE, TICK, leave, present};
+use crate::train::{COMPUTING, GOODBYE, TICK, leave, present};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use twoply_nn::train::roles::Learner;
@@ -14,7 +15,7 @@ use twoply_primitives::{Backend, Channel};
 impl<B: Backend> Party<'_, B> {
     /// Hands the model to its owner, if there is one, and the last figures to theirs.
     pub(super) fn deliver(&mut self, run: &mut PartyRun<FileFolder>) -> Result<Wait, Failure> {
-        let (lobby, since) = (self.bench.lobby, Instant::now());
+        let (lobby, mut since) = (self.bench.lobby, Instant::now());
         let wanted = !self.setup.guests.model_owners.is_empty();
         let readers = || lobby.figures(|all| all.as_ref().map_or(vec![], |all| all.waiting(lobby.plan)));
         let waits = |delivered: bool| match (wanted && !delivered, readers()) {
@@ -22,7 +23,7 @@ impl<B: Backend> Party<'_, B> {
             (false, names) if !names.is_empty() => {
                 Some(format!("waits for {} to take figures (`twoply train watch`)", names.join(", ")))
             }
-            (false, _) => (!wanted && self.alone)
+            (false, _) => (self.others != Others::Know)
                 .then(|| "waits for the others to know that the run has ended".to_owned()),
         };
         let (Some(id), Some(mut what)) = (self.ended, waits(self.delivered)) else { return Ok(Wait::Over) };
@@ -35,7 +36,12 @@ impl<B: Backend> Party<'_, B> {
                 return Ok(Wait::Called);
             }
             let Some(now) = waits(self.delivered) else { break };
-            if (self.delivered || !wanted) && since.elapsed() > self.setup.patience {
+            let patience = match self.others {
+                // whoever only fetches again need not wait longer for a call that hardly comes
+                Others::MayKnow if wanted && readers().is_empty() => GOODBYE,
+                _ => self.setup.patience,
+            };
+            if (self.delivered || !wanted) && since.elapsed() > patience {
                 break;
             }
             if now != what {
@@ -52,7 +58,8 @@ impl<B: Backend> Party<'_, B> {
             let said = link.say(&ToOwner::Model(mark)).map_err(Failure::from);
             let sent = said.and_then(|()| Ok(link.send(&shares)?));
             let said = sent.and_then(|()| {
-                let until = Instant::now() + PATIENCE;
+                reached(Point::SharesSent);
+                let until = Instant::now() + COMPUTING;
                 while Instant::now() < until && !lobby.dealer_waits() && !link.waiting(TICK)? {
                     present(&mut link)?;
                 }
@@ -67,7 +74,7 @@ impl<B: Backend> Party<'_, B> {
             match said {
                 Ok(ToService::Done) => {
                     let _ = link.close(GOODBYE);
-                    self.delivered = true;
+                    (self.delivered, since) = (true, Instant::now());
                 }
                 Ok(_) => {
                     leave(link, &Failure::new(ExitCode::PlanMismatch, "the model's owner is out of step"))
@@ -80,6 +87,17 @@ impl<B: Backend> Party<'_, B> {
         }
         Ok(Wait::Over)
     }
+}
+
+/// Whether the others know that the run has ended: a dealer that does not calls again, and needs both parties.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Others {
+    /// They do.
+    Know,
+    /// They did, or this process was killed just before.
+    MayKnow,
+    /// The dealer was not there.
+    DoNot,
 }
 
 /// How waiting for the model's owner came out.
