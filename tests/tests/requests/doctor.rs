@@ -134,6 +134,17 @@ fn keys_and_disk_are_checked_here() {
     let short = ask("9", &keys, "1");
     fails(&short, 8, "here keys");
     assert!(points(&short, "ok").contains(&"here disk".to_owned()));
+    // Requests go on from one key set to the next, so what is left in all of them counts.
+    world.deal("more", "plan.json", 6, 4).is(0);
+    world.adopt("more");
+    let both = ask("14", &keys, "1");
+    both.is(0);
+    assert!(both.out.contains("2 key sets, 14 images left"), "{}", both.out);
+    assert!(!points(&both, "ok").contains(&"here disk".to_owned()), "no room is needed");
+    let short = ask("15", &keys, "1");
+    fails(&short, 8, "here keys");
+    short.says(&["keys for 14 images", "15 are wanted (2 key sets)"]);
+    assert!(short.out.contains("keys for 1 images need"), "room for what is missing: {}", short.out);
     fails(&ask("8", &world.path("nowhere"), "1"), 8, "here keys");
     for (images, code) in [("4000000000", 16), ("1000000000000", 2)] {
         fails(&doctor(&world, "p1", &flags(&["--plan", &plan, "--images", images])), code, "here disk");
