@@ -489,6 +489,30 @@ mod tests {
         }
     }
 
+    /// A large message may take longer than silence may last: here its second half comes when patience is over.
+    #[test]
+    fn the_time_for_a_message_grows_with_its_length() {
+        use super::super::frame::head;
+        for via in [Transport::Tcp, Transport::Quic] {
+            let (_ends, [mut ours, _theirs]) = pair(via);
+            ours.set_patience(STEP);
+            // It looks again in short steps: over TCP it sleeps on the socket, by which nothing comes here.
+            ours.stop_with(Arc::default());
+            let bytes: Vec<u8> = (0..8 << 20).map(|i: usize| (i % 251) as u8).collect();
+            let (first, second) = bytes.split_at(bytes.len() / 2);
+            // As the network thread brings them.
+            let inbox = ours.parts.inbox.clone();
+            inbox.push(&[&head(Kind::Data, bytes.len())[..], first]);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(10 * STEP);
+                    inbox.push(&[second]);
+                });
+                assert!(ours.recv(bytes.len()).is_ok_and(|got| got == bytes), "{via:?}: {:?}", ours.fault());
+            });
+        }
+    }
+
     /// What somebody said last counts, also behind words that nobody heard; who is there has not gone.
     #[test]
     fn who_has_gone_left_a_reason() {
