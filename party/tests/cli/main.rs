@@ -7,7 +7,9 @@ mod devices;
 mod inputs;
 mod keys;
 mod lab;
+mod meanings;
 mod models;
+mod onnx;
 
 use lab::Lab;
 use std::fs::OpenOptions;
