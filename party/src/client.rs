@@ -117,7 +117,7 @@ impl Parties {
             return failure;
         }
         let other = &mut self.links[1 - at];
-        let more = match other.waiting(Duration::from_millis(500)) {
+        let more = match other.waiting(WORD) {
             Ok(true) => other.hear::<Grant>().err(),
             Ok(false) => None,
             Err(e) => Some(e),
@@ -133,8 +133,7 @@ impl Parties {
     pub fn refusal(&mut self, failure: Failure) -> Failure {
         let mut best = None;
         for link in &mut self.links {
-            // The second party's word comes a moment after the first one's.
-            if let Ok(true) = link.waiting(Duration::from_millis(500)) {
+            if let Ok(true) = link.waiting(WORD) {
                 let _ = link.hear::<Grant>(); // for its fault
             }
         }
@@ -184,9 +183,20 @@ impl Parties {
         self.links.iter().all(|link| link.is_alive() && link.fault().is_none())
     }
     /// Closes both links.
-    pub fn close(self) {
-        for link in self.links {
-            let _ = link.close(Duration::from_secs(2));
+    pub fn close(mut self) {
+        for link in std::mem::take(&mut self.links) {
+            let _ = link.close(GOODBYE);
+        }
+    }
+}
+
+impl Drop for Parties {
+    /// Parties that wait for a process that was stopped hear that it was.
+    fn drop(&mut self) {
+        if self.stopping() {
+            for link in self.links.drain(..) {
+                link.abort(Reason::Interrupted, Detail::None);
+            }
         }
     }
 }
@@ -206,6 +216,12 @@ fn hearsay(link: &Link) -> bool {
 /// How long parties that are alive may serve others first.
 pub const TURN: Duration = Duration::from_secs(300);
 const TICK: Duration = Duration::from_millis(20);
+
+/// The second party's word on a failure comes a moment after the first one's.
+const WORD: Duration = Duration::from_millis(500);
+
+/// How long a party may take to acknowledge that this client is done.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 fn missing() -> Failure {
     Failure::new(ExitCode::Internal, "two links gave not two answers")

@@ -52,6 +52,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long a party that is told to stop still waits for the peer, so that what runs comes to its end.
 const FINISH: Duration = Duration::from_secs(5);
 
+/// How long the peer may take to acknowledge that this party is done.
+const GOODBYE: Duration = Duration::from_secs(2);
+
 /// Links of a peer replaced within [`REMIND`] that show that two processes have its key.
 const TWICE: usize = 3;
 
@@ -165,7 +168,7 @@ fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Resu
         party.stocks.alone();
         match result {
             Ok(Ended::Stopped) => {
-                let _ = peer.close(Duration::from_secs(2));
+                let _ = peer.close(GOODBYE);
                 return Ok(());
             }
             // It takes calls until it has gone.

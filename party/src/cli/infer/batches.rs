@@ -21,6 +21,9 @@ const LONGEST: Duration = Duration::from_secs(16);
 /// How long the parties may take to tell each other of new keys or weights.
 const NEWS: Duration = Duration::from_secs(5);
 
+/// How often they are asked meanwhile.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// How to ask.
 pub(super) struct Batches<'a> {
     pub plan: &'a Plan,
@@ -149,7 +152,7 @@ fn enough<R: Ring>(client: &mut Client<R>, images: u64) -> Result<(), Failure> {
                 "ask for at most {left} (--limit), or have more keys dealt and provisioned (`twoply provision`)"
             )));
         }
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(LOOK);
     }
 }
 

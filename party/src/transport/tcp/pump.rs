@@ -14,6 +14,8 @@ use super::*;
 
 /// Bytes read or written before other links have their turn.
 const TURN: usize = 4 << 20;
+/// Least pause between signs of life.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
 /// How long a goodbye may take to leave through a socket that is full.
 const PARTING: Duration = Duration::from_secs(2);
 
@@ -27,7 +29,7 @@ pub(super) async fn run(wire: Arc<Wire>, mut drain: Drain, mut closing: watch::R
     #[expect(deprecated)]
     let ready = AsyncFd::with_interest(wire.watch.as_fd(), Interest::READABLE);
     let Ok(ready) = ready else { return };
-    let every = (wire.idle / 4).max(Duration::from_millis(1));
+    let every = (wire.idle / 4).max(LEAST_PAUSE);
     let mut beat = interval_at(tokio::time::Instant::now() + every, every);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut hurried, mut closed) = (false, false);
