@@ -6,6 +6,7 @@ use crate::jobs::{Grant, Job, Request, Stock};
 use crate::seen::Seen;
 use crate::transport::{Accept, Detail, Dial, Endpoint, Error, Limits, Link, Reason, Role, Shape, Transport};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use twoply_nn::program::RangeAudit;
 use twoply_nn::roles::{self, Answer};
@@ -66,6 +67,14 @@ impl Parties {
         }
         Ok(Parties { links, _endpoint: endpoint })
     }
+    /// Once this is set, nothing is waited for, and both parties hear that this process was stopped.
+    pub fn stop_with(&mut self, stop: &Arc<AtomicBool>) {
+        self.links.iter_mut().for_each(|link| link.stop_with(stop.clone()));
+    }
+    /// Whether this process is to stop.
+    fn stopping(&self) -> bool {
+        self.links.iter().any(Link::stopping)
+    }
     /// Does the same with both links; a failure names the party, and prefers a reason that a party gave.
     pub fn both<T>(&mut self, mut f: impl FnMut(&mut Link) -> Result<T, Failure>) -> Result<[T; 2], Failure> {
         let mut out = vec![];
@@ -86,7 +95,10 @@ impl Parties {
         let (until, mut heard) = (Instant::now() + TURN, [None, None]);
         for at in 0..2 {
             let [here, there] = self.links.get_disjoint_mut([at, 1 - at]).map_err(|_| missing())?;
-            while heard[at].is_none() && here.waiting(TICK).is_ok_and(|said| !said) && Instant::now() < until
+            while heard[at].is_none()
+                && here.waiting(TICK).is_ok_and(|said| !said)
+                && Instant::now() < until
+                && !here.stopping()
             {
                 if heard[1 - at].is_none() && !there.is_alive() {
                     match hear(there) {
@@ -131,6 +143,9 @@ impl Parties {
     }
     /// A party that turned the request down: its kind of failure is this process's too, with what to do here.
     pub fn refusal(&mut self, failure: Failure) -> Failure {
+        if self.stopping() {
+            return failure;
+        }
         let mut best = None;
         for link in &mut self.links {
             if let Ok(true) = link.waiting(WORD) {
