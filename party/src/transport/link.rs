@@ -16,7 +16,7 @@ use super::inbox::{Dry, Inbox};
 use super::outbox::Outbox;
 use super::preamble::Role;
 use super::reason::{Detail, Reason};
-use super::{Error, Limits, Loss, Result, Transport};
+use super::{Error, LINGER, Limits, Loss, Result, Transport};
 use crate::identity::Fingerprint;
 
 /// Slowest rate at which a long payload may arrive, in bytes per second: it prolongs a receive's deadline.
@@ -203,6 +203,13 @@ impl Link {
     /// Whether the peer is there, or has left words that nobody heard yet, such as why it left.
     pub(super) fn has_word(&self) -> bool {
         self.is_alive() || self.parts.inbox.held() > 0
+    }
+
+    /// Of a link whose place a newer one of the same peer has taken: whether the process behind it was still there to hear
+    /// of it. Then two processes have the peer's key: the earlier life of one that was started again answers nothing.
+    pub fn was_ousted(&mut self) -> bool {
+        matches!(self.gone(), Some(Error::Replaced { .. }))
+            && self.parts.inbox.is_answered(Instant::now() + 2 * LINGER)
     }
 
     /// Whether this process is to stop; see [`Link::stop_with`].

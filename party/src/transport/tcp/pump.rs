@@ -73,9 +73,8 @@ pub(super) async fn run(wire: Arc<Wire>, mut drain: Drain, mut closing: watch::R
             }
             () = wire.inbox.replaced(), if !closed => {
                 closed = true;
+                // Who lives answers. Whoever sleeps on the socket is woken by the answer, or by the end of this.
                 wire.cut(&Farewell { code: Reason::Replaced.code(), payload: Vec::new() });
-                // Wakes whoever sleeps on the socket.
-                let _ = wire.socket.shutdown(Shutdown::Read);
                 limit = Some((Instant::now() + LINGER, None));
             }
         }
@@ -202,6 +201,7 @@ struct End(Arc<Wire>);
 impl Drop for End {
     fn drop(&mut self) {
         self.0.inbox.finish(Error::Lost { peer: self.0.peer.clone(), how: Loss::Died });
+        self.0.inbox.answered(false);
         self.0.queue.close();
         lock(&self.0.done).take();
         // Wakes whoever sleeps on the socket. It may be closed already.
