@@ -126,6 +126,28 @@ fn a_plan_is_a_bill() {
     assert!(said.stderr.contains("twoply deal digits.plan.json"), "{}", said.stderr);
 }
 
+/// What an audit costs is on the bill.
+#[test]
+fn an_audit_is_layers_and_bytes_of_the_bill() {
+    let lab = Lab::new();
+    lab.import();
+    let samples = digits("calibration-images.idx");
+    let plain = lab.json(&plan(&["--samples", &samples]));
+    let audited = lab.json(&plan(&["--samples", &samples, "--audit", "--out", "audited.plan.json"]));
+    let audits = |bill: &Value| {
+        bill["layers"].as_array().unwrap().iter().filter(|layer| layer["gate"] == "audit").count()
+    };
+    assert_eq!(audits(&plain), 0);
+    assert!(audits(&audited) > 1, "{}", audited["layers"]);
+    // P0's keys may be seeds alone.
+    let more =
+        [("bytes_sent", 0), ("bytes_sent", 1), ("owner_bytes", 0), ("key_bytes", 1), ("key_file_bytes", 1)];
+    for (field, party) in more {
+        let of = |bill: &Value| number(&bill[field][party]);
+        assert!(of(&audited) > of(&plain), "{field} of P{party}: {} and {}", of(&audited), of(&plain));
+    }
+}
+
 #[test]
 fn ranges_that_are_unknown_or_too_wide_are_exit_10_with_a_way_out() {
     let lab = Lab::new();
