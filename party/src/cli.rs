@@ -22,6 +22,7 @@ mod plan;
 mod provision;
 mod samples;
 mod share;
+mod stop;
 mod train;
 
 use crate::exit::{ExitCode as Code, Failure, run_guarded};

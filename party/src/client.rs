@@ -6,6 +6,7 @@ use crate::jobs::{Grant, Job, Request, Stock};
 use crate::seen::Seen;
 use crate::transport::{Accept, Detail, Dial, Endpoint, Error, Limits, Link, Reason, Role, Shape, Transport};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use twoply_nn::program::RangeAudit;
 use twoply_nn::roles::{self, Answer};
@@ -66,6 +67,14 @@ impl Parties {
         }
         Ok(Parties { links, _endpoint: endpoint })
     }
+    /// Once this is set, nothing is waited for, and both parties hear that this process was stopped.
+    pub fn stop_with(&mut self, stop: &Arc<AtomicBool>) {
+        self.links.iter_mut().for_each(|link| link.stop_with(stop.clone()));
+    }
+    /// Whether this process is to stop.
+    fn stopping(&self) -> bool {
+        self.links.iter().any(Link::stopping)
+    }
     /// Does the same with both links; a failure names the party, and prefers a reason that a party gave.
     pub fn both<T>(&mut self, mut f: impl FnMut(&mut Link) -> Result<T, Failure>) -> Result<[T; 2], Failure> {
         let mut out = vec![];
@@ -86,7 +95,10 @@ impl Parties {
         let (until, mut heard) = (Instant::now() + TURN, [None, None]);
         for at in 0..2 {
             let [here, there] = self.links.get_disjoint_mut([at, 1 - at]).map_err(|_| missing())?;
-            while heard[at].is_none() && here.waiting(TICK).is_ok_and(|said| !said) && Instant::now() < until
+            while heard[at].is_none()
+                && here.waiting(TICK).is_ok_and(|said| !said)
+                && Instant::now() < until
+                && !here.stopping()
             {
                 if heard[1 - at].is_none() && !there.is_alive() {
                     match hear(there) {
@@ -117,7 +129,7 @@ impl Parties {
             return failure;
         }
         let other = &mut self.links[1 - at];
-        let more = match other.waiting(Duration::from_millis(500)) {
+        let more = match other.waiting(WORD) {
             Ok(true) => other.hear::<Grant>().err(),
             Ok(false) => None,
             Err(e) => Some(e),
@@ -131,10 +143,12 @@ impl Parties {
     }
     /// A party that turned the request down: its kind of failure is this process's too, with what to do here.
     pub fn refusal(&mut self, failure: Failure) -> Failure {
+        if self.stopping() {
+            return failure;
+        }
         let mut best = None;
         for link in &mut self.links {
-            // The second party's word comes a moment after the first one's.
-            if let Ok(true) = link.waiting(Duration::from_millis(500)) {
+            if let Ok(true) = link.waiting(WORD) {
                 let _ = link.hear::<Grant>(); // for its fault
             }
         }
@@ -184,9 +198,20 @@ impl Parties {
         self.links.iter().all(|link| link.is_alive() && link.fault().is_none())
     }
     /// Closes both links.
-    pub fn close(self) {
-        for link in self.links {
-            let _ = link.close(Duration::from_secs(2));
+    pub fn close(mut self) {
+        for link in std::mem::take(&mut self.links) {
+            let _ = link.close(GOODBYE);
+        }
+    }
+}
+
+impl Drop for Parties {
+    /// Parties that wait for a process that was stopped hear that it was.
+    fn drop(&mut self) {
+        if self.stopping() {
+            for link in self.links.drain(..) {
+                link.abort(Reason::Interrupted, Detail::None);
+            }
         }
     }
 }
@@ -206,6 +231,12 @@ fn hearsay(link: &Link) -> bool {
 /// How long parties that are alive may serve others first.
 pub const TURN: Duration = Duration::from_secs(300);
 const TICK: Duration = Duration::from_millis(20);
+
+/// The second party's word on a failure comes a moment after the first one's.
+const WORD: Duration = Duration::from_millis(500);
+
+/// How long a party may take to acknowledge that this client is done.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 fn missing() -> Failure {
     Failure::new(ExitCode::Internal, "two links gave not two answers")

@@ -122,6 +122,8 @@ mod tests {
         assert_eq!(code(Keys::Version { path: path(), found: 2, known: 1 }), 7);
         assert_eq!(code(Keys::Locked { path: path() }), 16);
         assert_eq!(code(Keys::Layout { images: 0, why: "none" }), 1);
+        // The parties' fault, and no mistake of this program or of its keys.
+        assert_eq!(code(Network::Answers), 14);
         let inner = Gate::PlanMismatch { at: 7, wanted: "a".into(), found: "b".into() };
         let failure = Failure::from(Keys::Gate(inner));
         assert_eq!(failure.code() as u8, 6);

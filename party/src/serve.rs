@@ -52,8 +52,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long a party that is told to stop still waits for the peer, so that what runs comes to its end.
 const FINISH: Duration = Duration::from_secs(5);
 
-/// Links of a peer replaced within [`REMIND`] that show that two processes have its key.
-const TWICE: usize = 3;
+/// How long the peer may take to acknowledge that this party is done.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Runs a party on a device until `stop` is set. `say` hears the listening address once it is open, and progress
 /// afterwards.
@@ -155,7 +155,6 @@ enum Ended {
 fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Result<(), Failure> {
     // before the two have ever worked together, a difference is a mistake in a configuration and ends this process
     let mut known = false;
-    let mut replaced = Vec::<Instant>::new();
     while !hooks.stopped() {
         let Some(mut peer) = meet(party, endpoint, hooks, known)? else { break };
         peer.stop_with(hooks.late.clone());
@@ -165,7 +164,7 @@ fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Resu
         party.stocks.alone();
         match result {
             Ok(Ended::Stopped) => {
-                let _ = peer.close(Duration::from_secs(2));
+                let _ = peer.close(GOODBYE);
                 return Ok(());
             }
             // It takes calls until it has gone.
@@ -174,19 +173,19 @@ fn run<B: Backend>(party: &Party<B>, endpoint: &Endpoint, hooks: &Hooks) -> Resu
                 (party.say())(&format!("{} left: {why}; waiting for it to come back", party.me.peer()));
             }
             Ok(Ended::Replaced) => {
-                (party.say())(&format!(
-                    "{} called again: its new link replaces the one before",
-                    party.me.peer()
-                ));
+                let why = match (peer.gone(), peer.was_ousted()) {
+                    (_, true) => {
+                        party.stocks.worry(Concern::Cloned);
+                        "while its link before still answered: it runs twice, or a copy of it runs (a clone); the newer \
+                         one is served"
+                    }
+                    (Some(Error::Replaced { .. }), false) => {
+                        "and its new link replaces the one before: it was started again, or runs twice"
+                    }
+                    _ => "and its new link replaces the one before",
+                };
+                (party.say())(&format!("{} called again, {why}", party.me.peer()));
                 peer.abort(Reason::Replaced, Detail::None);
-                replaced.retain(|at| at.elapsed() < REMIND);
-                replaced.push(Instant::now());
-                if replaced.len() >= TWICE {
-                    let text =
-                        "two processes seem to call with the other party's key: a copy of it runs (a clone)";
-                    (party.say())(text);
-                    party.stocks.worry(Concern::Cloned);
-                }
             }
             // two processes that called again and again would drive each other out for ever
             Ok(Ended::Ousted) => return Err(ousted(party.me.peer())),

@@ -7,6 +7,7 @@ mod batches;
 use super::inputs::Admit;
 use super::output::Output;
 use super::places::Places;
+use super::stop::Stop;
 use crate::client::Parties;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::{Inputs, read_images, read_labels, read_plan, read_weights};
@@ -93,6 +94,11 @@ fn data() -> String {
 /// # Errors
 /// 4, 5, 6, 8, 9, 10, 12, 14, 15: each named by its cause. What was answered before is printed.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    let stop = Stop::watch()?;
+    stop.obey(ask(args, out, &stop), out)
+}
+
+fn ask(args: Args, out: &Output, stop: &Stop) -> Result<(), Failure> {
     let plan = read_plan(&args.plan)?;
     let output = Meaning::of(&plan.graph)?;
     answer::comparable(&output, args.labels.is_some())?;
@@ -114,14 +120,16 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
     };
     let (places, call) = args.places.read()?;
     let began = Instant::now();
-    let connect = || Parties::connect(identity.clone(), Role::Client, &places, call);
-    let batches = Batches { plan: &plan, batch: args.batch as usize, retry: args.retry, connect: &connect };
+    let connect = || stop.connect(|| Parties::connect(identity.clone(), Role::Client, &places, call));
+    let batches =
+        Batches { plan: &plan, batch: args.batch as usize, retry: args.retry, connect: &connect, stop };
     let mut sink = Sink::new(out, &output, (args.stream, skipped), inputs.names.as_deref());
     let parties = connect()?;
     out.note("connected to both parties");
     let seen = Seen::open(&seen)?;
     let done: Done =
         with_ring!(plan.options.fixed.n, R => batches.run::<R>((parties, seen), &inputs.values, &mut sink))?;
+    stop.left();
     let images = done.images();
     let mut report = Report { images: images as u64, link: Emulated::by(call.link), ..Report::default() };
     report.seconds.online = Some(done.requests.iter().sum());

@@ -142,12 +142,17 @@ fn hangup_is_ignored() -> bool {
     mask >> (signal_hook::consts::SIGHUP - 1) & 1 == 1
 }
 
-/// What SIGTERM, SIGINT and, unless it is ignored, SIGHUP set.
-pub(super) fn stopped_by_signals() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
+/// SIGTERM, SIGINT and, unless it is ignored, SIGHUP.
+pub(super) fn stopping() -> impl Iterator<Item = i32> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let hangup = if hangup_is_ignored() { None } else { Some(SIGHUP) };
-    for signal in [SIGTERM, SIGINT].into_iter().chain(hangup) {
+    [SIGTERM, SIGINT].into_iter().chain(hangup)
+}
+
+/// What they set.
+pub(super) fn stopped_by_signals() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in stopping() {
         signal_hook::flag::register(signal, stop.clone())
             .map_err(|e| Failure::io("handle", "signals", &e).during(Phase::Start))?;
     }

@@ -2,6 +2,7 @@
 
 use super::output::Output;
 use super::places::Places;
+use super::stop::Stop;
 use crate::client::Parties;
 use crate::exit::{Failure, Phase};
 use crate::files::{read_plan, read_weights};
@@ -54,6 +55,11 @@ struct Shown {
 /// # Errors
 /// 4, 5, 6, 9, 10, 14, 15: each named by its cause.
 pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
+    let stop = Stop::watch()?;
+    stop.obey(open(args, out, &stop), out)
+}
+
+fn open(args: Args, out: &Output, stop: &Stop) -> Result<(), Failure> {
     let plan = read_plan(&args.plan)?;
     let weights = read_weights(&args.weights, &plan.graph)?;
     // Before anyone is called: weights that do not fit would bind nothing.
@@ -65,12 +71,13 @@ pub fn run(args: Args, out: &Output) -> Result<(), Failure> {
         None => out.home()?.join("bound"),
     };
     let (places, call) = args.places.read()?;
-    let mut parties = Parties::connect(identity, Role::ModelOwner, &places, call)?;
+    let mut parties = stop.connect(|| Parties::connect(identity, Role::ModelOwner, &places, call))?;
     let said = |set| out.note(format_args!("key set {set}: both parties hold the masked weights"));
     let done = with_ring!(plan.options.fixed.n, R => {
         provision::<R>((&plan, &weights), &mut parties, &record, said)?
     });
     parties.close();
+    stop.left();
     for (set, party) in &done.alone {
         out.warn(format_args!("key set {set} is at P{party} only; give its other half to the other party"));
     }

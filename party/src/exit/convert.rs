@@ -84,7 +84,7 @@ impl From<Wire> for Failure {
                 }
             }
             Wire::Closed { peer } => failure.with_peer(peer),
-            Wire::Stopped => failure.told_as(Reason::Interrupted),
+            Wire::Stopped => failure.remedy("start it again when it is to go on").told_as(Reason::Interrupted),
             _ => failure,
         }
     }

@@ -55,8 +55,13 @@ impl<B: Backend> Follower<'_, '_, B> {
                 Lead::Grant(job, client, piece) => self.give(&job, client, &piece)?,
                 Lead::Run(id, half, digest) => self.run(id, half, digest)?,
                 Lead::Drop(id, code) => {
-                    let failure = Failure::new(code.exit(), "P0 ended this request");
-                    self.lose(id, failure)?;
+                    let told = Failure::new(code.exit(), "P0 ended this request");
+                    // of an owner that left, this party knows itself how, or is about to
+                    let own = match self.granted.contains_key(&id) {
+                        true => self.party.requests.input(id, GRACE).and_then(Result::err),
+                        false => None,
+                    };
+                    self.lose(id, own.unwrap_or(told))?;
                 }
                 Lead::Bye => return Ok(Ended::PeerLeft("it was stopped".into())),
             }

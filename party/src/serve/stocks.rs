@@ -274,8 +274,9 @@ impl<B: Backend> Stocks<B> {
                     stock.id(),
                     if burnt.is_empty() { String::new() } else { format!("; images {burnt:?} are burnt") }
                 ));
-                // a crash loses what one piece reserves
-                if apart > 64.max(u64::from(stock.set.cut().segment_images())) {
+                // a crash loses what one piece reserves; a clone's folder is a copy, too
+                let far = apart > 64.max(u64::from(stock.set.cut().segment_images()));
+                if far && inner.concern != Concern::Cloned {
                     inner.concern = concern;
                 }
             }

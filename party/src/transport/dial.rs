@@ -19,6 +19,9 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(5);
 /// Pause between attempts that failed at once.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Time for a call that is told of no other.
+const WITHIN: Duration = Duration::from_secs(30);
+
 /// What carries a link. The keys, the frames, the limits and the errors are the same; a listener takes both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -57,9 +60,9 @@ pub struct Dial {
 }
 
 impl Dial {
-    /// A call that is repeated for 30 seconds.
+    /// A call that is repeated for half a minute.
     pub fn new(address: impl Into<String>, expected: Fingerprint) -> Self {
-        let (within, transport) = (Duration::from_secs(30), Transport::default());
+        let (within, transport) = (WITHIN, Transport::default());
         Self { address: address.into(), expected, within, retry: true, transport }
     }
 

@@ -93,7 +93,8 @@ async fn spoken(
     server: tcp::Server,
 ) -> Result<tcp::Line, Broken> {
     let late = || Error::Silent { peer: from.to_string(), what: "byte", waited: within.into() };
-    let first = async { stream.readable().await.map_err(|_| late().into()) };
+    // That a socket seems readable is not enough: it may turn out that nothing came.
+    let first = async { stream.peek(&mut [0]).await.map(drop).map_err(|_| late().into()) };
     in_time(within, first, late).await?;
     ticket.spoke();
     server.accept(stream).await

@@ -21,6 +21,9 @@ use super::tls::{self, Refused};
 use super::{Accept, Error, LINGER, Limits, Result, quic, socket, tcp};
 use crate::identity::{Fingerprint, Identity};
 
+/// How often an endpoint that goes looks whether the last words have left.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// A process's place on the network. Dropping it closes every link (after the last words of those already
 /// dropped), so keep it until the links are done.
 pub struct Endpoint {
@@ -223,7 +226,7 @@ async fn serve(
     let idling = || async {
         let start = Instant::now();
         while Arc::strong_count(&writers) > idle && start.elapsed() < 2 * LINGER {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(LOOK).await;
         }
     };
     idling().await;

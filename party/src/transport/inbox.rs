@@ -125,6 +125,26 @@ impl Inbox {
         self.replaced.notified().await;
     }
 
+    /// Whether the peer answered when it was told that the link is over. The first answer stays.
+    pub(super) fn answered(&self, answered: bool) {
+        self.state().answered.get_or_insert(answered);
+        self.ready.notify_one();
+    }
+
+    /// Waits for it until `until`; no answer is none.
+    pub(super) fn is_answered(&self, until: Instant) -> bool {
+        let mut state = self.state();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match state.answered {
+                Some(answered) => return answered,
+                None if left.is_zero() => return false,
+                None => {}
+            }
+            state = self.ready.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// The reader waits on this wire from now on.
     pub(super) fn read_by(&self, wire: &Arc<Wire>) {
         // Only the first counts, and there is only one.

@@ -16,7 +16,7 @@ use super::inbox::{Dry, Inbox};
 use super::outbox::Outbox;
 use super::preamble::Role;
 use super::reason::{Detail, Reason};
-use super::{Error, Limits, Loss, Result, Transport};
+use super::{Error, LINGER, Limits, Loss, Result, Transport};
 use crate::identity::Fingerprint;
 
 /// Slowest rate at which a long payload may arrive, in bytes per second: it prolongs a receive's deadline.
@@ -203,6 +203,13 @@ impl Link {
     /// Whether the peer is there, or has left words that nobody heard yet, such as why it left.
     pub(super) fn has_word(&self) -> bool {
         self.is_alive() || self.parts.inbox.held() > 0
+    }
+
+    /// Of a link whose place a newer one of the same peer has taken: whether the process behind it was still there to hear
+    /// of it. Then two processes have the peer's key: the earlier life of one that was started again answers nothing.
+    pub fn was_ousted(&mut self) -> bool {
+        matches!(self.gone(), Some(Error::Replaced { .. }))
+            && self.parts.inbox.is_answered(Instant::now() + 2 * LINGER)
     }
 
     /// Whether this process is to stop; see [`Link::stop_with`].
@@ -485,6 +492,30 @@ mod tests {
                     theirs.send(&bytes).unwrap();
                 });
                 assert!(ours.recv(bytes.len()).unwrap() == bytes, "{via:?}");
+            });
+        }
+    }
+
+    /// A large message may take longer than silence may last: here its second half comes when patience is over.
+    #[test]
+    fn the_time_for_a_message_grows_with_its_length() {
+        use super::super::frame::head;
+        for via in [Transport::Tcp, Transport::Quic] {
+            let (_ends, [mut ours, _theirs]) = pair(via);
+            ours.set_patience(STEP);
+            // It looks again in short steps: over TCP it sleeps on the socket, by which nothing comes here.
+            ours.stop_with(Arc::default());
+            let bytes: Vec<u8> = (0..8 << 20).map(|i: usize| (i % 251) as u8).collect();
+            let (first, second) = bytes.split_at(bytes.len() / 2);
+            // As the network thread brings them.
+            let inbox = ours.parts.inbox.clone();
+            inbox.push(&[&head(Kind::Data, bytes.len())[..], first]);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(10 * STEP);
+                    inbox.push(&[second]);
+                });
+                assert!(ours.recv(bytes.len()).is_ok_and(|got| got == bytes), "{via:?}: {:?}", ours.fault());
             });
         }
     }

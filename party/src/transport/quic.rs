@@ -212,6 +212,7 @@ impl greet::Line for Line {
         });
         tokio::spawn(async move {
             pump::write(conn, send, drain, &inbox).await;
+            inbox.answered(false);
             drop(writer);
         });
         Ok(outbox)

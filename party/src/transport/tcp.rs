@@ -299,6 +299,7 @@ impl Wire {
                 self.queue.nudge();
             }
             Found::Closed => {
+                self.inbox.answered(true);
                 if let Some(done) = lock(&self.done).take() {
                     // Nobody listens after an abort.
                     let _ = done.try_send(());

@@ -7,7 +7,9 @@ mod devices;
 mod inputs;
 mod keys;
 mod lab;
+mod meanings;
 mod models;
+mod onnx;
 mod training;
 
 use lab::Lab;

@@ -1,6 +1,7 @@
 //! `import` and `plan`.
 
 use crate::lab::{Lab, WEIGHTS, digits};
+use crate::onnx;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -67,27 +68,12 @@ fn models_that_cannot_be_used_are_named_with_every_obstacle() {
 
 /// The bytes of a model with one node of each type, in a chain.
 fn onnx_with(types: &[&str]) -> Vec<u8> {
-    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-        [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
-    }
-    let node = |(i, op): (usize, &&str)| {
-        let (from, to) = (format!("t{i}"), format!("t{}", i + 1));
-        let parts = [
-            field(1, from.as_bytes()),
-            field(2, to.as_bytes()),
-            field(3, to.as_bytes()),
-            field(4, op.as_bytes()),
-        ];
-        field(1, &parts.concat())
-    };
-    let nodes: Vec<u8> = types.iter().enumerate().flat_map(node).collect();
-    // A float tensor of shape [1, 4].
-    let dims = [field(1, &[8, 1]), field(1, &[8, 4])].concat();
-    let kind = field(1, &[&[8, 1][..], &field(2, &dims)].concat());
-    let value = |name: String| [field(1, name.as_bytes()), field(2, &kind)].concat();
-    let (input, output) = (field(11, &value("t0".into())), field(12, &value(format!("t{}", types.len()))));
-    let graph = field(7, &[nodes, field(2, b"g"), input, output].concat());
-    [&[8, 8][..], &field(8, &[16, 13]), &graph].concat()
+    let names: Vec<String> =
+        (0..=types.len()).map(|i| if i == 0 { "x".into() } else { format!("t{i}") }).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let nodes: Vec<onnx::Node<'_>> =
+        types.iter().zip(names.windows(2)).map(|(op, pair)| (*op, &pair[..1], pair[1])).collect();
+    onnx::model(&[4], &nodes, &[], names[types.len()])
 }
 
 fn plan<'a>(more: &[&'a str]) -> Vec<&'a str> {
@@ -138,6 +124,28 @@ fn a_plan_is_a_bill() {
         said.stdout
     );
     assert!(said.stderr.contains("twoply deal digits.plan.json"), "{}", said.stderr);
+}
+
+/// What an audit costs is on the bill.
+#[test]
+fn an_audit_is_layers_and_bytes_of_the_bill() {
+    let lab = Lab::new();
+    lab.import();
+    let samples = digits("calibration-images.idx");
+    let plain = lab.json(&plan(&["--samples", &samples]));
+    let audited = lab.json(&plan(&["--samples", &samples, "--audit", "--out", "audited.plan.json"]));
+    let audits = |bill: &Value| {
+        bill["layers"].as_array().unwrap().iter().filter(|layer| layer["gate"] == "audit").count()
+    };
+    assert_eq!(audits(&plain), 0);
+    assert!(audits(&audited) > 1, "{}", audited["layers"]);
+    // P0's keys may be seeds alone.
+    let more =
+        [("bytes_sent", 0), ("bytes_sent", 1), ("owner_bytes", 0), ("key_bytes", 1), ("key_file_bytes", 1)];
+    for (field, party) in more {
+        let of = |bill: &Value| number(&bill[field][party]);
+        assert!(of(&audited) > of(&plain), "{field} of P{party}: {} and {}", of(&audited), of(&plain));
+    }
 }
 
 #[test]

@@ -71,21 +71,33 @@ fn code(text: &str, name: &str) -> Option<Duration> {
     constant.and_then(value).or_else(|| field.as_deref().and_then(value)).or(flag)
 }
 
-/// Every constant of a time in the code, by place.
-fn constants(folder: &Path, all: &mut Vec<(String, String)>) {
+/// The files whose times are deadlines, by place, without their tests.
+fn sources(folder: &Path, all: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
         let name = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
+        let test = name.split('/').any(|part| part == "tests" || part == "tests.rs");
+        if test || OTHERS.iter().any(|other| name.starts_with(other)) {
+            continue;
+        }
         if path.is_dir() {
-            constants(&path, all);
-        } else if !OTHERS.iter().any(|other| name.starts_with(other)) {
+            sources(&path, all);
+        } else {
             let text = fs::read_to_string(&path).unwrap();
-            let text = text.split("\nmod tests {").next().unwrap();
-            let names =
-                text.lines().filter_map(|line| line.split_once("const ")?.1.split_once(": Duration ="));
-            all.extend(names.map(|(constant, _)| (name.clone(), constant.to_owned())));
+            all.insert(name, text.split("\nmod tests {").next().unwrap().to_owned());
         }
     }
+}
+
+/// The name of the constant of a time that a line gives, if it does.
+fn constant(line: &str) -> Option<&str> {
+    Some(line.split_once("const ")?.1.split_once(": Duration =")?.0)
+}
+
+/// Whether a line has a time in numbers.
+fn is_number(line: &str) -> bool {
+    let mut calls = line.split("Duration::from_").skip(1).filter_map(|rest| rest.split_once('('));
+    calls.any(|(_, arguments)| arguments.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 #[test]
@@ -96,11 +108,36 @@ fn the_page_says_what_the_code_does() {
         let found = code(&text, name).unwrap_or_else(|| panic!("{file} has no time `{name}`"));
         assert_eq!(found, *said, "{file}: {name}");
     }
-    let mut all = vec![];
-    constants(&root(), &mut all);
-    for place in all {
-        assert!(page.contains_key(&place), "{place:?} is not in docs/deadlines.md");
+    let mut all = BTreeMap::new();
+    sources(&root(), &mut all);
+    for (name, text) in &all {
+        for constant in text.lines().filter_map(constant) {
+            let place = (name.clone(), constant.to_owned());
+            assert!(page.contains_key(&place), "{place:?} is not in docs/deadlines.md");
+        }
     }
+}
+
+/// A time that has no name cannot be on the page.
+#[test]
+fn no_time_stands_in_the_midst_of_the_code() {
+    let (page, mut all) = (page(), BTreeMap::new());
+    sources(&root(), &mut all);
+    assert!(all.len() > 100, "the sources are found");
+    for (name, text) in &all {
+        for line in text.lines().filter(|line| is_number(line) && constant(line).is_none()) {
+            // A default of `Limits`, which has a row of its own.
+            let field = line.trim().split_once(": Duration::").map(|(field, _)| field);
+            let listed = field.is_some_and(|field| page.contains_key(&(name.clone(), field.to_owned())));
+            assert!(
+                listed,
+                "{name}: name this time, and write it down in docs/deadlines.md: {}",
+                line.trim()
+            );
+        }
+    }
+    assert!(is_number("x(Duration::from_secs(1))") && is_number("let t = Duration::from_secs_f64(0.2);"));
+    assert!(!is_number("Duration::from_secs(args.patience)") && !is_number("Duration::ZERO"));
 }
 
 /// Numbers that are in the page's words.

@@ -1,5 +1,6 @@
 //! Answers are kept: those of finished requests are printed whatever comes after them, and a run goes on from there.
 
+use std::time::{Duration, Instant};
 use twoply_tests::model::PLAIN;
 use twoply_tests::world::labels;
 use twoply_tests::{Pair, SOON, World, digits};
@@ -71,5 +72,38 @@ fn keys_for_all_images_are_asked_for_before_the_first_one() {
     short.is(8).says(&["12 images are asked for", "for 10", "--limit"]);
     assert!(short.out.is_empty() && world.seen("client").is_empty(), "nothing was granted");
     world.asking("client", &pair, 0..10, &["--batch", "4"]).wait(SOON).is(0);
+    pair.stop();
+}
+
+/// What a client that is killed had printed: those who read along have every request that was answered.
+#[test]
+fn lines_appear_as_requests_end() {
+    let (world, pair) = served(800, &[]);
+    let killed = |home: &str, more: &[&str]| {
+        let mut client = world.asking(home, &pair, 0..300, &[&["--batch", "1"], more].concat());
+        let began = Instant::now();
+        // The fourth grant is asked for when three requests have been answered and shown.
+        while world.seen(home).len() < 4 {
+            assert!(client.runs() && began.elapsed() < SOON);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        client.kill();
+        let ended = client.finish();
+        assert_eq!(ended.code, None, "it was in the middle of its requests: {}", ended.err);
+        ended.out
+    };
+    let right = |labels: Vec<usize>, out: &str| {
+        assert!(labels.len() >= 3, "three requests were answered: {out}");
+        assert_eq!(labels, digits().labels[..labels.len()]);
+    };
+    let text = killed("client", &["--format", "text"]);
+    right(text.lines().map(|line| line.parse().unwrap()).collect(), &text);
+    let stream = killed("other", &["--stream"]);
+    let line = |(i, line): (usize, &str)| {
+        let json: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(json["image"], i);
+        json["label"].as_u64().unwrap() as usize
+    };
+    right(stream.lines().enumerate().map(line).collect(), &stream);
     pair.stop();
 }

@@ -163,9 +163,18 @@ fn callers_who_are_not_welcome_and_data_that_does_not_fit() {
     world.provision(&pair, &[]).is(0);
     // Who calls.
     world.asking("p0", &pair, 0..1, &["--seen", &world.path("s")]).wait(SOON).is(5).says(&[&world.keys[0]]);
-    world.asking("owner", &pair, 0..1, &[]).wait(SOON).is(5);
-    let owner = world.call("provision", "client", &pair, &["--weights", &world.path("weights")]);
-    owner.wait(SOON).is(5);
+    let owner = world.asking("owner", &pair, 0..1, &[]).wait(SOON);
+    owner.is(5).says(&[
+        "listed as a model owner",
+        "may provision weights and not ask for inferences",
+        "--client",
+    ]);
+    let client = world.call("provision", "client", &pair, &["--weights", &world.path("weights")]).wait(SOON);
+    client.is(5).says(&[
+        "listed as a data owner",
+        "may ask for inferences and not provision weights",
+        "--owner",
+    ]);
     world.asking("client", &pair, 0..1, &["--p1-key", &world.keys[0]]).wait(SOON).is(3).says(&["same key"]);
     let swapped = ["--p0", &pair.addresses[1], "--p0-key", &world.keys[1], "--p1", &pair.addresses[0]];
     let swapped = [&swapped[..], &["--p1-key", &world.keys[0]]].concat();

@@ -134,6 +134,17 @@ fn keys_and_disk_are_checked_here() {
     let short = ask("9", &keys, "1");
     fails(&short, 8, "here keys");
     assert!(points(&short, "ok").contains(&"here disk".to_owned()));
+    // Requests go on from one key set to the next, so what is left in all of them counts.
+    world.deal("more", "plan.json", 6, 4).is(0);
+    world.adopt("more");
+    let both = ask("14", &keys, "1");
+    both.is(0);
+    assert!(both.out.contains("2 key sets, 14 images left"), "{}", both.out);
+    assert!(!points(&both, "ok").contains(&"here disk".to_owned()), "no room is needed");
+    let short = ask("15", &keys, "1");
+    fails(&short, 8, "here keys");
+    short.says(&["keys for 14 images", "15 are wanted (2 key sets)"]);
+    assert!(short.out.contains("keys for 1 images need"), "room for what is missing: {}", short.out);
     fails(&ask("8", &world.path("nowhere"), "1"), 8, "here keys");
     for (images, code) in [("4000000000", 16), ("1000000000000", 2)] {
         fails(&doctor(&world, "p1", &flags(&["--plan", &plan, "--images", images])), code, "here disk");
@@ -261,6 +272,67 @@ fn a_restored_key_folder_is_named_on_both_sides() {
     }
     for ended in pair.stopped() {
         assert!(!ended.err.contains("deal keys"), "{}", ended.err);
+    }
+}
+
+/// Both parties with weights, P1 over this transport; P0's place.
+fn served(world: &World, transport: &str) -> (Pair, Vec<String>) {
+    let pair = world.parties_with([&[], &["--transport", transport]]);
+    world.provision(&pair, &[]).is(0);
+    let p0 = flags(&["--p0", &pair.addresses[0], "--p0-key", &world.keys[0]]);
+    (pair, p0)
+}
+
+/// Two processes with one key, as of a machine that was cloned: the older one ends and says why, P0 and the doctor say it too.
+#[test]
+fn a_cloned_party_is_named_on_both_sides() {
+    for transport in ["tcp", "quic"] {
+        let world = World::dealt(PLAIN, 40, 10);
+        let (pair, p0) = served(&world, transport);
+        let (keys, copy) = (world.path("keys/p1"), world.path("copy"));
+        assert!(std::process::Command::new("cp").args(["-a", &keys, &copy]).status().unwrap().success());
+        let (clone, address) =
+            world.party(1, &pair.addresses[0], &["--keys", &copy, "--transport", transport]);
+        let line = pair.procs[0].hear("P1 called again", SOON).unwrap();
+        assert!(line.contains("it runs twice, or a copy of it runs (a clone)"), "{transport}: {line}");
+        pair.procs[0].hear("connected to P1", SOON).unwrap();
+        let ended = doctor(&world, "client", &p0);
+        ended.is(0);
+        assert_eq!(points(&ended, "warning"), ["P0 concern"], "{transport}: {}", ended.out);
+        assert!(ended.out.contains("it runs twice, or its machine was cloned"), "{}", ended.out);
+        let mut procs = pair.procs.into_iter();
+        let (first, older) = (procs.next().unwrap(), procs.next().unwrap());
+        older.wait(SOON).is(5).says(&[
+            "another process with this party's key has taken its place at P0",
+            "is this party running twice, or was its machine cloned?",
+        ]);
+        let addresses = vec![pair.addresses[0].clone(), address];
+        let pair = Pair { procs: vec![first, clone], addresses };
+        world.infer_right(&pair, 0..1);
+        pair.stop();
+    }
+}
+
+/// Its earlier life may seem to be there still, but answers nothing.
+#[test]
+fn a_party_that_is_started_again_and_again_is_no_clone() {
+    for transport in ["tcp", "quic"] {
+        let world = World::dealt(PLAIN, 40, 10);
+        let (mut pair, p0) = served(&world, transport);
+        for _ in 0..4 {
+            pair.procs[1].kill();
+            let more = ["--listen", &pair.addresses[1], "--transport", transport];
+            let (party, address) = world.party(1, &pair.addresses[0], &more);
+            assert_eq!(address, pair.addresses[1], "the port is free again");
+            pair.procs[1] = party;
+            pair.procs[1].hear("connected to P0", SOON).unwrap();
+        }
+        let ended = doctor(&world, "client", &p0);
+        ended.is(0);
+        assert_eq!(points(&ended, "warning"), Vec::<String>::new(), "{transport}: {}", ended.out);
+        for ended in pair.stopped() {
+            assert!(!ended.err.contains("a copy of it runs"), "{transport}: {}", ended.err);
+        }
     }
 }
 

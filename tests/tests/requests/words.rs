@@ -7,7 +7,7 @@ use twoply_party::exit::ExitCode;
 use twoply_party::jobs::{Grant, Request};
 use twoply_party::transport::{Accept, Detail, Dial, Endpoint, Error, Label, Link, Reason, Role};
 use twoply_primitives::{Channel, KeySetId};
-use twoply_tests::model::PLAIN;
+use twoply_tests::model::{PLAIN, idx_of};
 use twoply_tests::{Ended, Odd, Pair, Proc, SOON, World};
 
 fn served(images: u64, segment: u32) -> (World, Pair) {
@@ -119,6 +119,82 @@ fn a_party_that_is_suspended() {
     pair.procs[0].hear("connected to P1", SOON).unwrap();
     world.infer_right(&pair, 0..1);
     pair.stopped().iter().for_each(|ended| _ = plain(ended));
+}
+
+/// A link over which what an owner says is so late that it can be met while it is waited for.
+const SLOW: [&str; 2] = ["--link", "rtt=1s,rate=4mbit"];
+
+/// How both parties call the end of an owner.
+const OWNERS: [(&str, &str); 3] =
+    [ENDS[0], ("TERM", "stopped: it was interrupted"), ("INT", "stopped: it was interrupted")];
+
+/// Waits until both parties have said how `owner` ended, and for its end.
+fn told_apart(pair: &Pair, owner: &str, process: Proc, (signal, words): (&str, &str)) {
+    process.signal(signal);
+    for party in &pair.procs {
+        let line = party.hear(owner, SOON).unwrap();
+        assert!(line.contains(words), "{signal}: {line}");
+    }
+    let ended = process.wait(SOON);
+    assert_eq!(ended.code, None, "it ends by the signal, {signal}: {}", ended.err);
+    if signal != "KILL" {
+        plain(&ended).says(&["warning: this process was told to stop; start it again"]);
+    }
+}
+
+/// It has sent a part of its masked input for the second grant, of nearly all images, which takes more than a second.
+#[test]
+fn a_data_owner_that_ends_with_a_grant() {
+    let (world, pair) = served(4800, 4800);
+    let all: Vec<usize> = (0..1500).map(|i| i % 500).collect();
+    let images = world.write("many.idx", &idx_of(&all));
+    for end in OWNERS {
+        let before = world.seen("other").len();
+        let more = ["--images", &images, "--batch", "1500", SLOW[0], SLOW[1]];
+        let mut client = world.call("infer", "other", &pair, &more);
+        while world.seen("other").len() < before + 2 {
+            assert!(client.runs());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        told_apart(&pair, &format!("client {}", &world.keys[4][..9]), client, end);
+    }
+    world.infer_right(&pair, 0..1);
+    pair.stopped().iter().for_each(|ended| _ = plain(ended));
+}
+
+#[test]
+fn a_model_owner_that_ends_before_it_has_bound_its_weights() {
+    let world = World::dealt(PLAIN, 4, 4);
+    let pair = world.parties();
+    pair.procs[0].hear("connected to P1", SOON).unwrap();
+    let weights = world.path("weights");
+    for end in OWNERS {
+        let bound = world.path("owner/bound");
+        let more = ["--weights", &weights, SLOW[0], SLOW[1]];
+        let mut owner = world.call("provision", "owner", &pair, &more);
+        while std::fs::read(&bound).unwrap_or_default().is_empty() {
+            assert!(owner.runs());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        told_apart(&pair, &format!("model owner {}", &world.keys[2][..9]), owner, end);
+        std::fs::remove_file(bound).unwrap();
+    }
+    world.provision(&pair, &[]).is(0);
+    world.infer_right(&pair, 0..1);
+    pair.stopped().iter().for_each(|ended| _ = plain(ended));
+}
+
+/// Calls that nobody takes: there is nobody to tell, and the process ends at once.
+#[test]
+fn an_owner_that_is_stopped_while_it_calls() {
+    let world = World::dealt(PLAIN, 4, 4);
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = mute.local_addr().unwrap().to_string();
+    let pair = Pair { procs: vec![], addresses: vec![address; 2] };
+    let client = world.asking("client", &pair, 0..1, &["--patience", "3600", "--transport", "tcp"]);
+    mute.accept().unwrap();
+    client.terminate();
+    assert_eq!(client.wait(SOON).code, None);
 }
 
 /// One party grants, sends its keys and leaves, the other one fails before it has said anything: what is told is the failure, and

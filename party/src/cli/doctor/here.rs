@@ -133,25 +133,26 @@ fn keys(
         let digest = plan.digest()?;
         sets.retain(|set| set.plan == digest);
     }
+    sets.retain(|set| set.ready > 0);
     let wanted = images.unwrap_or(1);
-    // One key set serves; they are not added up.
-    let most = sets.iter().map(|set| set.ready).max().unwrap_or(0);
-    if most < wanted {
+    // A request goes on in the next key set where one ends.
+    let ready = sets.iter().fold(0, |sum: u64, set| sum.saturating_add(set.ready));
+    if ready < wanted {
         let of = if plan.is_some() { " for this plan" } else { "" };
         let what = format!(
-            "{} holds keys for {most} images{of}, {wanted} are wanted ({} key sets)",
+            "{} holds keys for {ready} images{of}, {wanted} are wanted ({} key sets)",
             folder.display(),
             sets.len()
         );
         here.fail("keys", &Failure::new(ExitCode::KeysMissing, what));
-        return Ok(most);
+        return Ok(ready);
     }
-    here.ok("keys", format!("{} key sets, up to {most} images left in one", sets.len()));
+    here.ok("keys", format!("{} key sets, {ready} images left", sets.len()));
     for set in sets.iter().filter(|set| set.insecure) {
         let found = format!("key set {} is from a public test seed", set.key_set);
         here.warn("keys", found, "deal another one for anything private");
     }
-    Ok(most)
+    Ok(ready)
 }
 
 /// Whether keys for `images` fit on the disk of `folder`; what was found.

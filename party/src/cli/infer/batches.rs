@@ -2,11 +2,13 @@
 //! kept whatever happens.
 
 use super::super::output::{Output, Progress};
+use super::super::stop::Stop;
 use super::answer;
 use crate::client::{Client, Parties};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::report::Report;
 use crate::seen::Seen;
+use crate::transport::Error;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use twoply_nn::program::RangeAudit;
@@ -21,6 +23,9 @@ const LONGEST: Duration = Duration::from_secs(16);
 /// How long the parties may take to tell each other of new keys or weights.
 const NEWS: Duration = Duration::from_secs(5);
 
+/// How often they are asked meanwhile.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// How to ask.
 pub(super) struct Batches<'a> {
     pub plan: &'a Plan,
@@ -30,6 +35,8 @@ pub(super) struct Batches<'a> {
     pub retry: u32,
     /// Calls both parties.
     pub connect: &'a dyn Fn() -> Result<Parties, Failure>,
+    /// What ends it.
+    pub stop: &'a Stop,
 }
 
 /// What came of it.
@@ -111,7 +118,7 @@ impl Batches<'_> {
         for left in (0..=self.retry).rev() {
             let failure = match away.take().map_or_else(|| ask(client), Err) {
                 Ok(answered) => return Ok(answered),
-                Err(failure) if left == 0 || !passing(&failure) => return Err(failure),
+                Err(failure) if left == 0 || self.stop.asked() || !passing(&failure) => return Err(failure),
                 Err(failure) => failure,
             };
             out.note(format_args!(
@@ -119,7 +126,10 @@ impl Batches<'_> {
                 failure.content().what,
                 pause.as_secs()
             ));
-            std::thread::sleep(pause);
+            self.stop.pause(pause);
+            if self.stop.asked() {
+                return Err(Error::Stopped.into());
+            }
             pause = (2 * pause).min(LONGEST);
             match (self.connect)() {
                 Ok(parties) => client.reconnected(parties),
@@ -149,7 +159,7 @@ fn enough<R: Ring>(client: &mut Client<R>, images: u64) -> Result<(), Failure> {
                 "ask for at most {left} (--limit), or have more keys dealt and provisioned (`twoply provision`)"
             )));
         }
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(LOOK);
     }
 }
 

@@ -16,11 +16,14 @@ pub(super) struct State {
     pub(super) wanted: usize,
     pub(super) end: Option<Error>,
     pub(super) heard: Instant,
+    /// Whether the peer answered when it was told that the link is over.
+    pub(super) answered: Option<bool>,
 }
 
 impl State {
     pub(super) fn new() -> Self {
-        Self { blocks: VecDeque::new(), taken: 0, held: 0, wanted: 0, end: None, heard: Instant::now() }
+        let (blocks, heard) = (VecDeque::new(), Instant::now());
+        Self { blocks, taken: 0, held: 0, wanted: 0, end: None, heard, answered: None }
     }
 
     /// Keeps bytes, in new blocks of this size where the last one is full.

@@ -12,6 +12,11 @@ use super::super::{Error, Loss, Result};
 use super::Link;
 use crate::exit::ExitCode;
 
+/// Who reads a connection says why it ended a moment after who writes it has gone.
+const REPORT: Duration = Duration::from_secs(1);
+/// How often it is looked for meanwhile.
+const LOOK: Duration = Duration::from_millis(1);
+
 impl Link {
     /// Sends everything that is queued, tells the peer that this side is done, and waits until it has it all.
     ///
@@ -41,26 +46,26 @@ impl Link {
 
     /// The connection ended before our close was through. That is in order if the peer closed in order.
     fn closed_first(&self, within: Duration) -> Result<()> {
-        let until = Instant::now() + within.min(Duration::from_secs(1));
+        let until = Instant::now() + within.min(REPORT);
         loop {
             match self.parts.inbox.end() {
                 Some(Error::Closed { .. }) => return Ok(()),
                 Some(error) => return Err(error),
                 None if Instant::now() > until => return Err(self.died()),
                 // The reader task reports the end a moment after the writer task has gone.
-                None => std::thread::sleep(Duration::from_millis(1)),
+                None => std::thread::sleep(LOOK),
             }
         }
     }
 
     /// Why nothing can be sent any more. Who reads the connection says so a moment after who writes it has gone.
     pub(super) fn why_it_ended(&self) -> Error {
-        let until = Instant::now() + Duration::from_secs(1);
+        let until = Instant::now() + REPORT;
         loop {
             match self.parts.inbox.end() {
                 Some(error) => return error,
                 None if Instant::now() > until => return self.died(),
-                None => std::thread::sleep(Duration::from_millis(1)),
+                None => std::thread::sleep(LOOK),
             }
         }
     }

@@ -78,11 +78,15 @@ pub(super) async fn write(conn: Connection, mut stream: SendStream, mut drain: D
         ending = late => ending,
         () = inbox.replaced() => Farewell { code: Reason::Replaced.code(), payload: Vec::new() },
     };
+    let acknowledged = || conn.stats().frame_rx.acks;
+    let before = acknowledged();
     // A close is one packet, and may be lost where much is on its way; the end of a stream is repeated until it has
     // arrived. The close has the details, and comes while the peer waits for them.
     if conn.close_reason().is_none() && stream.reset(VarInt::from_u32(ending.code.into())).is_ok() {
         let _ = tokio::time::timeout(LINGER / 2, conn.closed()).await;
     }
+    // Nobody acknowledges for a process that has ended; one that had ended the connection itself says so.
+    inbox.answered(conn.close_reason().is_none() && acknowledged() > before);
     close(&conn, &ending);
 }
 

@@ -14,6 +14,8 @@ use super::*;
 
 /// Bytes read or written before other links have their turn.
 const TURN: usize = 4 << 20;
+/// Least pause between signs of life.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
 /// How long a goodbye may take to leave through a socket that is full.
 const PARTING: Duration = Duration::from_secs(2);
 
@@ -27,7 +29,7 @@ pub(super) async fn run(wire: Arc<Wire>, mut drain: Drain, mut closing: watch::R
     #[expect(deprecated)]
     let ready = AsyncFd::with_interest(wire.watch.as_fd(), Interest::READABLE);
     let Ok(ready) = ready else { return };
-    let every = (wire.idle / 4).max(Duration::from_millis(1));
+    let every = (wire.idle / 4).max(LEAST_PAUSE);
     let mut beat = interval_at(tokio::time::Instant::now() + every, every);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut hurried, mut closed) = (false, false);
@@ -71,9 +73,8 @@ pub(super) async fn run(wire: Arc<Wire>, mut drain: Drain, mut closing: watch::R
             }
             () = wire.inbox.replaced(), if !closed => {
                 closed = true;
+                // Who lives answers. Whoever sleeps on the socket is woken by the answer, or by the end of this.
                 wire.cut(&Farewell { code: Reason::Replaced.code(), payload: Vec::new() });
-                // Wakes whoever sleeps on the socket.
-                let _ = wire.socket.shutdown(Shutdown::Read);
                 limit = Some((Instant::now() + LINGER, None));
             }
         }
@@ -200,6 +201,7 @@ struct End(Arc<Wire>);
 impl Drop for End {
     fn drop(&mut self) {
         self.0.inbox.finish(Error::Lost { peer: self.0.peer.clone(), how: Loss::Died });
+        self.0.inbox.answered(false);
         self.0.queue.close();
         lock(&self.0.done).take();
         // Wakes whoever sleeps on the socket. It may be closed already.
