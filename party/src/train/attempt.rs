@@ -1,7 +1,7 @@
 //! One attempt at a party: from the dealer's offer to the run's last checkpoint, step after step.
 
 use super::lobby::Lobby;
-use super::point::{Passing, Point, reached};
+use super::point::{self, Passing, Point, reached};
 use super::progress::Progress;
 use super::sets::{Sets, stored};
 use super::wire::{Peer, ToDealer, ToParty};
@@ -314,7 +314,7 @@ impl<B: Backend> Steps<'_, '_, '_, B> {
         &mut self,
         mut attempt: Attempt<'r, FileFolder>,
     ) -> Result<Attempt<'r, FileFolder>, Failure> {
-        let ours = attempt.checkpoint(&self.learner.snapshot()?)?;
+        let ours = attempt.checkpoint(&point::state(self.learner.snapshot()?))?;
         reached(Point::CheckpointSaved);
         let Links { dealer, peer } = &mut *self.links;
         peer.say(&Peer::Checkpoint(ours.mark())).map_err(on(peer))?;

@@ -1,13 +1,15 @@
-//! Named points of a training run's work, at each of which a test lets a process end as `kill -9` ends it.
+//! Named points of a training run's work, at each of which a test lets a process end as `kill -9` ends it, or be wrong.
 //!
-//! Builds with debug assertions read a variable, others have no code for it:
+//! Builds with debug assertions read two variables, others have no code for them:
 //!
 //! ```text
 //! TWOPLY_TEST_DIE=POINT:N      this process ends the N-th time that it comes to a point
+//! TWOPLY_TEST_WRONG=N          its N-th checkpoint has a weight of which one bit is another
 //! ```
 
 use crate::transport::Link;
 use std::borrow::BorrowMut;
+use twoply_preprocessing::run::Snapshot;
 use twoply_primitives::{Channel, Result};
 
 /// Where a process may end.
@@ -102,6 +104,14 @@ pub(super) fn reached(point: Point) {
     let _ = point;
 }
 
+/// The state of a checkpoint, as it is.
+#[inline]
+pub(super) fn state(state: Snapshot) -> Snapshot {
+    #[cfg(debug_assertions)]
+    let state = planted::state(state);
+    state
+}
+
 /// A link that comes to [`Point::InStep`] behind every message that leaves.
 pub(super) struct Passing<L>(pub L);
 
@@ -120,7 +130,7 @@ impl<L: BorrowMut<Link> + Send> Channel for Passing<L> {
 
 #[cfg(debug_assertions)]
 mod planted {
-    use super::Point;
+    use super::{Point, Snapshot};
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
@@ -132,6 +142,10 @@ mod planted {
         let point = Point::ALL.into_iter().find(|point| format!("{point:?}") == name)?;
         Some((point, times.parse::<u32>().ok()?.into()))
     });
+
+    /// Checkpoints up to the one that is wrong.
+    static WRONG: LazyLock<Option<AtomicU32>> =
+        LazyLock::new(|| Some(std::env::var("TWOPLY_TEST_WRONG").ok()?.parse::<u32>().ok()?.into()));
 
     fn now(left: &AtomicU32) -> bool {
         left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)) == Ok(1)
@@ -153,5 +167,14 @@ mod planted {
         loop {
             std::thread::park();
         }
+    }
+
+    pub(super) fn state(mut state: Snapshot) -> Snapshot {
+        if let (Some(left), Some(weight)) = (&*WRONG, state.weights.first_mut())
+            && now(left)
+        {
+            *weight ^= 1;
+        }
+        state
     }
 }

@@ -2,6 +2,7 @@
 
 mod control;
 mod deaths;
+mod differ;
 mod full;
 mod points;
 mod reveal;
