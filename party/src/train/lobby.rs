@@ -74,6 +74,10 @@ struct State {
     sets: Option<Arc<Sets>>,
     figures: Option<Figures>,
     failure: Option<Failure>,
+    /// Whether the party is in a meeting, which a dealer's call of another plan does not end.
+    busy: bool,
+    /// Why the dealer was turned away, which would be so again.
+    refused: Option<Failure>,
 }
 
 impl<'a> Lobby<'a> {
@@ -129,9 +133,17 @@ impl<'a> Lobby<'a> {
                 self.changed.wait_timeout(state, left.min(TICK)).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
-    /// The dealer that called last.
+    /// The dealer that called last; an error where one called that works on another plan.
     pub fn dealer(&self, within: Duration) -> Result<Option<Invited>, Failure> {
-        self.wait(within, |s| s.dealer.take())
+        self.put(|s| s.busy = false);
+        let came = self.wait(within, |s| match s.dealer.take() {
+            Some(invited) => {
+                (s.busy, s.refused) = (true, None);
+                Some(Ok(invited))
+            }
+            None => s.refused.take().map(Err),
+        });
+        came?.transpose()
     }
     /// The dealer's link for the keys of this attempt.
     pub fn keys(&self, set: KeySetId, within: Duration) -> Result<Option<Link>, Failure> {
@@ -231,6 +243,9 @@ impl<'a> Lobby<'a> {
             Ok(()) => drop(link.close(super::GOODBYE)),
             Err(failure) => {
                 (self.say)(&format!("{}: {}", link.name(), failure.content().what));
+                if link.role() == Role::Dealer && failure.code() == ExitCode::PlanMismatch {
+                    self.put(|s| s.refused = Some(failure.clone()).filter(|_| !s.busy));
+                }
                 leave(link, &failure);
             }
         }

@@ -239,11 +239,12 @@ impl<B: Backend> Party<'_, B> {
         let sets = match self.invited(&mut dealer, &invited) {
             Ok(sets) => sets,
             Err(failure) => {
+                let failure = told(failure, [&mut dealer]);
                 leave(dealer, &failure);
                 return Err(failure);
             }
         };
-        let peer = match self.peer(&dealer) {
+        let peer = match self.peer(&mut dealer) {
             Ok(Some(peer)) => peer,
             Ok(None) => return Ok(None),
             Err(failure) => {
@@ -300,11 +301,12 @@ impl<B: Backend> Party<'_, B> {
     }
 
     /// The peer, while the dealer is there.
-    fn peer(&self, dealer: &Link) -> Result<Option<Link>, Failure> {
+    fn peer(&self, dealer: &mut Link) -> Result<Option<Link>, Failure> {
         let (lobby, until) = (self.bench.lobby, Instant::now() + self.setup.patience);
         while Instant::now() < until && !lobby.stop.load(Ordering::SeqCst) {
             if !dealer.is_alive() || lobby.dealer_waits() {
-                return Err(Failure::new(ExitCode::Unreachable, "the dealer has left"));
+                let left = Failure::new(ExitCode::Unreachable, "the dealer has left");
+                return Err(if dealer.is_alive() { left } else { told(left, [dealer]) });
             }
             let link = match &self.setup.peer_address {
                 None => lobby.peer(CALL)?,

@@ -4,6 +4,7 @@ mod control;
 mod deaths;
 mod differ;
 mod full;
+mod plans;
 mod points;
 mod reveal;
 mod run;

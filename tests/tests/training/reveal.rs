@@ -12,7 +12,7 @@ use twoply_tests::school::{LONG, School};
 const HELD: std::ops::Range<usize> = 400..440;
 
 /// A school whose plan holds rows out, and reveals accuracy to the owner of `judge` every so many steps.
-fn judged((rows, epochs): (u64, u32), checkpoint: u32, every: u32) -> School {
+pub fn judged((rows, epochs): (u64, u32), checkpoint: u32, every: u32) -> School {
     let share = |owner: &str, brings| Share { owner: owner.into(), brings };
     let shares = vec![share("data", Brings::Rows(rows)), share("judge", Brings::Held(HELD.len() as u64))];
     let mut school = School::new((rows, epochs), shares, checkpoint);

@@ -291,16 +291,6 @@ fn roles_that_do_not_go_together_say_so() {
     spoken(with("--owner", "nobody=tp1-x"), &[]).is(3).says(&["no share `nobody`", "data"]);
     spoken(with("--owner", school.key("owner")), &[]).is(3).says(&["names no share"]);
     spoken(with("--model-owner", "tp1-x"), &[]).is(3).says(&["--model-owner"]);
-    // A party of another plan.
-    let changed = TrainingPlan { seed: 2, ..plan.clone() };
-    school.replan("other.train.json", &changed);
-    let mut other = words.clone();
-    other[2] = "other.train.json".into();
-    let p0 = school.start("p0", &other, &[]);
-    let p1 = school.party("run", 1, &[]);
-    let mut dealer = school.dealer(&[]);
-    dealer.finish_within(LONG).is(6).says(&["plan"]);
-    drop((p0, p1));
     // The dealer goes on with a run that a party does not have.
     let mut dealer = school.dealer(&[]);
     dealer.hear("keys for", LONG);
