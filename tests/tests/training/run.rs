@@ -1,5 +1,6 @@
 //! A training run in real processes, and what kills it.
 
+use super::deaths::tidy;
 use std::fs;
 use std::time::Duration;
 use twoply_nn::Weights;
@@ -52,7 +53,8 @@ fn a_run_is_planned_brought_trained_and_fetched() {
             (&1.into(), &18.into(), &checkpoint)
         );
     }
-    // What was masked is gone at its owner; of the run, one checkpoint is left at each.
+    // What was masked is gone at its owner; of the run, ledger and one checkpoint are left at each, and no key.
+    ["p0", "p1", "dealer"].into_iter().for_each(|role| tidy(&school, role));
     let all = fs::read_dir(school.path("owner/rows")).unwrap().map(|e| e.unwrap().path());
     let folders: Vec<_> = all.filter(|path| path.is_dir()).collect();
     assert_eq!(fs::read_dir(&folders[0]).unwrap().count(), 1, "the ledger alone");
