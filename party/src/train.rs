@@ -50,7 +50,7 @@ use twoply_preprocessing::run::{RunId, RunSpec};
 use twoply_primitives::KeySetId;
 
 /// How long a link waits for the next message of somebody who computes.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub const COMPUTING: Duration = Duration::from_secs(600);
 /// How often a waiting process looks whether it shall stop.
 const TICK: Duration = Duration::from_millis(100);
 /// Pause before everybody calls again.

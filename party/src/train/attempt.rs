@@ -5,7 +5,7 @@ use super::point::{self, Passing, Point, reached};
 use super::progress::Progress;
 use super::sets::{Sets, stored};
 use super::wire::{Peer, ToDealer, ToParty};
-use super::{Order, PATIENCE, on, out_of_step, patiently, present};
+use super::{Order, on, out_of_step, patiently, present};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::transport::Link;
 use std::sync::Arc;
@@ -59,6 +59,8 @@ pub struct Bench<'a, B: Backend> {
     pub figures: Vec<Program>,
     /// Steps of keys that the dealer may be ahead.
     pub ahead: u32,
+    /// How long the dealer may take to the next message.
+    pub computing: Duration,
     /// Steps so far.
     pub steps: u64,
     /// Figures so far.
@@ -165,13 +167,13 @@ impl<B: Backend> Bench<'_, B> {
         })?;
         let over = Arc::new(AtomicBool::new(false));
         link.stop_with(over.clone());
-        link.set_patience(PATIENCE);
+        link.set_patience(self.computing);
         let most = |of: fn(&StepLayout, PartyId) -> u64| {
             self.programs.iter().chain(&self.figures).map(|p| of(&p.layout, self.me)).max().unwrap_or(0)
         };
         let ahead = most(StepLayout::bytes).saturating_mul(self.ahead.into()).min(MOST_AHEAD);
         let credit = ahead.max(most(StepLayout::longest));
-        Ok((StreamReader::start(Box::new(link), set, self.me, credit, PATIENCE)?, Over(over)))
+        Ok((StreamReader::start(Box::new(link), set, self.me, credit, self.computing)?, Over(over)))
     }
 }
 

@@ -7,8 +7,7 @@ use super::point::{Passing, Point, reached};
 use super::progress::Progress;
 use super::wire::{DealerErrand, Invitation, ToDealer, ToParty};
 use super::{
-    CALL, GOODBYE, Order, PATIENCE, PAUSE, TICK, leave, on, out_of_step, passing, patiently, present,
-    run_spec, told,
+    CALL, GOODBYE, Order, PAUSE, TICK, leave, on, out_of_step, passing, patiently, present, run_spec, told,
 };
 use crate::client::{Call, Place};
 use crate::deal::SET_KEY;
@@ -49,6 +48,8 @@ pub struct Dealing {
     pub anew: Vec<String>,
     /// How long the parties may stay away.
     pub patience: Duration,
+    /// How long one of them that is there may take to its next message, [`COMPUTING`](super::COMPUTING) unless a test is in a hurry.
+    pub computing: Duration,
     /// For tests of what is told.
     pub record: Option<Record>,
 }
@@ -181,7 +182,7 @@ impl<B: Backend> Desk<'_, B> {
             record.tap(&mut link, Hearer::of(wanted));
         }
         link.stop_with(self.stop.clone());
-        link.set_patience(PATIENCE);
+        link.set_patience(self.dealing.computing);
         link.say(errand).map_err(on(&link))?;
         Ok(link)
     }

@@ -3,7 +3,7 @@
 
 use super::lobby::Lobby;
 use super::wire::{Named, ToOwner, ToService};
-use super::{PATIENCE, on, out_of_step};
+use super::{COMPUTING, on, out_of_step};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::transport::{Error, Link};
 use std::collections::BTreeSet;
@@ -94,7 +94,7 @@ fn talk(lobby: &Lobby, link: &mut Link, share: usize) -> Result<(), Failure> {
         return Err(Failure::new(ExitCode::Identity, what)
             .remedy("plan with --reveal FIGURE=NAME, for all who take part"));
     }
-    link.set_patience(PATIENCE);
+    link.set_patience(COMPUTING);
     loop {
         if let Some(gone) = link.gone() {
             return Err(Failure::on_link(gone, link));

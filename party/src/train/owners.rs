@@ -4,7 +4,7 @@ use super::lobby::Lobby;
 use super::point::{Point, reached};
 use super::sets::Sets;
 use super::wire::{ToOwner, ToService};
-use super::{PATIENCE, on, out_of_step};
+use super::{COMPUTING, on, out_of_step};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::transport::Link;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ fn talk(lobby: &Lobby, link: &mut Link, share: usize) -> Result<(), Failure> {
             .remedy("start `twoply deal --follow` with this plan, and bring the share again")
     };
     let sets: Arc<Sets> = lobby.sets(SETS)?.ok_or_else(none)?;
-    link.set_patience(PATIENCE);
+    link.set_patience(COMPUTING);
     lobby.belongs(sets.ids[share], link.peer())?;
     let complete = sets.lock(share).is_some_and(|set| set.data().is_ok());
     link.say(&ToOwner::Set(sets.ids[share], complete)).map_err(on(link))?;

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::sets::Sets;
 use super::wire::{Invitation, Peer, ToDealer};
 use super::{
-    CALL, GOODBYE, PATIENCE, PAUSE, TICK, leave, on, out_of_step, passing, patiently, present, run_spec, told,
+    CALL, GOODBYE, PAUSE, TICK, leave, on, out_of_step, passing, patiently, present, run_spec, told,
 };
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::private_dir;
@@ -60,6 +60,8 @@ pub struct Setup {
     pub ahead: u32,
     /// How long the others may stay away.
     pub patience: Duration,
+    /// How long one of them that is there may take to its next message, [`COMPUTING`](super::COMPUTING) unless a test is in a hurry.
+    pub computing: Duration,
     /// For tests of what is told.
     pub record: Option<Record>,
 }
@@ -110,11 +112,22 @@ pub fn serve<B: Backend>(
     let mut lobby = Lobby::new((&setup.plan, &step, &setup.dir), guests, stop, say)?;
     lobby.record = setup.record.clone();
     let schedule = setup.plan.schedule()?;
-    let (me, ahead, programs) = (setup.me, setup.ahead, programs(&schedule)?);
+    let (me, ahead, computing, programs) = (setup.me, setup.ahead, setup.computing, programs(&schedule)?);
     let (figures, schedule) = (figures(&setup.plan, &step)?, &schedule);
     let (steps, revealed, counted) = (0, 0, Totals::default());
-    let bench =
-        Bench { me, dev, lobby: &lobby, schedule, programs, figures, ahead, steps, revealed, counted };
+    let bench = Bench {
+        me,
+        dev,
+        lobby: &lobby,
+        schedule,
+        programs,
+        figures,
+        ahead,
+        computing,
+        steps,
+        revealed,
+        counted,
+    };
     let over = Arc::new(AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| lobby.watch(scope, &endpoint, &over));
@@ -327,7 +340,7 @@ impl<B: Backend> Party<'_, B> {
                     record.tap(&mut link, Hearer::Peer);
                 }
                 link.stop_with(lobby.stop.clone());
-                link.set_patience(PATIENCE);
+                link.set_patience(self.setup.computing);
                 return Ok(Some(link));
             }
         }

@@ -1,7 +1,7 @@
 //! The data key sets of a run at a party: one per share of the plan, in order.
 
 use super::wire::{Invitation, ToDealer};
-use super::{PATIENCE, on};
+use super::{COMPUTING, on};
 use crate::deal::SET_KEY;
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::private_dir;
@@ -48,7 +48,7 @@ impl Sets {
         let wants = (0u8..).zip(&invited.sets).filter(|(_, set)| !here(set)).map(|(at, _)| at);
         let wants: Vec<u8> = wants.collect();
         link.say(&ToDealer::Wants(wants.clone())).map_err(on(link))?;
-        link.set_patience(PATIENCE);
+        link.set_patience(COMPUTING);
         for at in wants {
             let page = Zeroizing::new(link.recv(SET_KEY).map_err(|e| Failure::on_link(e, link))?);
             let spec = plan.data_spec(at.into(), invited.sets[usize::from(at)])?;

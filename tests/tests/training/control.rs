@@ -16,7 +16,7 @@ use twoply_party::identity::Identity;
 use twoply_party::messages::Message;
 use twoply_party::record::{Hearer, Record, Said};
 use twoply_party::train::wire::{DealerErrand, Invitation, Peer, ToDealer, ToOwner, ToParty};
-use twoply_party::train::{Dealing, Guests, Progress, Setup, deal, serve};
+use twoply_party::train::{COMPUTING, Dealing, Guests, Progress, Setup, deal, serve};
 use twoply_party::transport::{Shape, Transport};
 use twoply_preprocessing::FileFolder;
 use twoply_preprocessing::rows::DataSet;
@@ -76,6 +76,7 @@ fn session() -> (Facts, Transcript) {
             begins: true,
             ahead: 2,
             patience: LONG,
+            computing: COMPUTING,
             record: Some(records[me].clone()),
         };
         addresses.push(setup.listen.to_string());
@@ -103,6 +104,7 @@ fn session() -> (Facts, Transcript) {
         resume: false,
         anew: vec![],
         patience: LONG,
+        computing: COMPUTING,
         record: Some(records[2].clone()),
     };
     threads.push(role(move || {

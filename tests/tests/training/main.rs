@@ -8,6 +8,7 @@ mod plans;
 mod points;
 mod reveal;
 mod run;
+mod slow;
 mod under;
 
 use std::path::Path;

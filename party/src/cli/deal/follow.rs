@@ -8,7 +8,7 @@ use crate::client::{Call, Place};
 use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::read_training_plan;
 use crate::memory::Peak;
-use crate::train::{Dealing, Dealt, Progress, deal};
+use crate::train::{COMPUTING, Dealing, Dealt, Progress, deal};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -109,6 +109,7 @@ fn dealing(args: &Args, out: &Output) -> Result<Dealing, Failure> {
         resume: args.resume,
         anew: follow.anew.clone(),
         patience: Duration::from_secs(follow.stay),
+        computing: COMPUTING,
         record: None,
     })
 }

@@ -9,7 +9,7 @@ use crate::exit::{ExitCode, Failure, Phase};
 use crate::files::read_training_plan;
 use crate::identity::{Fingerprint, Identity};
 use crate::memory::Peak;
-use crate::train::{Guests, Outcome, Progress, Setup, serve};
+use crate::train::{COMPUTING, Guests, Outcome, Progress, Setup, serve};
 use crate::transport::{Shape, Transport};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -217,6 +217,7 @@ fn setup(args: &Party, begins: bool, out: &Output) -> Result<Setup, Failure> {
         begins,
         ahead: args.ahead,
         patience: Duration::from_secs(args.patience),
+        computing: COMPUTING,
         record: None,
     })
 }

@@ -4,7 +4,7 @@ use super::Party;
 use crate::exit::{ExitCode, Failure};
 use crate::train::point::{Point, reached};
 use crate::train::wire::{ToOwner, ToService};
-use crate::train::{GOODBYE, PATIENCE, TICK, leave, present};
+use crate::train::{COMPUTING, GOODBYE, TICK, leave, present};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use twoply_nn::train::roles::Learner;
@@ -59,7 +59,7 @@ impl<B: Backend> Party<'_, B> {
             let sent = said.and_then(|()| Ok(link.send(&shares)?));
             let said = sent.and_then(|()| {
                 reached(Point::SharesSent);
-                let until = Instant::now() + PATIENCE;
+                let until = Instant::now() + COMPUTING;
                 while Instant::now() < until && !lobby.dealer_waits() && !link.waiting(TICK)? {
                     present(&mut link)?;
                 }
