@@ -210,6 +210,7 @@ impl<B: Backend> Desk<'_, B> {
     ) -> Result<CheckpointId, Failure> {
         for party in PartyId::BOTH {
             links.push(self.call(party, errand)?);
+            reached(Point::PartyCalled);
         }
         for (party, link) in PartyId::BOTH.into_iter().zip(links.iter_mut()) {
             self.bring(party, link).map_err(|f| f.during(Phase::Deal))?;

@@ -21,6 +21,8 @@ pub enum Point {
     ChunkStored,
     /// A run has its ledger and its first state, at a party or at the dealer.
     RunBegun,
+    /// The dealer has called a party.
+    PartyCalled,
     /// An attempt is in this process's ledger, and nobody has heard of it.
     AttemptRecorded,
     /// A party has heard that the other one has recorded the same attempt.
@@ -67,10 +69,11 @@ pub enum Point {
 
 impl Point {
     /// All of them.
-    pub const ALL: [Point; 24] = [
+    pub const ALL: [Point; 25] = [
         Point::ChunkBound,
         Point::ChunkStored,
         Point::RunBegun,
+        Point::PartyCalled,
         Point::AttemptRecorded,
         Point::AttemptAgreed,
         Point::OfferSaid,

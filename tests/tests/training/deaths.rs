@@ -1,7 +1,7 @@
 //! Every process of a run dies at every point of its work (`points.rs`), is started again, and the run ends.
 
 use super::points::{Who, deaths};
-use super::run::weights;
+use super::run::{limited, weights};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -267,6 +267,35 @@ fn the_dealer_dies_at_every_point() {
 #[cfg_attr(not(debug_assertions), ignore = "release builds do not know where to die")]
 fn owners_die_at_every_point() {
     run(&[Who::Owner, Who::ModelOwner]);
+}
+
+/// A dealer dies before it hears of the end, and again when it has called one party for that: the model goes to its owner
+/// meanwhile, and the parties stay until a dealer has heard them.
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds do not know where to die")]
+fn a_model_is_fetched_while_the_dealer_is_away() {
+    let school = School::new((96, 3), vec![], EVERY as u32);
+    let dies = |at: Point, more: &[&str]| {
+        let variable = Some(("TWOPLY_TEST_DIE", format!("{at:?}:1")));
+        school.start_under(Terms { variable, blocks: None }, "dealer", &school.dealer_words(), more)
+    };
+    let parties = [school.party("run", 0, &[]), school.party("run", 1, &[])];
+    let mut dealer = dies(Point::EndHeard, &[]);
+    school.owner("data", "owner", &limited(&school.digits(), "96")).wait(LONG).is(0);
+    assert_eq!(dealer.finish_within(LONG).code, None);
+    parties[0].hear("waits for the model's owner", LONG).unwrap();
+    let mut dealer = dies(Point::PartyCalled, &["--resume"]);
+    assert_eq!(dealer.finish_within(LONG).code, None);
+    parties[0].hear("the attempt is over", LONG).unwrap();
+    school.fetcher(&[]).wait(LONG).is(0);
+    for party in &parties {
+        party.hear("waits for the others to know that the run has ended", LONG).unwrap();
+    }
+    for process in parties.into_iter().chain([school.dealer(&["--resume"])]) {
+        assert_eq!(process.wait(LONG).is(0).json()["ended"], 18);
+    }
+    // who is started once more says what it knows
+    assert_eq!(school.dealer(&["--resume"]).wait(LONG).is(0).json()["steps"], 0);
 }
 
 /// Where to die is for tests alone: what users run has no such place.

@@ -39,8 +39,9 @@ const PARTY: [(Point, u32); 15] = [
     (SharesSent, 1),
 ];
 
-const DEALER: [(Point, u32); 10] = [
+const DEALER: [(Point, u32); 11] = [
     (RunBegun, 1),
+    (PartyCalled, 1),
     (AttemptRecorded, 1),
     (OfferSaid, 1),
     (SegmentTaken, 1),
