@@ -133,10 +133,10 @@ impl<L: BorrowMut<Link> + Send> Channel for Passing<L> {
 
 #[cfg(debug_assertions)]
 mod planted {
+    use super::super::TICK;
     use super::{Point, Snapshot};
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::Duration;
 
     /// Where to end, and how often this process comes there before.
     static DIE: LazyLock<Option<(Point, AtomicU32)>> = LazyLock::new(|| {
@@ -164,7 +164,7 @@ mod planted {
     fn die(point: Point) -> ! {
         // what was said is on its way, and not in this process any more
         if format!("{point:?}").ends_with("Said") || matches!(point, Point::SharesSent | Point::ChunkSent) {
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(TICK);
         }
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {

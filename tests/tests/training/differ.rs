@@ -128,5 +128,6 @@ fn forge(school: &School, kept: &Path, runs: &Path) {
     }
     let ours = attempt.checkpoint(&state).unwrap();
     let mark = ours.mark();
-    drop(attempt.hear(ours, &mark).unwrap());
+    let (_, held) = attempt.hear(ours, &mark).unwrap();
+    assert_eq!(held.id, mark.id);
 }
