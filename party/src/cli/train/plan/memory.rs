@@ -1,7 +1,7 @@
 //! The memory that a run takes, by estimate: what a role holds by the plan, each part times a factor that was measured.
 //!
-//! The factors are from nine peaks of real processes, those of README's table of training: dealer and parties of AriaNN's networks for
-//! MNIST at batch 128, on two cores. The estimate is within a tenth of each of them.
+//! The factors are from peaks of real processes, dealer and parties of AriaNN's networks for MNIST at batch 128 on two cores; README's table
+//! of training has those of another machine.
 
 use super::super::run::AHEAD;
 use crate::exit::Failure;
