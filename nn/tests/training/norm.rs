@@ -202,14 +202,16 @@ fn normalised_trainings_learn_alike() {
         figures: &[],
         parties: true,
     };
-    let found = compare::<u32>(&course, |_, _| {}).unwrap();
+    // coins differ from run to run, and one row of 128 that is taken for another can cost .05: of three runs the middle one counts
+    let mut all: Vec<_> = (0..3).map(|_| compare::<u32>(&course, |_, _| {}).unwrap()).collect();
+    assert!(all.iter().all(|c| c.differing == Some(0) && c.miscounted == 0));
+    all.sort_by(|a, b| a.points[3].loss_fixed.total_cmp(&b.points[3].loss_fixed));
+    let found = all.swap_remove(1);
     let worst = found.reach.iter().max_by(|a, b| a.largest.total_cmp(&b.largest)).unwrap();
-    assert_eq!((found.differing, found.miscounted), (Some(0), 0));
     let (first, last) = (&found.points[0], &found.points[3]);
     let (float, fixed) = (last.right_float.unwrap(), last.right_fixed.unwrap());
     assert!(float > 115 && fixed > 115, "float {float}, fixed point {fixed} of 128");
-    // coins differ from run to run, and one row of 128 that is taken for another can cost .05 (mostly all are right, within .005)
-    assert!(first.loss_fixed > 1.0 && (last.loss_fixed - last.loss_float).abs() < 0.25);
+    assert!(last.loss_fixed < first.loss_fixed / 3.0 && (last.loss_fixed - last.loss_float).abs() < 0.05);
     assert!(worst.largest < 0.25, "{worst:?}");
 
     let model = folded(&graph, &found.weights).unwrap();

@@ -101,7 +101,7 @@ fn memory_is_estimated_near_what_was_measured() {
         let found = [&m["dealer"], &m["parties"][0], &m["parties"][1]];
         for (found, peak) in found.into_iter().zip(measured(&readme, shown)) {
             let off = number(found) / (peak * 1e6) - 1.0;
-            assert!(off.abs() < 0.15, "{name}: {found} where {peak} MB were measured, off by {off:.3}");
+            assert!(off.abs() < 0.1, "{name}: {found} where {peak} MB were measured, off by {off:.3}");
         }
     }
 }

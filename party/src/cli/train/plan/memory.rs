@@ -11,8 +11,10 @@ use twoply_nn::train::TrainingPlan;
 use twoply_preprocessing::StepLayout;
 use twoply_primitives::{KeySetId, PartyId};
 
-/// What a process needs beside all of this: code, stacks, buffers of links.
+/// What a party needs beside all of this: code, stacks, buffers of links.
 const BASE: u64 = 70 << 20;
+/// The same of the dealer, whom nobody calls.
+const DEALER: u64 = 66 << 20;
 
 /// Peaks of anonymous memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,6 +47,6 @@ pub(super) fn memory(plan: &TrainingPlan) -> Result<Memory, Failure> {
     let ahead = keys.map(|bytes| bytes.saturating_mul(AHEAD.into()).min(MOST_AHEAD));
     let party = |ahead: u64| BASE + state + rows * 9 / 8 + results * 16 / 5 + ahead * 6 / 5;
     // keys of the step before a checkpoint wait for its masks
-    let dealer = BASE + state + results * 2 + keys[0] + keys[1];
+    let dealer = DEALER + state + results * 2 + keys[0] + keys[1];
     Ok(Memory { dealer, parties: ahead.map(party) })
 }
