@@ -6,7 +6,7 @@ mod crashes;
 
 use crate::disk::{calls, sync_parent};
 use crate::{Error, Result};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -28,14 +28,12 @@ impl Record {
     /// # Errors
     /// When the system refuses.
     pub fn open(path: &Path) -> Result<Self> {
-        let made = calls::create(path).map_err(|e| Error::io(path, "open", e))?;
-        let empty = made.metadata().map_err(|e| Error::io(path, "open", e))?.len() == 0;
-        if empty {
+        let opened = |e| Error::io(path, "open", e);
+        let file = calls::create(path).map_err(opened)?;
+        if file.metadata().map_err(opened)?.len() == 0 {
             // it may be new: its name must outlive whatever is done on the strength of its first line
             sync_parent(path)?;
         }
-        let file = OpenOptions::new().read(true).write(true).open(path);
-        let file = file.map_err(|e| Error::io(path, "open", e))?;
         Ok(Record { path: path.into(), file, bytes: 0, lines: 0 })
     }
 

@@ -14,9 +14,10 @@ pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a file for writing, which is created (mode 0600) if it is not there.
+/// Opens a file for reading and writing, which is created (mode 0600) if it is not there.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     note(|| Call::file(path, &file));
     Ok(file)
 }
